@@ -1,0 +1,85 @@
+"""Matrices read by blocks of rows, so that no stage needs all of them in memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 16_384
+
+
+class Rows(Protocol):
+    """Anything with a shape, a dtype and row slices: a numpy array, an HDF5 dataset, a mapping."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]: ...
+
+
+def blocks(rows: Rows, size: int = BLOCK) -> Iterator[NDArray[Any]]:
+    """Successive blocks of at most `size` rows, in order."""
+    for start in range(0, rows.shape[0], size):
+        yield rows[start : start + size]
+
+
+def take(rows: Rows, index: NDArray[np.integer[Any]], size: int = BLOCK) -> NDArray[Any]:
+    """The rows named by `index` (m,), in that order, reading each block at most once."""
+    order = np.argsort(index, kind="stable")
+    wanted = np.asarray(index)[order]
+    out = np.empty((len(wanted), *rows.shape[1:]), rows.dtype)
+    for start in range(0, rows.shape[0], size):
+        low, high = np.searchsorted(wanted, [start, start + size])
+        if low < high:
+            out[order[low:high]] = rows[start : start + size][wanted[low:high] - start]
+    return out
+
+
+@dataclass(frozen=True)
+class MappedRows:
+    """`function` applied to each block of `source`; computed anew whenever it is read.
+
+    `function` takes (b, d) and returns (b, `width`); it must treat rows independently.
+    """
+
+    source: Rows
+    function: Callable[[NDArray[Any]], NDArray[Any]]
+    width: int
+    dtype: np.dtype[Any] = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.source.shape[0], self.width)
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        return self.function(self.source[rows]).astype(self.dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class ConcatenatedRows:
+    """Several spaces side by side, each of unit length, so that none outweighs another."""
+
+    parts: Sequence[Rows]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.parts[0].shape[0], sum(part.shape[1] for part in self.parts))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.float32)
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        return np.concatenate([normalise(part[rows]) for part in self.parts], axis=1)
+
+
+def normalise(block: NDArray[Any]) -> NDArray[np.float32]:
+    """Rows scaled to unit length in float32; a zero row stays zero."""
+    block = block.astype(np.float32, copy=False)
+    norm = np.linalg.norm(block, axis=1, keepdims=True)
+    return block / np.where(norm > 0, norm, np.float32(1))

@@ -1,0 +1,254 @@
+"""The artifacts: what each HDF5 file holds, as frozen dataclasses that are also its schema.
+
+A field made by `dataset` is one HDF5 dataset, by `attribute` one HDF5 attribute, by `members` a
+group of plain arrays, and by `groups` one HDF5 group per name (`/<space>/features`). The symbols
+in `dims` (`n` images, `d` backbone width, `e` refined width, `k` clusters, ...) must agree within
+a file. Stages meet here and nowhere else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache.rows import Rows
+
+FORMAT = "clusterpipe"
+
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+IntArray: TypeAlias = NDArray[np.integer[Any]]
+StringArray: TypeAlias = NDArray[np.object_]
+Kind: TypeAlias = Literal["int", "float", "str"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One HDF5 dataset: the symbols of its dimensions, its kind, unit and meaning."""
+
+    dims: str
+    kind: Kind
+    doc: str
+    unit: str = ""
+    optional: bool = False
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One HDF5 attribute of the root or of a group."""
+
+    doc: str
+
+
+@dataclass(frozen=True)
+class Members:
+    """A group whose every member is a plain array, under names of its own (`/head/weight`)."""
+
+    doc: str
+
+
+@dataclass(frozen=True)
+class Groups:
+    """One group per name, each with the fields of dataclass `of`."""
+
+    of: type
+    doc: str
+
+
+def dataset(
+    dims: str, kind: Kind, *, doc: str, unit: str = "", optional: bool = False, path: str = ""
+) -> Any:
+    """Declares a dataset; `path` is its place in the group when that is not the field's name."""
+    spec = Dataset(dims, kind, doc, unit, optional, path)
+    return (
+        field(default=None, metadata={"hdf5": spec}) if optional else field(metadata={"hdf5": spec})
+    )
+
+
+def attribute(*, doc: str, default: Any = "") -> Any:
+    """Declares an attribute (a string, number or truth value)."""
+    return field(default=default, metadata={"hdf5": Attribute(doc)})
+
+
+def members(*, doc: str) -> Any:
+    """Declares a group of plain arrays."""
+    return field(default_factory=dict, metadata={"hdf5": Members(doc)})
+
+
+def groups(of: type, *, doc: str) -> Any:
+    """Declares one group per name, at the place of the field's owner."""
+    return field(metadata={"hdf5": Groups(of, doc)})
+
+
+class Artifact:
+    """Base of the six artifacts. `name` is the file's stem, `schema` its version."""
+
+    name: ClassVar[str]
+    schema: ClassVar[int]
+    stage: ClassVar[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """One feature space of `embeddings.h5`."""
+
+    features: Rows = dataset(
+        "n d", "float", doc="features as the backbone gave them, not normalised"
+    )
+    backbone: str = attribute(doc="the backbone as configured; empty for features that were given")
+    weights: str = attribute(doc="SHA-256 of the weights")
+    preprocessing: str = attribute(doc="resolved preprocessing, as JSON")
+    words: str = attribute(doc="open: any words; closed: a fixed vocabulary; none", default="none")
+    normalised: bool = attribute(doc="whether every row has unit length as stored", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings(Artifact):
+    """`embeddings.h5`: one row per image that could be read, in one or several spaces."""
+
+    name: ClassVar[str] = "embeddings"
+    schema: ClassVar[int] = 1
+    stage: ClassVar[str] = "embed"
+
+    id: StringArray = dataset("n", "str", doc="the image's name within its source, unique")
+    path: StringArray = dataset("n", "str", doc="path relative to the source; empty for arrays")
+    size: IntArray = dataset("n", "int", unit="bytes", doc="size of the file")
+    mtime: IntArray = dataset("n", "int", unit="ns", doc="modification time when last read")
+    digest: StringArray = dataset("n", "str", doc="blake2b of the encoded image")
+    width: IntArray = dataset("n", "int", unit="pixels", doc="width, upright")
+    height: IntArray = dataset("n", "int", unit="pixels", doc="height, upright")
+    label: IntArray | None = dataset(
+        "n", "int", optional=True, doc="ground truth, an index into class_name; -1 unknown"
+    )
+    class_name: StringArray | None = dataset("c", "str", optional=True, doc="ground-truth names")
+    split: StringArray | None = dataset("n", "str", optional=True, doc="train, test, ...")
+    skipped_path: StringArray = dataset("x", "str", path="skipped/path", doc="unreadable images")
+    skipped_reason: StringArray = dataset("x", "str", path="skipped/reason", doc="why")
+    spaces: Mapping[str, Space] = groups(Space, doc="one group per feature space")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KEstimate(Artifact):
+    """`k_estimate.h5`: the number of clusters, how sure it is, and why."""
+
+    name: ClassVar[str] = "k_estimate"
+    schema: ClassVar[int] = 1
+    stage: ClassVar[str] = "estimate-k"
+
+    k: int = dataset("", "int", unit="clusters", doc="the chosen number of clusters")
+    interval: IntArray = dataset("2", "int", unit="clusters", doc="lowest and highest plausible k")
+    candidate: IntArray = dataset("m", "int", unit="clusters", doc="candidates, ascending")
+    length: FloatArray = dataset("m", "float", unit="nats", doc="coding length of each candidate")
+    reason: str = attribute(doc="why this k, in words")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refined(Artifact):
+    """`refined.h5`: features after rate reduction, the map that made them, its training."""
+
+    name: ClassVar[str] = "refined"
+    schema: ClassVar[int] = 1
+    stage: ClassVar[str] = "refine"
+
+    features: Rows = dataset("n e", "float", doc="refined features, unit rows")
+    parameters: Mapping[str, NDArray[Any]] = members(doc="weights of the map")
+    rate: FloatArray = dataset("t", "float", unit="nats", doc="R(Z) at each step")
+    membership_rate: FloatArray = dataset("t", "float", unit="nats", doc="R_c(Z, Pi) at each step")
+    loss: FloatArray = dataset("t", "float", unit="nats", doc="the objective at each step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One method's clusters."""
+
+    label: IntArray = dataset("n", "int", doc="cluster, 0..k-1; -1 unassigned")
+    probability: FloatArray = dataset("n", "float", doc="probability of the label, 0..1")
+    top_label: IntArray = dataset("n m", "int", doc="the m likeliest clusters, likeliest first")
+    top_probability: FloatArray = dataset("n m", "float", doc="their probabilities")
+    centroid: FloatArray = dataset("k d", "float", doc="centres in the prepared space")
+    center: FloatArray = dataset("d", "float", doc="subtracted from each row; zeros if uncentred")
+    exemplar: IntArray = dataset("k q", "int", doc="rows nearest the centre, best first; -1 none")
+    outlier_score: FloatArray = dataset(
+        "n", "float", doc="distance to the own centre over the cluster's median distance"
+    )
+    label_per_seed: IntArray = dataset("s n", "int", doc="labels of each seed")
+    objective_per_seed: FloatArray = dataset("s", "float", doc="k-means inertia of each seed")
+    space: str = attribute(doc="the features clustered, e.g. embeddings/clip")
+    normalised: bool = attribute(doc="whether rows are scaled to unit length", default=True)
+    temperature: float = attribute(doc="of the soft assignment", default=0.0)
+    effective_k: int = attribute(doc="clusters that hold at least one image", default=0)
+    fitted_on: str = attribute(doc="the rows the centres were fitted on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignments(Artifact):
+    """`assignments.h5`: the clusters of every method that ran, and the one the run stands by."""
+
+    name: ClassVar[str] = "assignments"
+    schema: ClassVar[int] = 1
+    stage: ClassVar[str] = "assign"
+
+    chosen: str = dataset("", "str", doc="the method the run stands by")
+    methods: Mapping[str, Assignment] = groups(Assignment, doc="one group per method")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """One captioner's phrases."""
+
+    text: StringArray = dataset("k c", "str", doc="phrases, best first; empty where none")
+    score: FloatArray = dataset("k c", "float", doc="share of the votes, 0..1")
+    margin: FloatArray = dataset("k", "float", doc="score of the first phrase less the second's")
+    space: str = attribute(doc="the features that voted")
+    assignment: str = attribute(doc="the assignment that is described")
+    vocabulary: str = attribute(doc="the words that stood for election")
+    vocabulary_digest: str = attribute(doc="blake2b of those words")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captions(Artifact):
+    """`captions.h5`: a name for each cluster."""
+
+    name: ClassVar[str] = "captions"
+    schema: ClassVar[int] = 1
+    stage: ClassVar[str] = "caption"
+
+    chosen: str = dataset("", "str", doc="the captioner the run stands by")
+    methods: Mapping[str, Naming] = groups(Naming, doc="one group per captioner")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics(Artifact):
+    """`metrics.h5`: how good it is, with chance levels; NaN where a metric needs labels."""
+
+    name: ClassVar[str] = "metrics"
+    schema: ClassVar[int] = 1
+    stage: ClassVar[str] = "evaluate"
+
+    method: StringArray = dataset("a", "str", doc="assignment methods")
+    metric: StringArray = dataset("b", "str", doc="metrics")
+    split: StringArray = dataset("u", "str", doc="splits; the first is 'all'")
+    unit: StringArray = dataset("b", "str", doc="unit of each metric")
+    value: FloatArray = dataset("a b", "float", doc="mean over seeds, all rows")
+    spread: FloatArray = dataset("a b", "float", doc="standard deviation over seeds, all rows")
+    value_per_seed: FloatArray = dataset("s a b", "float", doc="each seed, all rows")
+    value_per_split: FloatArray = dataset("u a b", "float", doc="mean over seeds, each split")
+    chosen_value: FloatArray = dataset("a b", "float", doc="of the labels the run stands by")
+    chance: FloatArray = dataset("a b", "float", doc="of random labels with the same sizes")
+    count_per_split: IntArray = dataset("u", "int", unit="images", doc="labelled images")
+    confusion: IntArray | None = dataset(
+        "c k", "int", optional=True, doc="images per true class and chosen cluster"
+    )
+    protocol: str = attribute(doc="what was fitted on which rows, and reported on which")
+
+
+ARTIFACTS: tuple[type[Artifact], ...] = (
+    Embeddings,
+    KEstimate,
+    Refined,
+    Assignments,
+    Captions,
+    Metrics,
+)

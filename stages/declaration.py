@@ -1,0 +1,85 @@
+"""How a stage is declared: one frozen config dataclass and `@stage` on one function.
+
+From the declaration come the Python function, the command, the node of `run-all` and the row of
+`status`. This module imports no science, so that the command line answers at once.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, ParamSpec, TypeVar
+
+from clusterpipe.cache.schema import Artifact
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def option(
+    default: Any, help: str, *, affects_result: bool = True, choices: tuple[str, ...] = ()
+) -> Any:
+    """A config field: its default, its help text, and whether it can change the result.
+
+    Fields that cannot (device, workers, batch size) stay out of the cache key.
+    """
+    metadata = {"help": help, "affects_result": affects_result, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Input:
+    """Where an argument of a stage comes from: dataset or attribute `field` of `artifact`.
+
+    `field` is the path within the file; `{space}` stands for the configured space, and a path
+    that ends in `@name` is an attribute. `optional` inputs are None when absent.
+    """
+
+    artifact: type[Artifact]
+    field: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class FileInput:
+    """An argument that is a file named by the user; its content is part of the key."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is known of a stage without importing what it needs to run."""
+
+    name: str
+    version: int
+    function: Callable[..., Any]
+    config: type
+    reads: Callable[[Any], Mapping[str, Input | FileInput]]
+    writes: type[Artifact]
+    skip: Callable[[Any], str | None]
+    summary: str
+
+    def config_fields(self) -> tuple[Field[Any], ...]:
+        return fields(self.config)
+
+
+STAGES: dict[str, Stage] = {}
+
+
+def stage(
+    *,
+    version: int,
+    config: type,
+    reads: Callable[[Any], Mapping[str, Input | FileInput]],
+    writes: type[Artifact],
+    skip: Callable[[Any], str | None] = lambda config: None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Registers the function as the stage that writes `writes`, and returns it unchanged."""
+
+    def register(function: Callable[P, R]) -> Callable[P, R]:
+        summary = (function.__doc__ or "").strip().splitlines()[0]
+        STAGES[writes.stage] = Stage(
+            writes.stage, version, function, config, reads, writes, skip, summary
+        )
+        return function
+
+    return register
