@@ -82,4 +82,4 @@ def normalise(block: NDArray[Any]) -> NDArray[np.float32]:
     """Rows scaled to unit length in float32; a zero row stays zero."""
     block = block.astype(np.float32, copy=False)
     norm = np.linalg.norm(block, axis=1, keepdims=True)
-    return block / np.where(norm > 0, norm, np.float32(1))
+    return np.asarray(block / np.where(norm > 0, norm, 1), np.float32)
