@@ -102,6 +102,8 @@ class Space:
     preprocessing: str = attribute(doc="resolved preprocessing, as JSON")
     words: str = attribute(doc="open: any words; closed: a fixed vocabulary; none", default="none")
     normalised: bool = attribute(doc="whether every row has unit length as stored", default=False)
+    shard: StringArray | None = dataset("z", "str", optional=True, doc="files the rows live in")
+    shard_id: StringArray | None = dataset("z", "str", optional=True, doc="their content ids")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,41 @@ class Embeddings(Artifact):
     split: StringArray | None = dataset("n", "str", optional=True, doc="train, test, ...")
     skipped_path: StringArray = dataset("x", "str", path="skipped/path", doc="unreadable images")
     skipped_reason: StringArray = dataset("x", "str", path="skipped/reason", doc="why")
+    skipped_size: IntArray = dataset("x", "int", path="skipped/size", unit="bytes", doc="file size")
+    skipped_mtime: IntArray = dataset(
+        "x", "int", path="skipped/mtime", unit="ns", doc="modification time when last read"
+    )
+    skipped_digest: StringArray = dataset(
+        "x", "str", path="skipped/digest", doc="blake2b of the file; empty if it could not be read"
+    )
+    fingerprint: str = attribute(doc="blake2b of the file that features were given in")
+    default_space: str = attribute(doc="the space that stages read when none is named")
     spaces: Mapping[str, Space] = groups(Space, doc="one group per feature space")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard(Artifact):
+    """`embeddings/<space>/000017.h5`: some images' features, and which files were looked at."""
+
+    name: ClassVar[str] = "shard"
+    schema: ClassVar[int] = 1
+    stage: ClassVar[str] = "embed"
+
+    features: Rows = dataset("m d", "float", doc="features as the backbone gave them")
+    image: StringArray = dataset("m", "str", doc="blake2b of the encoded image")
+    row: StringArray = dataset("m", "str", doc="blake2b of the stored feature row")
+    width: IntArray = dataset("m", "int", unit="pixels", doc="width, upright")
+    height: IntArray = dataset("m", "int", unit="pixels", doc="height, upright")
+    bad: StringArray = dataset("y", "str", doc="blake2b of files that are no readable image")
+    bad_reason: StringArray = dataset("y", "str", doc="why")
+    seen_id: StringArray = dataset("r", "str", doc="ids looked at")
+    seen_size: IntArray = dataset("r", "int", unit="bytes", doc="their sizes")
+    seen_mtime: IntArray = dataset("r", "int", unit="ns", doc="their modification times")
+    seen_digest: StringArray = dataset("r", "str", doc="their digests")
+    backbone: str = attribute(doc="the backbone as configured")
+    weights: str = attribute(doc="SHA-256 of the weights")
+    preprocessing: str = attribute(doc="resolved preprocessing, as JSON")
+    words: str = attribute(doc="open: any words; closed: a fixed vocabulary; none")
 
 
 @dataclass(frozen=True, kw_only=True)

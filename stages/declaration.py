@@ -5,7 +5,7 @@ From the declaration come the Python function, the command, the node of `run-all
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from clusterpipe.cache.schema import Artifact
@@ -55,14 +55,24 @@ class Stage:
     config: type
     reads: Callable[[Any], Mapping[str, Input | FileInput]]
     writes: type[Artifact]
-    skip: Callable[[Any], str | None]
+    skip: "Skip"
     summary: str
 
-    def config_fields(self) -> tuple[Field[Any], ...]:
-        return fields(self.config)
+    @property
+    def table(self) -> str:
+        """The name of the stage's table of settings."""
+        return self.name.replace("-", "_")
 
+
+# From the configs of all stages, and a way to read an Input, to the reason for not running.
+Skip = Callable[[Mapping[str, Any], Callable[[Input], Any]], str | None]
 
 STAGES: dict[str, Stage] = {}
+
+
+def always_runs(stages: Mapping[str, Any], read: Callable[[Input], Any]) -> str | None:
+    """The default: no reason to skip."""
+    return None
 
 
 def stage(
@@ -71,7 +81,7 @@ def stage(
     config: type,
     reads: Callable[[Any], Mapping[str, Input | FileInput]],
     writes: type[Artifact],
-    skip: Callable[[Any], str | None] = lambda config: None,
+    skip: Skip = always_runs,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Registers the function as the stage that writes `writes`, and returns it unchanged."""
 

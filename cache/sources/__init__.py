@@ -1,0 +1,139 @@
+"""Where images come from: a folder, a table, arrays, given features, or the demonstration."""
+
+import stat
+from contextlib import suppress
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.sources import containers, demonstration
+from clusterpipe.cache.sources.arrays import open_images
+from clusterpipe.cache.sources.containers import describe, open_arrays
+from clusterpipe.cache.sources.demonstration import DemonstrationImages
+from clusterpipe.cache.sources.features import holds_features, open_features
+from clusterpipe.cache.sources.files import file_path, stored_path
+from clusterpipe.cache.sources.folder import open_folder
+from clusterpipe.cache.sources.manifest import Manifest
+from clusterpipe.cache.sources.protocols import FeatureSource, ImageSource
+from clusterpipe.cache.sources.subset import FeatureSubset, ImageSubset, evenly_spread
+from clusterpipe.cache.sources.table import open_table
+
+__all__ = [
+    "FeatureSource",
+    "ImageSource",
+    "Manifest",
+    "SourceConfig",
+    "file_path",
+    "open_source",
+    "stored_path",
+]
+
+_TABLES = (".csv", ".tsv")
+_KINDS = (
+    "a folder of images; a table of paths (.csv, .tsv); a file of arrays (.npz, .npy, .h5, .hdf5, "
+    ".safetensors) that holds images or features; or `demonstration`"
+)
+
+
+def _option(default: Any, help: str, *, affects_result: bool) -> Any:
+    """A config field as the stages declare theirs."""
+    metadata = {"help": help, "affects_result": affects_result, "choices": ()}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Which images a run is about; what they show decides what is stale, not where they lie."""
+
+    path: str = _option(
+        demonstration.NAME,
+        f"The images: {_KINDS}, which is built in.",
+        affects_result=False,
+    )
+    labels_from_folders: bool = _option(
+        False,
+        "Take the first folder below the source as the ground-truth class of what lies in it. "
+        "Only `evaluate` sees labels; set it when your folders already are the right answer.",
+        affects_result=False,
+    )
+    limit: int = _option(
+        0,
+        "Use only this many images, spread evenly over the source, for a quick trial; 0 uses all.",
+        affects_result=True,
+    )
+
+
+def open_source(
+    config: SourceConfig = SourceConfig(), *, progress: Progress = silent
+) -> ImageSource | FeatureSource:
+    """Opens the images or features that `config.path` names; nothing is decoded yet.
+
+    A file of arrays is judged by what it holds: `features` or `features_<name>` make it a feature
+    source, even beside `images`; `images` make it an image source; the one array of a `.npy` file
+    holds features if it has two dimensions, and images if it has three or four. A folder that is
+    called "demonstration" can be reached as "./demonstration".
+
+    Raises `UsageError` for a path that does not exist, for what is none of the kinds above, and
+    for a negative limit.
+    """
+    if config.limit < 0:
+        raise UsageError(f"limit is {config.limit}; it counts images, and 0 means all")
+    source = _open(config, progress)
+    n = len(source.manifest)
+    if config.limit in (0, n) or config.limit > n:
+        return source
+    index = evenly_spread(n, config.limit)
+    if isinstance(source, FeatureSource):
+        return FeatureSubset(source, index)
+    return ImageSubset(source, index)
+
+
+def _open(config: SourceConfig, progress: Progress) -> ImageSource | FeatureSource:
+    if config.path == demonstration.NAME:
+        return DemonstrationImages()
+    path = Path(config.path).expanduser().absolute()
+    suffix = path.suffix.lower()
+    if _is_folder(path):
+        return open_folder(path, labels_from_folders=config.labels_from_folders, progress=progress)
+    if suffix in _TABLES:
+        return open_table(path, progress=progress)
+    if suffix in containers.SUFFIXES:
+        return _open_arrays(path)
+    raise UsageError(f"{path} is no source of images. Accepted: {_KINDS}")
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether `path` is a folder and not a file. Raises `UsageError` if it is neither."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist{_suggestion(path)}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise UsageError(f"{path} is neither a folder nor a regular file")
+    return stat.S_ISDIR(mode)
+
+
+def _suggestion(path: Path) -> str:
+    names = [demonstration.NAME]
+    with suppress(OSError):
+        names += [sibling.name for sibling in path.parent.iterdir()]
+    nearest = get_close_matches(path.name, names, n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def _open_arrays(path: Path) -> ImageSource | FeatureSource:
+    file = open_arrays(path)
+    if holds_features(file):
+        return open_features(file)
+    if "images" in file.arrays:
+        return open_images(file)
+    found = ", ".join(f"{name} {describe(rows)}" for name, rows in file.arrays.items())
+    raise UsageError(
+        f"{path} holds {found or 'no arrays'}. Accepted: features (n, d) floats, or "
+        f"features_<name>; or images (n, h, w, 3) or (n, h, w) uint8"
+    )

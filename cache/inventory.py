@@ -1,0 +1,165 @@
+"""What of a source is already known from an earlier run, told without reading what has not changed.
+
+Same size and modification time as recorded: the digest is trusted. Another modification time:
+that file is hashed. A new name: nothing is known yet.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.provenance import canonical, digest
+from clusterpipe.cache.schema import Embeddings
+from clusterpipe.cache.shards import Seen
+from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest
+
+COLUMNS = ("label", "class_name", "split")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How a source differs from the index of an earlier run.
+
+    `identity` digests every id and content; None while new images have not been read.
+    `columns` names the ground-truth columns that differ; `touched` counts files whose time
+    changed and whose content did not.
+    """
+
+    identity: str | None
+    new: int
+    changed: int
+    removed: int
+    touched: int
+    columns: tuple[str, ...]
+
+    def reasons(self) -> list[str]:
+        """Why images have to be embedded or dropped, in words."""
+        counts = {"new": self.new, "changed": self.changed, "removed": self.removed}
+        return [
+            f"{count} {what} image{'s' * (count > 1)}" for what, count in counts.items() if count
+        ]
+
+
+def survey(source: ImageSource | FeatureSource, index: Embeddings) -> Survey:
+    """Compares `source` with the index an earlier run left. Raises OSError on unreadable files."""
+    columns = tuple(c for c in COLUMNS if not _same_column(source.manifest, index, c))
+    if isinstance(source, FeatureSource):
+        return _survey_features(source, index, columns)
+    recorded = recorded_digests(index)
+    found = known_digests(source, recorded)
+    old = {seen.id: was for seen, was in recorded.items()}
+    ids = _ids(source.manifest)
+    content = dict(zip(ids, found, strict=True)) | dict.fromkeys(source.manifest.skipped_path, "")
+    refused = set(index.skipped_path) & set(source.manifest.skipped_path)
+    changed = sum(i in old and d != old[i] for i, d in zip(ids, found, strict=True))
+    return Survey(
+        identity=None if None in found else source_identity(content),
+        new=sum(name not in old for name in content),
+        changed=changed,
+        removed=len(set(old) - set(ids) - refused),
+        touched=sum(s not in recorded for s in seen(source.manifest)) - found.count(None) - changed,
+        columns=columns,
+    )
+
+
+def known_digests(
+    source: ImageSource, recorded: Mapping[Seen, str], *, progress: Progress = silent
+) -> list[str | None]:
+    """Digest of each row of the source, None for ids never seen; touched files are hashed."""
+    ids = {s.id for s in recorded}
+    files = seen(source.manifest)
+    with progress("checking", total=len(files), unit="images") as advance:
+        found: list[str | None] = []
+        for row, file in enumerate(files):
+            found.append(recorded.get(file) if file in recorded else None)
+            if file not in recorded and file.id in ids:
+                found[-1] = _hash(source, row)
+            advance(1)
+    return found
+
+
+def recorded_digests(index: Embeddings) -> dict[Seen, str]:
+    """The digest of each file the index knows, readable image or not."""
+    good = zip(index.id, index.size.tolist(), index.mtime.tolist(), index.digest, strict=True)
+    bad = zip(
+        index.skipped_path,
+        index.skipped_size.tolist(),
+        index.skipped_mtime.tolist(),
+        index.skipped_digest,
+        strict=True,
+    )
+    return {Seen(i, size, mtime): was for i, size, mtime, was in [*good, *bad]}
+
+
+def seen(manifest: Manifest) -> list[Seen]:
+    """Each row of the manifest as the file it is now."""
+    rows = zip(manifest.id, manifest.size.tolist(), manifest.mtime.tolist(), strict=True)
+    return [Seen(*row) for row in rows]
+
+
+def source_identity(content: Mapping[str, str | None]) -> str:
+    """Digest of what a source holds: every id with the digest of its content."""
+    return digest(canonical(sorted(content.items())).encode())
+
+
+def index_identity(index: Embeddings) -> str:
+    """`Survey.identity` of the source that `index` was made from, while it has not changed."""
+    if index.fingerprint:
+        return feature_identity(index.fingerprint, index.id)
+    return source_identity({seen.id: was for seen, was in recorded_digests(index).items()})
+
+
+def feature_identity(fingerprint: str, ids: NDArray[np.object_]) -> str:
+    """Digest of which rows of which feature file a run uses."""
+    return digest(canonical([fingerprint, ids.tolist()]).encode())
+
+
+def reordered(column: NDArray[Any], manifest: Manifest, ids: NDArray[np.object_]) -> NDArray[Any]:
+    """A column of the manifest (by manifest row) in the order of `ids`."""
+    row = {name: i for i, name in enumerate(manifest.id)}
+    return column[[row[name] for name in ids]]
+
+
+def _survey_features(source: FeatureSource, index: Embeddings, columns: tuple[str, ...]) -> Survey:
+    now, was = set(source.manifest.id), set(index.id)
+    trusted = not set(seen(source.manifest)).isdisjoint(recorded_digests(index))
+    fingerprint = index.fingerprint if trusted else source.fingerprint()
+    same = fingerprint == index.fingerprint
+    return Survey(
+        identity=feature_identity(fingerprint, source.manifest.id),
+        new=len(now - was),
+        changed=0 if same else len(now & was),
+        removed=len(was - now),
+        touched=len(was) if same and not trusted else 0,
+        columns=columns,
+    )
+
+
+def _same_column(manifest: Manifest, index: Embeddings, name: str) -> bool:
+    now, was = getattr(manifest, name), getattr(index, name)
+    if now is None or was is None:
+        return now is was
+    if name == "class_name":
+        return list(now) == list(was)
+    row = {i: r for r, i in enumerate(manifest.id)}
+    kept = [(row[i], r) for r, i in enumerate(index.id) if i in row]
+    return all(now[a] == was[b] for a, b in kept)
+
+
+def _hash(source: ImageSource, row: int) -> str:
+    try:
+        return digest(source.read(row))
+    except OSError:
+        return ""
+
+
+def _ids(manifest: Manifest) -> list[str]:
+    ids: list[str] = manifest.id.tolist()
+    if len(set(ids)) < len(ids):
+        raise UsageError("the source names several images alike; ids must be unique")
+    return ids

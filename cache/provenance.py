@@ -1,0 +1,120 @@
+"""Where an artifact came from, as root attributes, and the key that tells fresh from stale."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("numpy", "torch", "timm", "open_clip_torch", "faiss-gpu", "faiss-cpu", "scikit-learn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Everything that can change a stage's result; two equal identities need not run twice.
+
+    `inputs` maps what is read, e.g. "embeddings.h5 /clip/features", to its content id.
+    """
+
+    stage: str
+    stage_version: int
+    schema: int
+    seed: int
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+    def key(self) -> str:
+        """The cache key: blake2b over canonical JSON."""
+        return digest(canonical(asdict(self)).encode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What is stamped on an artifact last, so that a stamped artifact is a complete one."""
+
+    identity: Identity
+    how: Mapping[str, Any]
+    seconds: float
+    device: str
+
+    def attributes(self) -> dict[str, Any]:
+        """Root attributes: plain numbers and strings, mappings as canonical JSON."""
+        known = {f.name: getattr(self.identity, f.name) for f in fields(self.identity)}
+        return {
+            **{k: canonical(v) if isinstance(v, Mapping) else v for k, v in known.items()},
+            "key": self.identity.key(),
+            "how": canonical(self.how),
+            "code_version": installed("clusterpipe") or "unknown",
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": self.seconds,
+            "device": self.device,
+            "packages": canonical({p: v for p in _PACKAGES if (v := installed(p))}),
+        }
+
+
+def stored_identity(attributes: Mapping[str, Any]) -> Identity:
+    """The identity an artifact was stamped with. Raises KeyError or ValueError if it was not."""
+    return Identity(
+        stage=str(attributes["stage"]),
+        stage_version=int(attributes["stage_version"]),
+        schema=int(attributes["schema"]),
+        seed=int(attributes["seed"]),
+        config=json.loads(attributes["config"]),
+        inputs=json.loads(attributes["inputs"]),
+    )
+
+
+def differences(old: Identity, new: Identity) -> list[str]:
+    """Each reason for a re-run in words: the field that changed, its old and its new value."""
+    reasons = [
+        f"{name.replace('_', ' ')} {getattr(old, name)} -> {getattr(new, name)}"
+        for name in ("stage_version", "schema", "seed")
+        if getattr(old, name) != getattr(new, name)
+    ]
+    table = new.stage.replace("-", "_")
+    for name in sorted({*old.config, *new.config}):
+        was, now = old.config.get(name), new.config.get(name)
+        if was != now:
+            reasons.append(f"{table}.{name} {_short(was)} -> {_short(now)}")
+    for name in sorted({*old.inputs, *new.inputs}):
+        if old.inputs.get(name) != new.inputs.get(name):
+            reasons.append(f"{name} {_change(old.inputs.get(name), new.inputs.get(name))}")
+    return reasons
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(data: bytes) -> str:
+    """blake2b, 128 bits, in hex."""
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """blake2b, 128 bits, in hex, of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
+
+
+def installed(package: str) -> str | None:
+    """The version of an installed package, None if it is absent."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _short(value: Any) -> str:
+    return "unset" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _change(was: str | None, now: str | None) -> str:
+    if was is None:
+        return "is read now"
+    return "is no longer read" if now is None else "changed"

@@ -1,0 +1,78 @@
+"""What may stand beside arrays in the same file: `ids`, `labels`, `class_names` and `split`."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.schema import StringArray
+from clusterpipe.cache.sources.containers import ArrayFile, describe
+from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, strings
+
+
+def array_manifest(file: ArrayFile, *, n: int, bytes_per_row: int) -> Manifest:
+    """The manifest of the `n` rows in `file`; without `ids`, the row numbers are the ids.
+
+    Each row bears the file's modification time. Raises `UsageError` for a column whose length is
+    not `n`, for ids that are empty or come twice, and for labels without a name.
+    """
+    labels = _labels(file, n)
+    return Manifest(
+        id=_ids(file, n),
+        path=strings([""] * n),
+        size=np.full(n, bytes_per_row, np.int64),
+        mtime=np.full(n, file.path.stat().st_mtime_ns, np.int64),
+        label=None if labels is None else labels.label,
+        class_name=None if labels is None else labels.class_name,
+        split=None if "split" not in file.arrays else _texts(file, "split", n),
+    )
+
+
+def _ids(file: ArrayFile, n: int) -> StringArray:
+    if "ids" not in file.arrays:
+        return strings(map(str, range(n)))
+    ids = _texts(file, "ids", n)
+    first: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        if not name:
+            raise UsageError(f"{file.path}: ids holds an empty id in row {row}")
+        if first.setdefault(name, row) != row:
+            raise UsageError(f"{file.path}: ids holds {name!r} in rows {first[name]} and {row}")
+    return ids
+
+
+def _labels(file: ArrayFile, n: int) -> Labels | None:
+    if "labels" not in file.arrays:
+        return None
+    values = _column(file, "labels", n)
+    if values.dtype.kind not in "biu":
+        values = _texts(file, "labels", n)
+    names = None if "class_names" not in file.arrays else _texts(file, "class_names")
+    return encode_labels(values, names, where=str(file.path))
+
+
+def _column(file: ArrayFile, name: str, n: int | None = None) -> NDArray[Any]:
+    """The array called `name`, of one dimension, and of length `n` unless that is None."""
+    rows = file.arrays[name]
+    if len(rows.shape) != 1 or n not in (None, rows.shape[0]):
+        expected = "one dimension" if n is None else f"({n})"
+        raise UsageError(f"{file.path}: {name} is {describe(rows)}, expected {expected}")
+    return rows[0 : rows.shape[0]]
+
+
+def _texts(file: ArrayFile, name: str, n: int | None = None) -> StringArray:
+    """A column of strings, UTF-8 bytes or integers, as strings."""
+    values = _column(file, name, n)
+    if values.dtype.kind not in "OSUiu":
+        raise UsageError(f"{file.path}: {name} holds {values.dtype}, expected strings or integers")
+    try:
+        texts = strings(_text(value) for value in values.tolist())
+        "".join(texts).encode()
+    except UnicodeError as error:
+        raise UsageError(f"{file.path}: {name} holds text that is not Unicode: {error}") from error
+    return texts
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

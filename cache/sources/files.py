@@ -1,0 +1,61 @@
+"""Images that are files: how their names are stored, and how they are read."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+from clusterpipe.cache import images
+from clusterpipe.cache.sources.manifest import Manifest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_ESCAPED = "./"
+
+
+def stored_path(path: str) -> str:
+    """A relative path as it is stored: itself, or escaped if its bytes are not UTF-8.
+
+    File systems allow any bytes in a name, HDF5 strings only UTF-8. An escaped path begins with
+    `./`, as no path from a scan does, and has %XX for each byte that is not UTF-8 and for `%`.
+    """
+    raw = os.fsencode(path)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("utf-8", "surrogateescape").replace("%", "%25")
+        return _ESCAPED + re.sub("[\udc80-\udcff]", lambda m: f"%{ord(m[0]) - 0xDC00:02X}", text)
+
+
+def file_path(stored: str) -> str:
+    """The path that `stored_path` stored, ready for `open`."""
+    if not stored.startswith(_ESCAPED):
+        return os.fsdecode(stored.encode("utf-8"))
+    return os.fsdecode(unquote_to_bytes(stored.removeprefix(_ESCAPED)))
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """An `ImageSource` of files below `root`, or at absolute paths."""
+
+    name: str
+    root: Path
+    manifest: Manifest
+
+    def read(self, row: int) -> bytes:
+        """The file's bytes. Raises `OSError`; never opens what is not a regular file."""
+        path = self.root / file_path(self.manifest.path[row])
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return path.read_bytes()
+
+    def decode(self, data: bytes) -> Image:
+        """The upright RGB image. Raises `UnreadableImage`."""
+        return images.decode(data)

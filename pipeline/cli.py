@@ -1,0 +1,399 @@
+"""The command line. Stage commands are made from the stage declarations; nothing heavy is imported
+until a stage runs."""
+
+import json
+import signal
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from clusterpipe.cache.errors import ClusterpipeError, Interrupted, MissingArtifact, UsageError
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.sources import ImageSource, SourceConfig, open_source
+from clusterpipe.pipeline import plan
+from clusterpipe.pipeline.config import Config, load, override
+from clusterpipe.pipeline.options import command, keys_of
+from clusterpipe.pipeline.run import default_run_dir, run_all, run_stage
+from clusterpipe.stages import STAGES
+from clusterpipe.stages.declaration import Input, Stage
+
+DEFAULT_FILE = Path("pipeline.toml")
+JSON_VERSION = 1
+
+app = typer.Typer(
+    help="Turn a pile of unlabelled images into named clusters.\n\n"
+    "Start with `clusterpipe run-all FOLDER`. Without a source it shows itself on an embedded "
+    "demonstration. Features are computed once and cached; every later stage reruns in seconds.",
+    epilog="Exit codes: 0 fine; 1 unexpected; 2 usage or settings; 3 no usable images, or too many "
+    "bad ones; 4 an upstream artifact is missing; 5 a damaged or foreign artifact; 6 weights are "
+    "not on disk; 7 the run is locked; 8 no space or not writable; 130/143 interrupted, work kept.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_SOURCE = (
+    Annotated[
+        str | None,
+        typer.Argument(
+            help="A folder of images; a CSV with path and optionally id, label, split; arrays of "
+            "images or features in .npz, .npy, .h5 or .safetensors; or nothing: the "
+            "demonstration, or what the run directory remembers.",
+        ),
+    ],
+    None,
+)
+_RUN_DIR = (
+    Annotated[
+        Path | None,
+        typer.Option("--run-dir", "-r", help="Where artifacts go. Default: runs/<source name>."),
+    ],
+    None,
+)
+_CONFIG = (
+    Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="A TOML file of settings. Default: ./pipeline.toml."),
+    ],
+    None,
+)
+_SET = (
+    Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            "-s",
+            metavar="KEY=VALUE",
+            help="Change one setting, as table.field=value; repeatable.",
+        ),
+    ],
+    None,
+)
+_SEED = (
+    Annotated[int | None, typer.Option(help="The one seed, of which every stage derives its own.")],
+    None,
+)
+_FORCE = (Annotated[bool, typer.Option("--force", "-f", help="Run even if fresh.")], False)
+_QUIET = (Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")], False)
+_DRY_RUN = (
+    Annotated[
+        bool,
+        typer.Option("--dry-run", "-n", help="Say what would run and why, and how long it takes."),
+    ],
+    False,
+)
+_JSON = (Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")], False)
+_RUN_NAMED = (
+    Annotated[
+        Path | None,
+        typer.Option("--run-dir", "-r", help="The run. Default: the only one under runs/."),
+    ],
+    None,
+)
+
+
+def _run_all(
+    *,
+    source: str | None,
+    run_dir: Path | None,
+    config: Path | None,
+    set: list[str] | None,
+    seed: int | None,
+    until: str,
+    force: list[str] | None,
+    dry_run: bool,
+    quiet: bool,
+    json_: bool,
+    settings: dict[str, Any],
+) -> None:
+    from clusterpipe.pipeline.console import Reporter
+
+    resolved, run = _configured(source, run_dir, config, set, seed, settings)
+    reporter = Reporter(quiet)
+    for name in force or ():
+        if name not in STAGES:
+            raise UsageError(f"--force takes one of {', '.join(STAGES)}, not {name!r}")
+    if dry_run:
+        _show_plan(resolved, run, json_)
+        return
+    _announce(resolved, run, reporter)
+    result = run_all(
+        resolved,
+        run_dir=run.folder,
+        until=until,
+        force=force or (),
+        progress=reporter.progress,
+        tell=reporter.tell,
+    )
+    from clusterpipe.pipeline import summary
+
+    summary.show(result, resolved, as_json=json_)
+
+
+def _run_one(
+    stage: Stage,
+    *,
+    source: str | None = None,
+    run_dir: Path | None,
+    config: Path | None,
+    set: list[str] | None,
+    seed: int | None,
+    force: bool,
+    dry_run: bool,
+    quiet: bool,
+    settings: dict[str, Any],
+) -> None:
+    from clusterpipe.pipeline.console import Reporter
+
+    if stage.name != "embed" and run_dir is None:
+        run_dir = _only_run()
+    resolved, run = _configured(source, run_dir, config, set, seed, settings)
+    if dry_run:
+        _show_plan(resolved, run, as_json=False)
+        return
+    reporter = Reporter(quiet)
+    if stage.name == "embed":
+        _announce(resolved, run, reporter)
+    done = run_stage(
+        stage.name,
+        resolved,
+        run.folder,
+        force=force,
+        progress=reporter.progress,
+        tell=reporter.tell,
+    )
+    typer.echo(done.artifacts[stage.writes.name])
+
+
+@app.command()
+def status(
+    run_dir: _RUN_NAMED[0] = None,  # type: ignore[valid-type]
+    json_: _JSON[0] = False,  # type: ignore[valid-type]
+) -> None:
+    """Say for every stage whether it is fresh, and if not, why."""
+    folder = run_dir or _only_run()
+    resolved, run = _configured(None, folder, None, None, None, {})
+    _show_plan(resolved, run, json_, estimating=False)
+
+
+@app.command()
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="An HDF5 artifact of a run.")],
+    json_: _JSON[0] = False,  # type: ignore[valid-type]
+) -> None:
+    """Print an artifact as a tree (dims, dtype, unit, doc, provenance, a preview) and check it."""
+    from clusterpipe.pipeline import inspecting
+
+    inspecting.show(artifact, as_json=json_)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("clusterpipe"))
+        raise typer.Exit
+
+
+@app.callback()
+def _main_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options before the command."""
+
+
+# ---------------------------------------------------------------- settings
+
+
+def _configured(
+    source: str | None,
+    run_dir: Path | None,
+    file: Path | None,
+    assignments: list[str] | None,
+    seed: int | None,
+    settings: dict[str, Any],
+) -> tuple[Config, RunDirectory]:
+    """Defaults, then the run's own settings or a new run's file, then --set, then options."""
+    config = _base(source, run_dir, file)
+    config = override(config, assignments or ())
+    for key, value in settings.items():
+        config = config.set(key, value, "option")
+    if seed is not None:
+        config = config.set("seed", seed, "option")
+    if source is not None:
+        config = config.set("source.path", _absolute(source), "argument")
+    folder = run_dir or default_run_dir(config.source.path)
+    _refuse_another_source(folder, config, named=run_dir is not None)
+    return config, RunDirectory(folder)
+
+
+def _base(source: str | None, run_dir: Path | None, file: Path | None) -> Config:
+    config = Config()
+    folder = run_dir or (default_run_dir(_absolute(source)) if source else None)
+    if folder is None and DEFAULT_FILE.exists():
+        config = load(config, DEFAULT_FILE)
+        folder = default_run_dir(config.source.path)
+    kept = RunDirectory(folder or default_run_dir(config.source.path)).config
+    if kept.exists():
+        config = load(Config(), kept, "run")
+    elif DEFAULT_FILE.exists() and file is None:
+        config = load(config, DEFAULT_FILE)
+    return load(config, file) if file else config
+
+
+def _absolute(source: str) -> str:
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() or source != SourceConfig().path else source
+
+
+def _refuse_another_source(folder: Path, config: Config, *, named: bool) -> None:
+    kept = RunDirectory(folder).config
+    if named or not kept.exists():
+        return
+    before = load(Config(), kept).source.path
+    if before != config.source.path:
+        raise UsageError(
+            f"{folder} belongs to {before}: give --run-dir another folder for {config.source.path}"
+        )
+
+
+def _only_run() -> Path:
+    """The run a command without --run-dir means."""
+    found = sorted(path.parent for path in Path("runs").glob("*/pipeline.toml"))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise MissingArtifact("there is no run under runs/: start with `clusterpipe run-all`")
+    raise UsageError(f"there are several runs: give --run-dir {' or '.join(map(str, found))}")
+
+
+# ---------------------------------------------------------------- telling
+
+
+def _announce(config: Config, run: RunDirectory, reporter: Any) -> None:
+    """Says when the settings here are not the ones the run keeps."""
+    if run.config.exists() and DEFAULT_FILE.exists():
+        here, kept = load(Config(), DEFAULT_FILE), load(Config(), run.config)
+        if here.source == kept.source and here.stages != kept.stages:
+            reporter.note(
+                f"{run.folder} keeps its own settings; ./pipeline.toml differs and was not read "
+                "(--config pipeline.toml applies it)"
+            )
+
+
+def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: bool = True) -> None:
+    from clusterpipe.pipeline import summary
+
+    try:
+        source = open_source(config.source)
+    except UsageError:
+        source = None
+    states = plan.examine(config, run, source)
+    costs = None
+    if estimating and isinstance(source, ImageSource) and states[0].needs_run:
+        from clusterpipe.pipeline.estimate import estimate
+
+        costs = estimate(config, run, source)
+    if as_json:
+        rows = [{**asdict(state), "needs_run": state.needs_run} for state in states]
+        document = {"schema_version": JSON_VERSION, "run_dir": str(run.folder), "stages": rows}
+        typer.echo(json.dumps({**document, "estimate": asdict(costs) if costs else None}))
+    else:
+        summary.show_states(run, states, costs)
+
+
+# ---------------------------------------------------------------- making the commands
+
+
+def _register() -> None:
+    shared = {"run_dir": _RUN_DIR, "config": _CONFIG, "set": _SET, "seed": _SEED}
+    until = (Annotated[str, typer.Option(help="Stop after this stage.")], "")
+    force = (
+        Annotated[
+            list[str] | None,
+            typer.Option("--force", "-f", metavar="STAGE", help="Run this stage even if fresh."),
+        ],
+        None,
+    )
+    everything = command(
+        "run-all",
+        "Bring the whole pipeline up to date: embed, estimate-k, refine, assign, caption, "
+        "evaluate.\n\nStages that are fresh are skipped, and every one that runs says why. "
+        "Settings of single stages go through --set.",
+        _run_all,
+        {
+            "source": _SOURCE,
+            **shared,
+            "until": until,
+            "force": force,
+            "dry_run": _DRY_RUN,
+            "quiet": _QUIET,
+            "json_": _JSON,
+        },
+        [*keys_of("source"), "embed.max_bad", "embed.device", "embed.download"],
+    )
+    app.command("run-all")(everything)
+    for stage in STAGES.values():
+        _register_stage(stage, shared)
+
+
+def _register_stage(stage: Stage, shared: dict[str, tuple[Any, Any]]) -> None:
+    reads_source = stage.name == "embed"
+    base = {
+        **({"source": _SOURCE} if reads_source else {}),
+        **shared,
+        "force": _FORCE,
+        "dry_run": _DRY_RUN,
+        "quiet": _QUIET,
+    }
+    keys = [*(keys_of("source") if reads_source else ()), *keys_of(stage.table)]
+
+    def body(**given: Any) -> None:
+        _run_one(stage, **given)
+
+    app.command(stage.name)(command(stage.name, _help(stage), body, base, keys))
+
+
+def _help(stage: Stage) -> str:
+    read = {i.artifact.name for i in stage.reads(stage.config()).values() if isinstance(i, Input)}
+    files = " and ".join(f"{name}.h5" for name in sorted(read)) or "the source"
+    return (
+        f"{stage.summary}\n\nReads {files} of the run, writes {stage.writes.name}.h5. What is "
+        "set here the run remembers; later stages notice on their own that they are stale."
+    )
+
+
+_register()
+
+
+# ---------------------------------------------------------------- the program
+
+
+def main() -> None:
+    """Entry point: runs the command, turns deliberate errors into one line and an exit code."""
+    signal.signal(signal.SIGINT, _interrupted)
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        app()
+    except ClusterpipeError as error:
+        if "--debug" in sys.argv:
+            raise
+        typer.echo(f"clusterpipe: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise Interrupted(
+        "interrupted; what was finished is kept, the same command goes on from there",
+        exit_code=128 + number,
+    )

@@ -1,0 +1,194 @@
+"""The settings of a run: defaults, then a file, then `--set`, then options."""
+
+import difflib
+import textwrap
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_origin
+
+import tomlkit
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.sources import SourceConfig
+from clusterpipe.stages import STAGES
+
+_SEED_HELP = "the one seed; every stage derives its own from it"
+
+
+def _defaults() -> dict[str, Any]:
+    return {stage.replace("-", "_"): STAGES[stage].config() for stage in STAGES}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting of a run: the source, the seed and one table per stage.
+
+    `origin` says for each `table.field` that is not a default where its value came from.
+    """
+
+    source: SourceConfig = SourceConfig()
+    seed: int = field(
+        default=0,
+        metadata={"help": _SEED_HELP},
+    )
+    stages: Mapping[str, Any] = field(default_factory=_defaults)
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, stage: str) -> Any:
+        """The config of a stage, by its command name (`estimate-k`) or table (`estimate_k`)."""
+        return self.stages[stage.replace("-", "_")]
+
+    def tables(self) -> dict[str, Any]:
+        """The config dataclass of every TOML table."""
+        return {"source": self.source, **self.stages}
+
+    def get(self, key: str) -> Any:
+        """The value of `table.field` or `seed`. Raises UsageError with the nearest valid key."""
+        table, name = self._locate(key)
+        return getattr(self.tables()[table] if table else self, name)
+
+    def set(self, key: str, value: Any, origin: str) -> "Config":
+        """A config with one value replaced. Raises UsageError for an unknown key or a bad value."""
+        table, name = self._locate(key)
+        owner = self.tables()[table] if table else self
+        spec = next(f for f in fields(owner) if f.name == name)
+        changed = {name: _coerced(spec, value, key)}
+        moved = replace(self, origin={**self.origin, f"{table}.{name}".lstrip("."): origin})
+        if not table:
+            return replace(moved, **changed)
+        if table == "source":
+            return replace(moved, source=replace(self.source, **changed))
+        return replace(moved, stages={**self.stages, table: replace(owner, **changed)})
+
+    def keys(self) -> list[str]:
+        """Every valid key."""
+        tables = self.tables().items()
+        return ["seed", *(f"{table}.{f.name}" for table, owner in tables for f in fields(owner))]
+
+    def _locate(self, key: str) -> tuple[str, str]:
+        normal = key.replace("-", "_")
+        if normal not in self.keys():
+            raise UsageError(f"there is no setting {key!r}{_nearest(normal, self.keys())}")
+        table, _, name = normal.rpartition(".")
+        return table, name
+
+
+def load(config: Config, path: Path, origin: str | None = None) -> Config:
+    """`config` with the settings of a TOML file on top. Raises UsageError naming file and key."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as TOML: {error}") from error
+    for key, value in _flat(document):
+        try:
+            config = config.set(key, value, origin or str(path))
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from error
+    return config
+
+
+def override(config: Config, assignments: Iterable[str]) -> Config:
+    """`config` with `table.field=value` texts on top; values are TOML, bare words are strings."""
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes table.field=value, not {text!r}")
+        config = config.set(key.strip(), _parsed(value.strip()), "--set")
+    return config
+
+
+def dump(config: Config) -> str:
+    """The whole config as commented TOML: what `load` reads back to the same values."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment(_SEED_HELP))
+    document.add("seed", tomlkit.item(config.seed))
+    for table, owner in config.tables().items():
+        block = tomlkit.table()
+        for spec in fields(owner):
+            for line in _wrapped(_comment(spec)):
+                block.add(tomlkit.comment(line))
+            block.add(spec.name, tomlkit.item(_plain(getattr(owner, spec.name))))
+        document.add(tomlkit.nl())
+        document.add(table, block)
+    text: str = tomlkit.dumps(document)
+    return text
+
+
+def affecting(owner: Any) -> dict[str, Any]:
+    """The fields of a stage's config that can change its result."""
+    return _split(owner, affects=True)
+
+
+def harmless(owner: Any) -> dict[str, Any]:
+    """The fields that cannot: device, workers, batch size."""
+    return _split(owner, affects=False)
+
+
+def _split(owner: Any, *, affects: bool) -> dict[str, Any]:
+    return {
+        f.name: _plain(getattr(owner, f.name))
+        for f in fields(owner)
+        if f.metadata["affects_result"] is affects
+    }
+
+
+def _flat(document: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    for name, value in document.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", item) for inner, item in value.items())
+        else:
+            yield name, value
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _coerced(spec: Field[Any], value: Any, key: str) -> Any:
+    """`value` as the field's type. Raises UsageError when it is not of that type."""
+    wanted: Any = spec.type
+    if get_origin(wanted) is tuple:
+        element = wanted.__args__[0]
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(_scalar(element, item, key) for item in items)
+    value = _scalar(wanted, value, key)
+    choices = spec.metadata.get("choices", ())
+    if choices and value not in choices:
+        raise UsageError(
+            f"{key} is one of {', '.join(choices)}, not {value!r}{_nearest(str(value), choices)}"
+        )
+    return value
+
+
+def _scalar(wanted: type, value: Any, key: str) -> Any:
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if wanted is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        raise UsageError(f"{key} takes {names[wanted]}, not {value!r}")
+    return value
+
+
+def _comment(spec: Field[Any]) -> str:
+    choices = spec.metadata.get("choices", ())
+    return f"{spec.metadata['help']}" + (f" [{' | '.join(choices)}]" if choices else "")
+
+
+def _wrapped(text: str, width: int = 96) -> list[str]:
+    return textwrap.wrap(text, width)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,132 @@
+"""What a person sees while it runs: bars on a terminal, plain lines elsewhere, on stderr."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from clusterpipe.cache.progress import Advance
+from clusterpipe.pipeline.run import StageEvent
+
+LINE_SECONDS = 5.0
+_STYLES = {"ran": "green", "fresh": "dim", "refreshed": "green", "skipped": "yellow"}
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Tells the progress of a run on stderr; `quiet` tells nothing."""
+
+    quiet: bool = False
+    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+
+    @contextmanager
+    def progress(self, what: str, *, total: int | None, unit: str) -> Iterator[Advance]:
+        """A counter with rate and time left: a bar on a terminal, else a line now and then."""
+        if self.quiet:
+            yield _ignore
+        elif self.console.is_terminal:
+            with self._bars() as bars:
+                task = bars.add_task(what, total=total, unit=unit)
+                yield lambda done: bars.advance(task, done)
+        else:
+            lines = _Lines(self.console, what, total, unit)
+            yield lines.advance
+            lines.finish()
+
+    def tell(self, event: StageEvent) -> None:
+        """One line per stage: what was done and why."""
+        if self.quiet:
+            return
+        if event.action in ("starts", "note"):
+            self.note(f"{event.stage}: {'; '.join(event.reasons)}")
+            return
+        line = Text(f"{event.stage:<12}")
+        line.append(f"{event.action:<10}", _STYLES[event.action])
+        line.append(f"{event.seconds:7.1f} s" if event.action == "ran" else " " * 9)
+        if event.action != "ran" and event.reasons:
+            line.append(f"  {'; '.join(event.reasons)}", "dim")
+        self.console.print(line, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """A remark in passing."""
+        if not self.quiet:
+            self.console.print(Text(text, "dim"), soft_wrap=True)
+
+    def _bars(self) -> Bars:
+        return Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            console=self.console,
+            transient=True,
+        )
+
+
+class _Rate(ProgressColumn):
+    """Rate and time left."""
+
+    def render(self, task: Task) -> Text:
+        rate = task.finished_speed or task.speed
+        if not rate:
+            return Text(task.fields["unit"])
+        left = task.time_remaining
+        return Text(
+            f"{task.fields['unit']}, {rate:,.0f}/s" + (f", {duration(left)} left" if left else "")
+        )
+
+
+@dataclass
+class _Lines:
+    """A counter for logs: a line every few seconds, and one at the end if it took that long."""
+
+    console: Console
+    what: str
+    total: int | None
+    unit: str
+    done: int = 0
+    began: float = field(default_factory=time.monotonic)
+    told: float = field(default_factory=time.monotonic)
+
+    def advance(self, done: int) -> None:
+        self.done += done
+        if time.monotonic() - self.told >= LINE_SECONDS:
+            self.told = time.monotonic()
+            self._print()
+
+    def finish(self) -> None:
+        if self.told > self.began and self.done:
+            self._print()
+
+    def _print(self) -> None:
+        rate = self.done / max(time.monotonic() - self.began, 1e-9)
+        amount = f"{self.done:,}" + (f" of {self.total:,}" if self.total else "")
+        left = f", {duration((self.total - self.done) / rate)} left" if self.total and rate else ""
+        text = f"{self.what}: {amount} {self.unit}, {rate:,.0f}/s{left}"
+        self.console.print(text, soft_wrap=True, markup=False)
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it: 8 s, 3 min, 2.5 h, 4 days."""
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: float) -> str:
+    """A number of bytes as people say it."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:.3g} {unit}"
+
+
+def _ignore(done: int) -> None:
+    """Nobody watches."""

@@ -1,0 +1,89 @@
+"""What a stage reads: from the names in its declaration to places in the run's artifacts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clusterpipe.cache import artifact
+from clusterpipe.cache.errors import MissingArtifact, UsageError
+from clusterpipe.cache.provenance import digest, file_digest
+from clusterpipe.cache.rows import ConcatenatedRows
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import Assignments, Embeddings
+from clusterpipe.pipeline.config import Config
+from clusterpipe.stages.declaration import FileInput, Input, Stage
+
+CONCATENATE = "concatenate"
+
+
+def declared(stage: Stage, config: Config) -> Mapping[str, Input | FileInput]:
+    """What `stage` reads under `config`, by parameter name."""
+    return stage.reads(config.of(stage.name))
+
+
+def load(stage: Stage, config: Config, run: RunDirectory) -> dict[str, Any]:
+    """The arguments of `stage`; large matrices stay on disk and are read by slices.
+
+    Raises MissingArtifact naming the stage to run first, DamagedArtifact, or UsageError for a
+    space that does not exist.
+    """
+    wanted = declared(stage, config).items()
+    return {name: value(source, stage, config, run) for name, source in wanted}
+
+
+def value(source: Input | FileInput, stage: Stage, config: Config, run: RunDirectory) -> Any:
+    """One argument of `stage`."""
+    if isinstance(source, FileInput):
+        return Path(source.path)
+    path = run.artifact(source.artifact)
+    places = _places(source, stage, config, run)
+    found = [artifact.read_value(path, source.artifact, place) for place in places]
+    if found[0] is None and not source.optional:
+        raise MissingArtifact(f"{path} has no {places[0]}, which {stage.name} reads")
+    return ConcatenatedRows(found) if len(found) > 1 else found[0]
+
+
+def content(stage: Stage, config: Config, run: RunDirectory) -> dict[str, str]:
+    """Content id of everything `stage` reads, under names fit for a reason.
+
+    Raises like `load`.
+    """
+    found: dict[str, str] = {}
+    for source in declared(stage, config).values():
+        if isinstance(source, FileInput):
+            found[source.path] = _file_content(Path(source.path))
+            continue
+        path = run.artifact(source.artifact)
+        for place in _places(source, stage, config, run):
+            name = f"{path.name} /{place}".rstrip("/ ")
+            found[name] = artifact.content_id(path, source.artifact, place)
+    return found
+
+
+def _places(source: Input, stage: Stage, config: Config, run: RunDirectory) -> list[str]:
+    if "{chosen}" in source.field:
+        chosen = artifact.read_value(run.artifact(Assignments), Assignments, "chosen")
+        return [source.field.replace("{chosen}", chosen)]
+    if "{space}" not in source.field:
+        return [source.field]
+    spaces = _spaces(config.of(stage.name).space, run, stage)
+    return [source.field.replace("{space}", space) for space in spaces]
+
+
+def _spaces(wanted: str, run: RunDirectory, stage: Stage) -> list[str]:
+    path = run.artifact(Embeddings)
+    present = artifact.names(path, Embeddings)
+    if not wanted:
+        return [artifact.read_value(path, Embeddings, "@default_space")]
+    if wanted == CONCATENATE:
+        return present
+    if wanted not in present:
+        raise UsageError(
+            f"{stage.name.replace('-', '_')}.space is {wanted!r}, but {path} has "
+            f"{', '.join(present)}"
+        )
+    return [wanted]
+
+
+def _file_content(path: Path) -> str:
+    return file_digest(path) if path.is_file() else digest(str(path).encode())

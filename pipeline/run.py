@@ -1,0 +1,247 @@
+"""Runs stages: loads what each reads, calls it, writes what it returns, skips what is fresh."""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from clusterpipe.cache import artifact, inventory, storage
+from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
+from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.provenance import Identity, Provenance
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import ARTIFACTS, Embeddings, Metrics
+from clusterpipe.cache.sources import ImageSource, open_source
+from clusterpipe.pipeline import inputs, plan
+from clusterpipe.pipeline.config import Config, dump, harmless
+from clusterpipe.pipeline.pictures import contact_sheets
+from clusterpipe.pipeline.plan import Source, StageState
+from clusterpipe.stages import STAGES
+from clusterpipe.stages.declaration import Stage
+
+Action: TypeAlias = Literal["starts", "note", "ran", "fresh", "skipped", "refreshed"]
+
+LONG_EMBEDDING = 2_000  # images, from which on the time and bytes are told beforehand
+
+
+@dataclass(frozen=True)
+class StageEvent:
+    """What happens to a stage of a run, as it happens, and why."""
+
+    stage: str
+    action: Action
+    reasons: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+Tell: TypeAlias = Callable[[StageEvent], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left: its folder, artifacts, contact sheets, what was done, and the metrics.
+
+    `metrics` holds, per method, the values of the labels the run stands by; metrics that need
+    ground truth are absent without it.
+    """
+
+    folder: Path
+    artifacts: dict[str, Path]
+    events: tuple[StageEvent, ...]
+    metrics: dict[str, dict[str, float]]
+    pictures: tuple[Path, ...] = ()
+
+
+def _nobody(event: StageEvent) -> None:
+    """Tells nobody."""
+
+
+def run_all(
+    config: Config | None = None,
+    *,
+    run_dir: Path | None = None,
+    until: str = "",
+    force: Collection[str] = (),
+    progress: Progress = silent,
+    tell: Tell = _nobody,
+) -> RunResult:
+    """Brings every stage of a run up to date, up to and including `until`.
+
+    `run_dir` is where the artifacts go, by default runs/<name of the source>. Stages in `force`
+    run even if they are fresh. Raises the errors of `clusterpipe.cache.errors`.
+    """
+    config = config or Config()
+    run = RunDirectory(run_dir or default_run_dir(config.source.path))
+    stages = _until(plan.order(config), until)
+    source = open_source(config.source, progress=progress)
+    with run.locked():
+        remember(config, run)
+        events = []
+        for stage in stages:
+            events.append(
+                _up_to_date(stage, config, run, source, stage.name in force, progress, tell)
+            )
+        sheets = contact_sheets(run, source, progress=progress)
+    return replace(result(run, tuple(events)), pictures=tuple(sheets))
+
+
+def run_stage(
+    name: str,
+    config: Config,
+    run_dir: Path,
+    *,
+    force: bool = False,
+    progress: Progress = silent,
+    tell: Tell = _nobody,
+) -> RunResult:
+    """Brings one stage up to date from the artifacts that are there.
+
+    Raises MissingArtifact naming the stage to run first, and the other errors of
+    `clusterpipe.cache.errors`.
+    """
+    stage, run = STAGES[name], RunDirectory(run_dir)
+    plan.order(config)
+    source = open_source(config.source, progress=progress) if name == "embed" else None
+    if source is None and not run.artifact(Embeddings).exists():
+        raise MissingArtifact(
+            f"{run.artifact(Embeddings)} is missing: run `clusterpipe embed SOURCE --run-dir "
+            f"{run_dir}` first"
+        )
+    with run.locked():
+        remember(config, run)
+        event = _up_to_date(stage, config, run, source, force, progress, tell)
+    return result(run, (event,))
+
+
+def default_run_dir(source: str) -> Path:
+    """runs/<name of the source> under the current folder."""
+    path = Path(source).expanduser()
+    named = path.resolve()
+    return Path("runs") / (named.stem if path.is_file() else named.name)
+
+
+def remember(config: Config, run: RunDirectory) -> None:
+    """Keeps the resolved settings with the run."""
+    text = dump(config)
+    if not run.config.exists() or run.config.read_text(encoding="utf-8") != text:
+        storage.write_text(run.config, text)
+
+
+def result(run: RunDirectory, events: tuple[StageEvent, ...]) -> RunResult:
+    """What is in a run directory now."""
+    paths = {kind.name: run.artifact(kind) for kind in ARTIFACTS if run.artifact(kind).exists()}
+    metrics = _metrics(paths[Metrics.name]) if Metrics.name in paths else {}
+    return RunResult(run.folder, paths, events, metrics)
+
+
+def _until(stages: list[Stage], until: str) -> list[Stage]:
+    if not until:
+        return stages
+    names = [stage.name for stage in stages]
+    if until not in names:
+        raise UsageError(f"--until takes one of {', '.join(names)}, not {until!r}")
+    return stages[: names.index(until) + 1]
+
+
+def _up_to_date(
+    stage: Stage,
+    config: Config,
+    run: RunDirectory,
+    source: Source | None,
+    force: bool,
+    progress: Progress,
+    tell: Tell,
+) -> StageEvent:
+    state = plan.state_of(stage, config, run, source)
+    if state.state == "blocked":
+        inputs.load(stage, config, run)
+    event = StageEvent(
+        stage.name, "skipped" if state.state == "skipped" else "fresh", state.reasons
+    )
+    if state.needs_run or state.refresh or (force and state.state != "skipped"):
+        event = _execute(stage, config, run, source, state, progress, tell)
+    tell(event)
+    return event
+
+
+def _execute(
+    stage: Stage,
+    config: Config,
+    run: RunDirectory,
+    source: Source | None,
+    state: StageState,
+    progress: Progress,
+    tell: Tell,
+) -> StageEvent:
+    reasons = state.reasons or (("forced",) if state.state == "fresh" else (state.state,))
+    if not state.refresh:
+        tell(StageEvent(stage.name, "starts", reasons))
+        _warn_of_length(stage, config, run, source, tell)
+    began = time.monotonic()
+    record, identity = (
+        _embed(stage, config, run, source, progress)
+        if source is not None and stage.name == "embed"
+        else _call(stage, config, run, progress)
+    )
+    seconds = time.monotonic() - began
+    settings = config.of(stage.name)
+    made = Provenance(
+        identity=identity,
+        how=harmless(settings),
+        seconds=seconds,
+        device=getattr(settings, "device", "cpu"),
+    )
+    artifact.write(run.artifact(stage.writes), record, made)
+    return StageEvent(stage.name, "refreshed" if state.refresh else "ran", reasons, seconds)
+
+
+def _warn_of_length(
+    stage: Stage, config: Config, run: RunDirectory, source: Source | None, tell: Tell
+) -> None:
+    if stage.name != "embed" or not isinstance(source, ImageSource):
+        return
+    from clusterpipe.pipeline.estimate import estimate, pending_images
+
+    if max(pending_images(config, run, source).values()) >= LONG_EMBEDDING:
+        tell(StageEvent(stage.name, "note", (str(estimate(config, run, source)),)))
+
+
+def _call(
+    stage: Stage, config: Config, run: RunDirectory, progress: Progress
+) -> tuple[Any, Identity]:
+    identity = plan.identity(stage, config, run)
+    arguments = inputs.load(stage, config, run)
+    record = stage.function(
+        **arguments, config=config.of(stage.name), seed=identity.seed, progress=progress
+    )
+    return record, identity
+
+
+def _embed(
+    stage: Stage, config: Config, run: RunDirectory, source: Source, progress: Progress
+) -> tuple[Embeddings, Identity]:
+    record = stage.function(
+        source,
+        config.of(stage.name),
+        folder=run.folder,
+        previous=_previous(run),
+        progress=progress,
+    )
+    return record, plan.embed_identity(config, inventory.index_identity(record))
+
+
+def _previous(run: RunDirectory) -> Embeddings | None:
+    try:
+        return artifact.read(run.artifact(Embeddings), Embeddings)
+    except (MissingArtifact, DamagedArtifact):
+        return None
+
+
+def _metrics(path: Path) -> dict[str, dict[str, float]]:
+    metrics = artifact.read(path, Metrics)
+    table = zip(metrics.method, metrics.chosen_value.tolist(), strict=True)
+    return {
+        method: {m: v for m, v in zip(metrics.metric, row, strict=True) if v == v}
+        for method, row in table
+    }

@@ -1,0 +1,240 @@
+"""What a person reads at the end: the outcome of a run, the state of its stages, what it costs."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clusterpipe.cache import artifact
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import Assignments, Embeddings, KEstimate, Metrics
+from clusterpipe.cache.sources import SourceConfig
+from clusterpipe.pipeline.config import Config
+from clusterpipe.pipeline.estimate import Estimate
+from clusterpipe.pipeline.pictures import cluster_captions
+from clusterpipe.pipeline.plan import StageState
+from clusterpipe.pipeline.run import RunResult
+
+JSON_VERSION = 1
+_STYLES = {
+    "fresh": "green",
+    "missing": "yellow",
+    "stale": "yellow",
+    "partial": "yellow",
+    "blocked": "yellow",
+    "skipped": "dim",
+    "corrupt": "red",
+}
+DEMONSTRATION = (
+    "This is a demonstration, not a benchmark: crops of a few photographs, seen through a backbone "
+    "that was trained on ImageNet labels. Its captions often miss. For real work give a folder, "
+    "and CLIP or DINOv2 as the backbone."
+)
+
+
+# ---------------------------------------------------------------- the outcome
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One cluster in the summary."""
+
+    cluster: int
+    images: int
+    caption: str
+    true_class: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `run-all` ends with."""
+
+    run_dir: str
+    images: int
+    skipped: int
+    k: int | None
+    k_estimated: int | None
+    k_interval: tuple[int, int] | None
+    k_reason: str
+    classes: int | None
+    clusters: tuple[Cluster, ...]
+    metrics: tuple[dict[str, Any], ...]
+    protocol: str
+    pictures: str | None
+
+
+def outcome(run: RunDirectory, sheets: Sequence[Path]) -> Outcome:
+    """Reads the outcome of a run from whatever artifacts are there."""
+    index = artifact.read(run.artifact(Embeddings), Embeddings)
+    estimate = _if_there(run, KEstimate)
+    metrics = _if_there(run, Metrics)
+    clusters = _clusters(run, index)
+    return Outcome(
+        run_dir=str(run.folder),
+        images=len(index.id),
+        skipped=len(index.skipped_path),
+        k=len(clusters) or None,
+        k_estimated=estimate.k if estimate else None,
+        k_interval=(int(estimate.interval[0]), int(estimate.interval[1])) if estimate else None,
+        k_reason=estimate.reason if estimate else "",
+        classes=len(np.unique(index.label[index.label >= 0])) if index.label is not None else None,
+        clusters=clusters,
+        metrics=tuple(_metric_rows(metrics)) if metrics else (),
+        protocol=metrics.protocol if metrics else "",
+        pictures=str(sheets[0].parent) if sheets else None,
+    )
+
+
+def show(result: RunResult, config: Config, *, as_json: bool) -> None:
+    """Prints the outcome of a run on stdout."""
+    found = outcome(RunDirectory(result.folder), result.pictures)
+    if as_json:
+        stages = [asdict(event) for event in result.events]
+        document = {"schema_version": JSON_VERSION, **asdict(found), "stages": stages}
+        print(json.dumps(document, ensure_ascii=False))  # noqa: T201 - this is the result
+        return
+    console = Console(highlight=False)
+    console.print(_headline(found), soft_wrap=True)
+    if found.metrics:
+        console.print(_metrics_table(found))
+        console.print(Text(found.protocol, "dim"), soft_wrap=True)
+    if found.clusters:
+        console.print(_cluster_table(found))
+    if config.source.path == SourceConfig().path:
+        console.print(Text(DEMONSTRATION, "italic"), soft_wrap=True)
+    console.print(f"artifacts  {found.run_dir}", markup=False, soft_wrap=True)
+    if found.pictures:
+        console.print(f"pictures   {found.pictures}", markup=False, soft_wrap=True)
+
+
+def _headline(found: Outcome) -> Text:
+    lines = [f"{found.images:,} images" + (f", {found.skipped:,} skipped" if found.skipped else "")]
+    if found.skipped:
+        lines[-1] += " (reasons: clusterpipe inspect embeddings.h5)"
+    if found.k:
+        lines.append(f"{found.k} clusters")
+    if found.k_estimated and found.k_interval:
+        low, high = found.k_interval
+        lines.append(f"K estimated {found.k_estimated}, interval {low} to {high}")
+        if found.classes:
+            lines[-1] += f"; the truth is {found.classes}{_verdict(found)}"
+        lines.append(found.k_reason)
+    return Text("\n".join(line for line in lines if line))
+
+
+def _verdict(found: Outcome) -> str:
+    if found.k_estimated is None or found.k_interval is None or found.classes is None:
+        return ""
+    if found.k_estimated == found.classes:
+        return ""
+    low, high = found.k_interval
+    inside = low <= found.classes <= high
+    return ", inside the interval" if inside else ", missed by the interval"
+
+
+def _clusters(run: RunDirectory, index: Embeddings) -> tuple[Cluster, ...]:
+    assignments = _if_there(run, Assignments)
+    if assignments is None:
+        return ()
+    chosen = assignments.methods[assignments.chosen]
+    captions = cluster_captions(run, len(chosen.centroid))
+    return tuple(
+        _cluster(number, np.flatnonzero(chosen.label == number), caption, index)
+        for number, caption in enumerate(captions)
+    )
+
+
+def _cluster(number: int, members: Any, caption: str, index: Embeddings) -> Cluster:
+    if index.label is None or index.class_name is None:
+        return Cluster(number, len(members), caption, "", math.nan)
+    labels = index.label[members]
+    counts = np.bincount(labels[labels >= 0], minlength=len(index.class_name))
+    if not counts.sum():
+        return Cluster(number, len(members), caption, "", math.nan)
+    top = int(counts.argmax())
+    return Cluster(
+        number, len(members), caption, index.class_name[top], float(counts[top] / counts.sum())
+    )
+
+
+def _metric_rows(metrics: Metrics) -> list[dict[str, Any]]:
+    rows = []
+    for a, method in enumerate(metrics.method):
+        for b, metric in enumerate(metrics.metric):
+            if not math.isnan(metrics.value[a, b]):
+                rows.append(
+                    {
+                        "method": str(method),
+                        "metric": str(metric),
+                        "chosen": float(metrics.chosen_value[a, b]),
+                        "mean": float(metrics.value[a, b]),
+                        "spread": float(metrics.spread[a, b]),
+                        "chance": _number(metrics.chance[a, b]),
+                        "unit": str(metrics.unit[b]),
+                    }
+                )
+    return rows
+
+
+def _metrics_table(found: Outcome) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("method", "metric"):
+        table.add_column(heading)
+    for heading in ("this run", "over seeds", "chance"):
+        table.add_column(heading, justify="right")
+    for row in found.metrics:
+        chance = "" if row["chance"] is None else f"{row['chance']:.3f}"
+        metric = f"{row['metric']} ({row['unit']})" if row["unit"] else row["metric"]
+        spread = f"{row['mean']:.3f} ± {row['spread']:.3f}"
+        table.add_row(row["method"], metric, f"{row['chosen']:.3f}", spread, chance)
+    return table
+
+
+def _cluster_table(found: Outcome) -> Table:
+    labelled = any(cluster.true_class for cluster in found.clusters)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("cluster", justify="right")
+    table.add_column("images", justify="right")
+    table.add_column("caption")
+    if labelled:
+        table.add_column("mostly (ground truth)")
+    for cluster in found.clusters:
+        cells: list[str | Text] = [str(cluster.cluster), f"{cluster.images:,}"]
+        cells.append(Text(cluster.caption))
+        if labelled and cluster.true_class:
+            cells.append(Text(f"{cluster.true_class} {cluster.share:.0%}"))
+        table.add_row(*cells)
+    return table
+
+
+def _if_there(run: RunDirectory, kind: Any) -> Any:
+    path = run.artifact(kind)
+    return artifact.read(path, kind) if path.exists() else None
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+# ---------------------------------------------------------------- the state of the stages
+
+
+def show_states(run: RunDirectory, states: Sequence[StageState], costs: Estimate | None) -> None:
+    """Prints one row per stage on stdout, and what a pending embedding takes."""
+    console = Console(highlight=False)
+    console.print(Text(str(run.folder), "bold"), soft_wrap=True)
+    for state in states:
+        line = Text(f"{state.stage:<12}")
+        line.append(f"{state.state:<9}", _STYLES[state.state])
+        line.append("; ".join(state.reasons), "dim")
+        console.print(line, soft_wrap=True)
+    if costs:
+        console.print(str(costs), soft_wrap=True, markup=False)

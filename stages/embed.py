@@ -1,0 +1,394 @@
+"""embed: every image once through the frozen backbones, into a feature cache that resumes."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache import artifact, inventory
+from clusterpipe.cache.errors import SourceError, UsageError
+from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.provenance import Identity, Provenance, canonical, digest, file_digest
+from clusterpipe.cache.rows import Rows, blocks
+from clusterpipe.cache.schema import Embeddings, Shard, Space
+from clusterpipe.cache.shards import Ledger, ShardStore, row_digests
+from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest
+from clusterpipe.stages.backbones import BackboneSpec, local_weights, parse
+from clusterpipe.stages.declaration import STAGES, option, stage
+
+if TYPE_CHECKING:
+    from clusterpipe.stages.backbones import Backbone
+    from clusterpipe.stages.backbones.extraction import Extract
+
+CHECKPOINT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """Settings of the embed stage."""
+
+    backbones: tuple[str, ...] = option(
+        ("packaged=packaged:efficientnet-lite0",),
+        "The frozen encoder, as name=family:model@weights; give several for several feature "
+        "spaces. The default needs no download but is supervised on ImageNet: for real work take "
+        "CLIP (clip=open_clip:ViT-L-14@openai) or DINOv2 "
+        "(dino=timm:vit_small_patch14_dinov2.lvd142m).",
+    )
+    dtype: str = option(
+        "float16",
+        "How features are stored.",
+        choices=("float16", "float32"),
+    )
+    precision: str = option(
+        "auto",
+        "Arithmetic of the backbone: auto is fp32 on a CPU and half precision on a GPU.",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.", affects_result=False)
+    batch_size: int = option(0, "Images per forward pass; 0 chooses.", affects_result=False)
+    workers: int = option(
+        0, "Threads that read and decode; 0 means one per core.", affects_result=False
+    )
+    shard_size: int = option(
+        1024, "Images per shard: the most that a kill can cost.", affects_result=False
+    )
+    max_bad: float = option(
+        0.1,
+        "Share of unreadable images above which the run stops with exit code 3.",
+        affects_result=False,
+    )
+    download: bool = option(
+        False, "Allow fetching weights that are not on disk.", affects_result=False
+    )
+
+
+@stage(version=1, config=EmbedConfig, reads=lambda config: {}, writes=Embeddings)
+def embed(
+    source: ImageSource | FeatureSource,
+    config: EmbedConfig = EmbedConfig(),
+    *,
+    folder: Path,
+    previous: Embeddings | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Embeddings:
+    """Turn images into features, each image once: only what is new or changed is computed.
+
+    Features given by the user pass through as they are. Shards go to `folder`/embeddings, and
+    what is returned must be written to `folder`. `previous` is the index of an earlier run of
+    the same folder, which spares hashing files whose size and time have not changed.
+
+    Raises SourceError when no image is usable or more than `max_bad` of them are not,
+    WeightsMissing when weights are not on disk, UsageError for a wrong backbone, StorageError
+    when the disk is full. Whatever ends it, finished batches are kept.
+    """
+    if isinstance(source, FeatureSource):
+        return _given(source)
+    specs = backbone_specs(config)
+    stores = {spec.name: store(folder, spec, config) for spec in specs}
+    ledgers = {name: shards.ledger() for name, shards in stores.items()}
+    digests = _known(source, ledgers.values(), previous, progress)
+    for spec in specs:
+        if _todo(ledgers[spec.name], digests):
+            ledgers[spec.name] = _complete(
+                source, spec, config, stores[spec.name], digests, progress
+            )
+    index = _index(source.manifest, stores, ledgers, digests)
+    _refuse_too_many_bad(index, config.max_bad)
+    return index
+
+
+def backbone_specs(config: EmbedConfig) -> list[BackboneSpec]:
+    """The configured backbones. Raises UsageError when there is none or two share a name."""
+    specs = [parse(text) for text in config.backbones]
+    if not specs or len({spec.name for spec in specs}) < len(specs):
+        raise UsageError("embed.backbones needs at least one space, each with a name of its own")
+    return specs
+
+
+def store(folder: Path, spec: BackboneSpec, config: EmbedConfig) -> ShardStore:
+    """The shards of one space: one folder per backbone and settings that change its features."""
+    weights = local_weights(spec)
+    identity = {
+        "backbone": [spec.family, spec.model, weights.name if weights else spec.weights],
+        "file": file_digest(weights) if weights else "",
+        "dtype": config.dtype,
+        "precision": config.precision,
+    }
+    key = digest(canonical(identity).encode())[:12]
+    return ShardStore(folder / "embeddings" / f"{spec.name}-{key}")
+
+
+# ---------------------------------------------------------------- computing what is missing
+
+
+def _known(
+    source: ImageSource,
+    ledgers: Iterable[Ledger],
+    previous: Embeddings | None,
+    progress: Progress,
+) -> list[str]:
+    """Digest of each row as far as earlier work tells; empty for rows not seen before."""
+    recorded = inventory.recorded_digests(previous) if previous else {}
+    for ledger in ledgers:
+        recorded.update(ledger.digest_of)
+    return [d or "" for d in inventory.known_digests(source, recorded, progress=progress)]
+
+
+def _todo(ledger: Ledger, digests: list[str]) -> list[int]:
+    return [row for row, image in enumerate(digests) if not ledger.knows(image)]
+
+
+def _complete(
+    source: ImageSource,
+    spec: BackboneSpec,
+    config: EmbedConfig,
+    shards: ShardStore,
+    digests: list[str],
+    progress: Progress,
+) -> Ledger:
+    """Embeds the rows that this space lacks and fills in `digests` for what it reads."""
+    from clusterpipe.stages.backbones import open_backbone
+    from clusterpipe.stages.backbones.extraction import extract
+
+    backbone = open_backbone(
+        spec, device=config.device, precision=config.precision, download=config.download
+    )
+    ledger = shards.ledger(weights=backbone.weights_digest)
+    todo = _todo(ledger, digests)
+    pending = _Pending(source.manifest, spec, config, shards, backbone, ledger)
+    batches = extract(
+        source,
+        todo,
+        backbone,
+        known=ledger.knows,
+        batch_size=config.batch_size,
+        workers=config.workers,
+    )
+    with progress(f"embedding with {spec.name}", total=len(todo), unit="images") as advance:
+        try:
+            for batch in batches:
+                pending.add(batch)
+                for loaded in batch.looked_at:
+                    digests[loaded.row] = loaded.digest
+                advance(len(batch.looked_at))
+        finally:
+            pending.flush()
+    return ledger
+
+
+class _Pending:
+    """Batches that are computed and not yet on disk."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        spec: BackboneSpec,
+        config: EmbedConfig,
+        shards: ShardStore,
+        backbone: "Backbone",
+        ledger: Ledger,
+    ) -> None:
+        self.files = inventory.seen(manifest)
+        self.spec, self.config, self.backbone = spec, config, backbone
+        self.shards, self.ledger = shards, ledger
+        self.batches: list[Extract] = []
+        self.began = time.monotonic()
+
+    def add(self, batch: "Extract") -> None:
+        """Keeps a batch; writes a shard when enough has gathered or enough time has passed."""
+        self.batches.append(batch)
+        gathered = sum(len(kept.looked_at) for kept in self.batches)
+        if gathered >= self.config.shard_size or time.monotonic() - self.began > CHECKPOINT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what has gathered as one shard and enters it into the ledger."""
+        batches, self.batches = self.batches, []
+        seconds, self.began = time.monotonic() - self.began, time.monotonic()
+        if batches:
+            shard = self._shard(batches)
+            self.ledger.add(self.shards.append(shard, self._provenance(seconds)), shard)
+
+    def _shard(self, batches: list["Extract"]) -> Shard:
+        looked_at = [loaded for batch in batches for loaded in batch.looked_at if loaded.digest]
+        encoded = [loaded for batch in batches for loaded in batch.encoded]
+        bad = {loaded.digest: loaded.reason for loaded in looked_at if loaded.reason}
+        seen = [self.files[loaded.row] for loaded in looked_at]
+        features = self._stored(np.concatenate([batch.features for batch in batches]))
+        return Shard(
+            features=features,
+            image=_text(loaded.digest for loaded in encoded),
+            row=row_digests(features),
+            width=np.array([loaded.width for loaded in encoded], np.int32),
+            height=np.array([loaded.height for loaded in encoded], np.int32),
+            bad=_text(bad),
+            bad_reason=_text(bad.values()),
+            seen_id=_text(file.id for file in seen),
+            seen_size=np.array([file.size for file in seen], np.int64),
+            seen_mtime=np.array([file.mtime for file in seen], np.int64),
+            seen_digest=_text(loaded.digest for loaded in looked_at),
+            backbone=f"{self.spec.family}:{self.spec.model}"
+            + (f"@{self.spec.weights}" if self.spec.weights else ""),
+            weights=self.backbone.weights_digest,
+            preprocessing=canonical(dict(self.backbone.preprocessing)),
+            words=self.backbone.words,
+        )
+
+    def _stored(self, features: NDArray[np.float32]) -> NDArray[Any]:
+        with np.errstate(over="ignore"):
+            stored = features.astype(self.config.dtype)
+        if not np.isfinite(stored).all():
+            raise UsageError(
+                f"features of {self.spec.name} do not fit {self.config.dtype}: set "
+                "embed.dtype=float32 or embed.precision=fp32"
+            )
+        return stored
+
+    def _provenance(self, seconds: float) -> Provenance:
+        identity = Identity(
+            stage="embed",
+            stage_version=STAGES["embed"].version,
+            schema=Shard.schema,
+            seed=0,
+            config={"dtype": self.config.dtype, "precision": self.config.precision},
+            inputs={},
+        )
+        how = {"batch_size": self.config.batch_size, "workers": self.config.workers}
+        return Provenance(identity=identity, how=how, seconds=seconds, device=self.backbone.device)
+
+
+# ---------------------------------------------------------------- the index
+
+
+def _index(
+    manifest: Manifest,
+    stores: Mapping[str, ShardStore],
+    ledgers: Mapping[str, Ledger],
+    digests: list[str],
+) -> Embeddings:
+    """The index over the shards: rows in the order they were first embedded, so new ones append."""
+    first = next(iter(ledgers.values()))
+    usable = [
+        row
+        for row, image in enumerate(digests)
+        if all(image in ledger.place for ledger in ledgers.values())
+    ]
+    usable.sort(key=lambda row: first.place[digests[row]])
+    bad = sorted(set(range(len(digests))) - set(usable))
+    if not usable:
+        raise SourceError(_no_usable_image(manifest, ledgers, digests))
+    images = [digests[row] for row in usable]
+    places = [first.place[image] for image in images]
+    files = manifest.take(np.array(usable))
+    return Embeddings(
+        **_skipped(manifest, bad, ledgers, digests),
+        **{name: getattr(files, name) for name in ("id", "path", "size", "mtime")},
+        **{name: getattr(files, name) for name in inventory.COLUMNS},
+        digest=_text(images),
+        width=np.array([place.width for place in places], np.int32),
+        height=np.array([place.height for place in places], np.int32),
+        spaces={name: _space(stores[name], ledgers[name], images) for name in stores},
+        default_space=next(iter(stores)),
+    )
+
+
+def _space(shards: ShardStore, ledger: Ledger, images: list[str]) -> Space:
+    rows = shards.rows(images, ledger)
+    ids = shards.content_ids(rows)
+    folder = shards.folder.parent.parent
+    made = artifact.read(rows.runs[0][0], Shard)
+    return Space(
+        features=rows,
+        backbone=made.backbone,
+        weights=made.weights,
+        preprocessing=made.preprocessing,
+        words=made.words,
+        shard=_text(path.relative_to(folder).as_posix() for path in ids),
+        shard_id=_text(ids.values()),
+    )
+
+
+def _skipped(
+    manifest: Manifest, bad: list[int], ledgers: Mapping[str, Ledger], digests: list[str]
+) -> dict[str, Any]:
+    """The columns of /skipped: images that could not be decoded, then what the scan refused."""
+    reasons = {d: why for ledger in ledgers.values() for d, why in ledger.bad.items()}
+    scanned = len(manifest.skipped_path)
+    return {
+        "skipped_path": _text([*manifest.id[bad], *manifest.skipped_path]),
+        "skipped_reason": _text(
+            [
+                *(reasons.get(digests[row], "cannot be read") for row in bad),
+                *manifest.skipped_reason,
+            ]
+        ),
+        "skipped_size": np.concatenate([manifest.size[bad], np.zeros(scanned, np.int64)]),
+        "skipped_mtime": np.concatenate([manifest.mtime[bad], np.zeros(scanned, np.int64)]),
+        "skipped_digest": _text([*(digests[row] for row in bad), *[""] * scanned]),
+    }
+
+
+def _refuse_too_many_bad(index: Embeddings, max_bad: float) -> None:
+    bad, total = len(index.skipped_path), len(index.skipped_path) + len(index.id)
+    if bad > max_bad * total:
+        raise SourceError(
+            f"{bad} of {total} images are unreadable, more than --max-bad {max_bad:g} allows; "
+            f"the first is {index.skipped_path[0]}: {index.skipped_reason[0]}. What was embedded "
+            "is kept: repair the files, or run again with a higher --max-bad"
+        )
+
+
+def _no_usable_image(manifest: Manifest, ledgers: Mapping[str, Ledger], digests: list[str]) -> str:
+    skipped = _skipped(manifest, list(range(len(digests))), ledgers, digests)
+    if not len(skipped["skipped_path"]):
+        return "the source holds no image"
+    first, why = skipped["skipped_path"][0], skipped["skipped_reason"][0]
+    return f"none of {len(skipped['skipped_path'])} images is readable; {first}: {why}"
+
+
+# ---------------------------------------------------------------- features given by the user
+
+
+def _given(source: FeatureSource) -> Embeddings:
+    manifest = source.manifest
+    if not len(manifest.id):
+        raise SourceError("the source holds no row of features")
+    nothing = np.zeros(0, np.int64)
+    return Embeddings(
+        **{name: getattr(manifest, name) for name in ("id", "path", "size", "mtime")},
+        **{name: getattr(manifest, name) for name in inventory.COLUMNS},
+        digest=np.concatenate([row_digests(part) for part in blocks(_first(source))]),
+        width=np.zeros(len(manifest.id), np.int32),
+        height=np.zeros(len(manifest.id), np.int32),
+        skipped_path=manifest.skipped_path,
+        skipped_reason=manifest.skipped_reason,
+        skipped_size=nothing,
+        skipped_mtime=nothing,
+        skipped_digest=_text([]),
+        fingerprint=source.fingerprint(),
+        default_space=next(iter(source.spaces)),
+        spaces={
+            name: Space(features=rows, normalised=_has_unit_rows(rows))
+            for name, rows in source.spaces.items()
+        },
+    )
+
+
+def _first(source: FeatureSource) -> Rows:
+    return next(iter(source.spaces.values()))
+
+
+def _has_unit_rows(rows: Rows) -> bool:
+    return all(
+        np.allclose(np.linalg.norm(part.astype(np.float32), axis=1), 1, atol=2e-3)
+        for part in blocks(rows)
+    )
+
+
+def _text(values: Iterable[str]) -> NDArray[np.object_]:
+    return np.array(list(values), dtype=object)

@@ -1,0 +1,321 @@
+"""refine: turns features so that images of a kind draw together and kinds draw apart."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.rows import MappedRows, Rows, take
+from clusterpipe.cache.schema import Embeddings, Refined
+from clusterpipe.stages.declaration import Input, option, stage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clusterpipe.stages.numerics.refinement import RefinementNetwork, Step
+
+CHECKED_ROWS = 4096  # rows on which the finished map is checked for collapse
+DIAGONAL_SHARE = 0.3
+SCALABLE_STEPS = 200
+SCALABLE_LEARNING_RATE = 3e-3
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """How features are refined. 0 means: chosen by the preset, or from the data."""
+
+    space: str = option(
+        "",
+        "Feature space to refine; empty for the first one, 'concatenate' for all side by side. "
+        "Name one when you embedded with several backbones and trust one of them most.",
+    )
+    preset: str = option(
+        "scalable",
+        "'scalable' turns a linear map that starts at the principal components: seconds on a "
+        "laptop. 'paper' is CPP's deep network and recipe as published: minutes to hours, best "
+        "with a GPU.",
+        choices=("scalable", "paper"),
+    )
+    width: int = option(
+        128,
+        "Numbers per image after refinement, at most (never more than the features have). "
+        "More keeps finer differences; several times the expected number of clusters is ample.",
+    )
+    epsilon_squared: float = option(
+        0.1,
+        "Squared distortion up to which features are coded; the published value. "
+        "Smaller values pay attention to finer differences and to noise.",
+    )
+    temperature: float = option(
+        0.0,
+        "How soft 'belongs together' is: low means only near duplicates, high means everything. "
+        "0 measures the features and picks it ('scalable') or takes the published value ('paper').",
+    )
+    neighbours: int = option(
+        24,
+        "How many images a soft group holds, for 'scalable'. Raise it for few large clusters, "
+        "lower it for many small ones.",
+    )
+    compression: float = option(
+        4.0,
+        "Weight of drawing alike images together against spreading all apart, for 'scalable'. "
+        "1 is the published balance, which mostly spreads when groups are small.",
+    )
+    retain: float = option(
+        0.75,
+        "'scalable' stops when images share less than this of their nearest neighbours with the "
+        "start. Lower it to let refinement change more, at the risk of undoing what the backbone "
+        "knew.",
+    )
+    epochs: int = option(
+        0,
+        "Passes over the images, exactly. 0 lets the preset choose: 'scalable' stops by `retain`, "
+        "'paper' takes the published number. More is not better.",
+    )
+    batch: int = option(
+        1024, "Images per step; keep it several times `width`. Fewer images than this is fine."
+    )
+    learning_rate: float = option(
+        0.0, "Step size. 0 takes the preset's own; lower it if refinement collapses."
+    )
+    hidden: int = option(
+        0, "Hidden units of the 'paper' network. 0 takes the published number for this many images."
+    )
+    warmup_steps: int = option(
+        0, "Steps that only spread features apart, for 'paper'. 0 takes the published number."
+    )
+    sample: int = option(
+        100_000,
+        "Images the map is trained on, drawn at random and held in memory; all are refined by it. "
+        "Lower it if memory is short (4 bytes x this x feature width, twice).",
+    )
+    device: str = option(
+        "auto",
+        "Where to train; 'auto' takes a CUDA GPU if there is one.",
+        choices=("auto", "cpu", "cuda", "mps"),
+        affects_result=False,
+    )
+
+
+def _reads(config: RefineConfig) -> Mapping[str, Input]:
+    return {"features": Input(Embeddings, "{space}/features")}
+
+
+@stage(version=1, config=RefineConfig, reads=_reads, writes=Refined)
+def refine(
+    features: Rows,
+    config: RefineConfig = RefineConfig(),
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Refined:
+    """Refine features by rate reduction, without labels and without the number of clusters.
+
+    features: (n, d), n >= 2, of any length and precision. Returns refined features (n, e), unit
+    rows in float32, computed anew whenever they are read; the map as arrays for
+    `numerics.refinement.apply_map`; and the objective at each step. Raises UsageError when the
+    features cannot be refined or training collapsed. CPP (Chu et al. 2024); 'scalable' is ours.
+    """
+    from clusterpipe.stages.numerics.refinement import apply_map
+
+    _check(features, config)
+    sample, center = _prepared_sample(features, config.sample, seed)
+    begin = _published if config.preset == "paper" else _scalable
+    training = begin(sample, config, seed)
+    steps = _train(training, config, progress)
+    parameters = training.parameters(center)
+    return Refined(
+        features=MappedRows(features, partial(apply_map, parameters), training.width),
+        parameters=parameters,
+        rate=np.array([step.rate for step in steps], np.float32),
+        membership_rate=np.array([step.membership_rate for step in steps], np.float32),
+        loss=np.array([step.loss for step in steps], np.float32),
+    )
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A network, the rows it learns from, and the steps that train it in place."""
+
+    network: "RefinementNetwork"
+    sample: "Tensor"
+    run: "Iterator[Step]"
+    steps: int
+    directions: NDArray[np.float32] | None = None
+
+    @property
+    def width(self) -> int:
+        return self.network.feature_head.out_features
+
+    def parameters(self, center: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        from clusterpipe.stages.numerics.refinement import map_parameters
+
+        return map_parameters(self.network, center, self.directions)
+
+
+def _scalable(sample: NDArray[np.float32], config: RefineConfig, seed: int) -> _Training:
+    """A linear map of the principal components, trained on sparse membership rows."""
+    import torch
+
+    from clusterpipe.stages.numerics import refinement
+
+    directions = _principal_directions(sample, config.width)
+    device = _device(config.device)
+    projected = torch.from_numpy(sample @ directions.T).to(device)
+    network = refinement.linear_network(directions).to(device)
+    batches = _batches(len(sample), config.batch, seed)
+    steps = config.epochs * _steps_per_epoch(len(sample), config.batch)
+    run = refinement.train_sparse(
+        network,
+        projected,
+        batches,
+        max_steps=steps or SCALABLE_STEPS,
+        retain=0.0 if config.epochs else config.retain,
+        epsilon_squared=config.epsilon_squared,
+        temperature=config.temperature
+        or refinement.temperature_for(
+            network.features(projected[next(batches)]), diagonal_share=DIAGONAL_SHARE
+        ),
+        neighbours=config.neighbours,
+        weight=config.compression,
+        learning_rate=config.learning_rate or SCALABLE_LEARNING_RATE,
+    )
+    return _Training(network, projected, run, steps or SCALABLE_STEPS, directions)
+
+
+def _published(sample: NDArray[np.float32], config: RefineConfig, seed: int) -> _Training:
+    """CPP's network and recipe, with its settings for collections of this size."""
+    import torch
+
+    from clusterpipe.stages.numerics import refinement
+
+    published = refinement.published_settings(len(sample))
+    device = _device(config.device)
+    rows = torch.from_numpy(sample).to(device)
+    network = refinement.published_network(
+        sample.shape[1],
+        hidden=config.hidden or published.hidden,
+        width=config.width,
+        seed=seed,
+    ).to(device)
+    warmup_steps = config.warmup_steps or published.warmup_steps
+    epochs = config.epochs or published.epochs
+    steps = epochs * _steps_per_epoch(len(sample), config.batch)
+    run = refinement.train_published(
+        network,
+        rows,
+        _batches(len(sample), config.batch, seed),
+        warmup_steps=warmup_steps,
+        steps=steps,
+        epsilon_squared=config.epsilon_squared,
+        temperature=config.temperature or published.temperature,
+        learning_rate=config.learning_rate or published.learning_rate,
+    )
+    return _Training(network, rows, run, warmup_steps + steps)
+
+
+def _train(training: _Training, config: RefineConfig, progress: Progress) -> "list[Step]":
+    """Runs all steps, and refuses a map that makes all images the same."""
+    steps = []
+    with progress("refining", total=training.steps, unit="steps") as advance:
+        for step in training.run:
+            _refuse_collapse(step.rate, training.width, config)
+            steps.append(step)
+            advance(1)
+    _refuse_collapse(_final_rate(training, config.epsilon_squared), training.width, config)
+    return steps
+
+
+def _final_rate(training: _Training, epsilon_squared: float) -> float:
+    """R of rows spread evenly over the sample, under the map as it will be used."""
+    import torch
+
+    from clusterpipe.stages.numerics.rate import coding_rate
+
+    network = training.network.eval()
+    rows = training.sample[:: math.ceil(len(training.sample) / CHECKED_ROWS)]
+    with torch.no_grad():
+        z = network.features(network.hidden(rows))
+    return float(coding_rate(z, epsilon_squared=epsilon_squared))
+
+
+def _refuse_collapse(rate: float, width: int, config: RefineConfig) -> None:
+    from clusterpipe.stages.numerics.refinement import is_collapsed
+
+    if is_collapsed(rate, width=width, epsilon_squared=config.epsilon_squared):
+        raise UsageError(
+            f"refinement collapsed: all images became the same (coding rate {rate:.2f} nats). "
+            "Lower refine.learning_rate, or use refine.preset=scalable."
+        )
+
+
+def _check(features: Rows, config: RefineConfig) -> None:
+    """Refuses what could not be trained, before anything is read."""
+    lowest = {
+        "width": 1,
+        "neighbours": 2,
+        "batch": 2,
+        "sample": 2,
+        "epochs": 0,
+        "hidden": 0,
+        "warmup_steps": 0,
+        "temperature": 0,
+        "compression": 0,
+        "retain": 0,
+        "learning_rate": 0,
+    }
+    for name, least in lowest.items():
+        if getattr(config, name) < least:
+            raise UsageError(f"refine.{name} must be at least {least}")
+    if config.epsilon_squared <= 0:
+        raise UsageError("refine.epsilon_squared must be above 0")
+    if features.shape[0] < 2:
+        raise UsageError(f"refine needs at least 2 images, not {features.shape[0]}")
+
+
+def _prepared_sample(
+    features: Rows, size: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """At most `size` rows drawn at random, ready for training, and the centre they share."""
+    from clusterpipe.stages.numerics.refinement import direction_mean, prepare
+
+    n = features.shape[0]
+    chosen = np.random.default_rng(seed).permutation(n)[:size]
+    rows = take(features, np.sort(chosen))
+    center = direction_mean(rows)
+    return prepare(rows, center), center
+
+
+def _principal_directions(sample: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    from clusterpipe.stages.numerics.refinement import principal_directions
+
+    try:
+        return principal_directions(sample, width)
+    except ValueError as error:
+        raise UsageError(f"cannot refine: {error}") from error
+
+
+def _batches(n: int, size: int, seed: int) -> "Iterator[Tensor]":
+    import torch
+
+    from clusterpipe.stages.numerics.refinement import shuffled_batches
+
+    return shuffled_batches(n, size, torch.Generator().manual_seed(seed))
+
+
+def _steps_per_epoch(n: int, batch: int) -> int:
+    return max(1, n // batch)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"

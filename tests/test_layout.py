@@ -1,0 +1,100 @@
+"""Who may import whom, and that what is packaged is what lies in the folders."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("cache", "stages", "pipeline")
+MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+HEAVY = ("torch", "torchvision", "timm", "open_clip", "faiss", "sklearn", "scipy", "skimage")
+MAY_IMPORT = {
+    "cache": ("clusterpipe.cache",),
+    "stages": ("clusterpipe.cache", "clusterpipe.stages"),
+    "pipeline": ("clusterpipe.cache", "clusterpipe.stages", "clusterpipe.pipeline"),
+}
+STAGES = ("embed", "estimate_k", "refine", "assign", "caption", "evaluate")
+
+
+def imported(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_follow_the_direction(path: Path) -> None:
+    allowed = MAY_IMPORT[path.relative_to(ROOT).parts[0]]
+    ours = [name for name in imported(path) if name.startswith("clusterpipe")]
+    assert [name for name in ours if not name.startswith(allowed)] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_are_absolute(path: Path) -> None:
+    assert [name for name in imported(path) if name.split(".")[0] in ("", *FOLDERS)] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_each_library_stays_in_its_place(path: Path) -> None:
+    top = {name.split(".")[0] for name in imported(path)}
+    folder = path.relative_to(ROOT).parts[0]
+    assert folder == "cache" or "h5py" not in top
+    assert folder == "pipeline" or not top & {"rich", "typer"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "stages/numerics").glob("*.py")), ids=name_of)
+def test_numerics_know_nothing_of_ours(path: Path) -> None:
+    ours = {name for name in imported(path) if name.startswith("clusterpipe")}
+    assert all(name.startswith("clusterpipe.stages.numerics") for name in ours)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_do_not_import_each_other(stage: str) -> None:
+    others = {f"clusterpipe.stages.{other}" for other in STAGES if other != stage}
+    assert not others & set(imported(ROOT / "stages" / f"{stage}.py"))
+
+
+def test_packages_are_the_folders() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {path.parent.relative_to(ROOT) for path in MODULES if path.name == "__init__.py"}
+    assert set(settings["packages"]) == {".".join(("clusterpipe", *f.parts)) for f in folders}
+
+
+def test_every_folder_with_code_is_a_package() -> None:
+    assert [path for path in MODULES if not (path.parent / "__init__.py").exists()] == []
+
+
+def test_no_module_is_imported_twice() -> None:
+    import clusterpipe.pipeline  # noqa: F401
+
+    assert not {"cache", "stages", "pipeline"} & set(sys.modules)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["refine", "--help"], ["status"]])
+def test_help_and_status_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from clusterpipe.pipeline.cli import main\n"
+        f"sys.argv = ['clusterpipe', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('\\nMODULES', *sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    loaded = {name.split(".")[0] for name in done.stdout.split("MODULES")[1].split()}
+    assert not loaded & set(HEAVY)
