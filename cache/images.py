@@ -70,6 +70,8 @@ _DAMAGE: tuple[type[Exception], ...] = (
     zlib.error,
 )
 
+_ENDS_EARLY = ("truncated", "but only got", "unexpected end")
+
 _SIZE = struct.Struct("<II")
 
 
@@ -135,7 +137,7 @@ def _reason(error: Exception) -> str:
         return "not an image, or of an unknown format"
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
-    if "truncated" in str(error).lower():
+    if any(phrase in str(error).lower() for phrase in _ENDS_EARLY):
         return "truncated"
     return f"damaged: {' '.join(str(error).split()) or type(error).__name__}"
 

@@ -90,6 +90,7 @@ class _Lines:
     total: int | None
     unit: str
     done: int = 0
+    printed: int = 0
     began: float = field(default_factory=time.monotonic)
     told: float = field(default_factory=time.monotonic)
 
@@ -100,10 +101,11 @@ class _Lines:
             self._print()
 
     def finish(self) -> None:
-        if self.told > self.began and self.done:
+        if self.printed and self.printed < self.done:
             self._print()
 
     def _print(self) -> None:
+        self.printed = self.done
         rate = self.done / max(time.monotonic() - self.began, 1e-9)
         amount = f"{self.done:,}" + (f" of {self.total:,}" if self.total else "")
         left = f", {duration((self.total - self.done) / rate)} left" if self.total and rate else ""

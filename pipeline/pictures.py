@@ -15,7 +15,7 @@ from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Assignment, Assignments, Captions, Embeddings
-from clusterpipe.cache.sources import ImageSource
+from clusterpipe.cache.sources import FeatureSource, ImageSource
 from clusterpipe.cache.storage import replacing
 
 if TYPE_CHECKING:

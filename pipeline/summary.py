@@ -102,7 +102,7 @@ def show(result: RunResult, config: Config, *, as_json: bool) -> None:
         print(json.dumps(document, ensure_ascii=False))  # noqa: T201 - this is the result
         return
     console = Console(highlight=False)
-    console.print(_headline(found), soft_wrap=True)
+    console.print(_headline(found, config.source.limit), soft_wrap=True)
     if found.metrics:
         console.print(_metrics_table(found))
         console.print(Text(found.protocol, "dim"), soft_wrap=True)
@@ -115,10 +115,13 @@ def show(result: RunResult, config: Config, *, as_json: bool) -> None:
         console.print(f"pictures   {found.pictures}", markup=False, soft_wrap=True)
 
 
-def _headline(found: Outcome) -> Text:
-    lines = [f"{found.images:,} images" + (f", {found.skipped:,} skipped" if found.skipped else "")]
+def _headline(found: Outcome, limit: int) -> Text:
+    lines = [f"{found.images:,} images"]
+    if limit:
+        lines[0] += f" (a trial on {limit:,}; --limit 0 takes all)"
     if found.skipped:
-        lines[-1] += " (reasons: clusterpipe inspect embeddings.h5)"
+        where = Path(found.run_dir) / f"{Embeddings.name}.h5"
+        lines[0] += f", {found.skipped:,} skipped: the reasons are in {where} /skipped"
     if found.k:
         lines.append(f"{found.k} clusters")
     if found.k_estimated and found.k_interval:

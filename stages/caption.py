@@ -80,7 +80,14 @@ def _reads(config: CaptionConfig) -> Mapping[str, Input | FileInput]:
     return inputs
 
 
-@stage(version=1, config=CaptionConfig, reads=_reads, writes=Captions)
+def _skip(stages: Mapping[str, Any], read: Callable[[Input], Any]) -> str | None:
+    """Features without words cannot be captioned; that is no reason to end a run."""
+    if read(Input(Embeddings, "{space}@words")) != "none":
+        return None
+    return "the space has no words: add an open_clip backbone and name it in caption.space"
+
+
+@stage(version=1, config=CaptionConfig, reads=_reads, writes=Captions, skip=_skip)
 def caption(
     features: Rows,
     label: IntArray,

@@ -38,10 +38,10 @@ def open_arrays(path: Path) -> ArrayFile:
     """The arrays in `path`; nothing but their names, shapes and dtypes is read yet.
 
     The one array of a `.npy` file is called "features" if it has two dimensions, "images" if it
-    has three or four, else "array".
-    The rows are picklable: they hold the path and open the file for each slice, apart from those
-    of `.npz`, which are read whole on first use. Raises `UsageError`, here or when rows are read,
-    for a file that is damaged or holds pickled objects.
+    has three or four, else "array". The rows are picklable: they hold the path and open the file
+    for each slice, apart from those of `.npz`, which are read whole on first use. Each slice is an
+    array of its own. Raises `UsageError`, here or when rows are read, for a file that is damaged
+    or holds pickled objects.
     """
     readers = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors}
     with readable(path):
@@ -53,10 +53,10 @@ def readable(path: Path) -> Iterator[None]:
     """Turns what the libraries raise for a damaged file into `UsageError`."""
     from safetensors import SafetensorError
 
-    damage = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+    damage = (OSError, ValueError, KeyError, EOFError, RuntimeError)
     try:
         yield
-    except (*damage, SafetensorError) as error:
+    except (*damage, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
 
 
@@ -101,7 +101,7 @@ class NpyRows:
         with readable(self.path):
             empty = 0 in self.shape  # nothing to map
             array = np.load(self.path, mmap_mode=None if empty else "r", allow_pickle=False)
-            return np.asarray(array[rows])
+            return np.array(array[rows])
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,12 @@ class NpzRows:
 
     def __getitem__(self, rows: slice, /) -> NDArray[Any]:
         _refuse_pickles(self.path, self.name, self.dtype)
-        return self._array[rows]
+        return self._array[rows].copy()
 
     @cached_property
     def _array(self) -> NDArray[Any]:
         with readable(self.path), np.load(self.path, allow_pickle=False) as archive:
             array: NDArray[Any] = archive[self.name]
-        array.flags.writeable = False
         return array
 
 

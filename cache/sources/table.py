@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -106,17 +107,13 @@ def _line(cells: dict[str, str], number: int, table: Path) -> _Line:
 
 
 def _refuse_repeats(table: Path, lines: list[_Line]) -> None:
-    first_with_path: dict[str, int] = {}
-    first_with_id: dict[str, int] = {}
+    first: dict[tuple[str, str], int] = {}
     for line in lines:
-        path = os.path.normpath(table.parent / line.path)
-        for what, key, first in (
-            ("path", path, first_with_path),
-            ("id", line.id, first_with_id),
-        ):
-            if first.setdefault(key, line.number) != line.number:
+        for what, value in (("path", str(table.parent / line.path)), ("id", line.id)):
+            earlier = first.setdefault((what, value), line.number)
+            if earlier != line.number:
                 raise UsageError(
-                    f"{table}, line {line.number}: the {what} stands in line {first[key]} already"
+                    f"{table}, line {line.number}: the {what} stands in line {earlier} already"
                 )
 
 
@@ -149,9 +146,8 @@ def _labels(table: Path, lines: list[_Line]) -> Labels | None:
 
 
 def _is_integer(text: str) -> bool:
-    """Whether `text` is an integer in plain form; 007 is a name."""
-    digits = text.removeprefix("-")
-    return digits.isascii() and digits.isdigit() and (digits == "0" or digits[0] != "0")
+    """Whether `text` is an integer in plain form; 007 is a name, and so is a bar code."""
+    return re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", text) is not None
 
 
 def _split(lines: list[_Line]) -> StringArray | None:

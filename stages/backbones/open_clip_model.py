@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -83,7 +84,7 @@ class OpenClip(Network):
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(t, d) features of texts, not normalised."""
-        tokens = self._tokenizer()(list(texts)).to(self.device)
+        tokens = self._tokenizer(list(texts)).to(self.device)
         with torch.inference_mode(), self._arithmetic():
             features = self.model.encode_text(tokens)
         return self._finite(features)
@@ -92,6 +93,7 @@ class OpenClip(Network):
         features: torch.Tensor = self.model.encode_image(pixels)
         return features
 
+    @cached_property
     def _tokenizer(self) -> Any:
         """open_clip's own, which it carries, or one of Hugging Face, which needs transformers."""
         if "hf_tokenizer_name" not in open_clip.get_model_config(self.spec.model)["text_cfg"]:

@@ -88,7 +88,7 @@ def _in_order(
         tensors = list(torch.load(file, map_location="cpu", weights_only=True).items())
     except UNREADABLE as error:
         raise wrong(error) from error
-    renamed = {}
+    renamed: dict[str, Any] = {}
     for name, (theirs, tensor) in zip_longest(expected, tensors, fillvalue=("nothing", None)):
         if name not in expected or getattr(tensor, "shape", None) != expected[name].shape:
             raise wrong(f"it holds {theirs} in the place of {name}")

@@ -214,7 +214,7 @@ def test_postscript_is_never_interpreted() -> None:
         decode(encoded(photograph(), "EPS"))
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP", "PPM", "TGA"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP", "PPM", "TGA", "TIFF"])
 def test_a_truncated_image(format: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     data = encoded(Image.fromarray(noise), format)

@@ -1,24 +1,245 @@
 """refine on unions of subspaces of known structure, on hostile input, and as a declared stage."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
+import torch
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
 
-from clusterpipe.stages.refine import RefineConfig
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.progress import Advance
+from clusterpipe.cache.schema import Embeddings, Refined
+from clusterpipe.stages.declaration import STAGES, Input
+from clusterpipe.stages.numerics.refinement import apply_map
+from clusterpipe.stages.refine import RefineConfig, refine
 
 SMALL_PAPER = RefineConfig(preset="paper", hidden=64, width=16, epochs=20, learning_rate=3e-3)
+QUICK = RefineConfig(width=8, epochs=3, batch=64)
+PRESETS = pytest.mark.parametrize("config", [RefineConfig(), SMALL_PAPER], ids=lambda c: c.preset)
 
 
 def subspaces(
-    n: int = 600, *, k: int = 6, d: int = 48, rank: int = 3, noise: float = 1.0, seed: int = 0
+    n: int = 600, *, k: int = 6, d: int = 48, rank: int = 3, seed: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Rows near k random subspaces, off the origin as real features are, and their subspaces."""
+    """Rows near k random subspaces, and which: off the origin, with noise and with what all share.
+
+    What all share (lighting, say) varies in 4 directions and blurs the subspaces: rate reduction
+    must turn it down.
+    """
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(n) % k)
     bases = np.linalg.qr(rng.normal(size=(k, d, rank)))[0]
-    means = np.einsum("kdr,kr->kd", bases, rng.normal(size=(k, rank)))
-    means /= np.linalg.norm(means, axis=1, keepdims=True)
-    inside = np.einsum("ndr,nr->nd", bases[labels], rng.normal(size=(n, rank)) / 2)
-    rows = means[labels] + inside + noise * rng.normal(size=(n, d)) / math.sqrt(d)
-    return (rows + rng.normal(size=d) / 2).astype(np.float32), labels
+    coefficients = rng.normal(size=(n, rank)) / 2 + rng.normal(size=(k, rank))[labels]
+    inside = np.einsum("ndr,nr->nd", bases[labels], coefficients)
+    shared = rng.normal(size=(n, 4)) @ rng.normal(size=(4, d)) / math.sqrt(d)
+    rows = rng.normal(size=d) / 2 + inside + shared + rng.normal(size=(n, d)) / math.sqrt(d)
+    return rows.astype(np.float32), labels
+
+
+def centred(rows: NDArray[Any]) -> NDArray[np.float64]:
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True).astype(np.float64)
+    rows = rows - rows.mean(axis=0)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def mean_cosines(rows: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Mean |cosine| of pairs within one subspace and between two."""
+    z = centred(rows)
+    cosines, same = np.abs(z @ z.T), labels[:, None] == labels
+    return float(cosines[same].mean()), float(cosines[~same].mean())
+
+
+def agreement(rows: NDArray[Any], labels: NDArray[np.int64]) -> float:
+    """Adjusted Rand index of k-means on the centred rows, the same for raw and refined ones."""
+    found = KMeans(6, n_init=10, random_state=0).fit_predict(centred(rows))
+    return float(adjusted_rand_score(labels, found))
+
+
+# ---- known structure ----------------------------------------------------------------------
+
+
+@PRESETS
+@pytest.mark.parametrize("seed", [0, 2])
+def test_refined_subspaces_are_further_apart_and_easier_to_find(
+    config: RefineConfig, seed: int
+) -> None:
+    features, labels = subspaces(seed=seed)
+    refined = refine(features, config).features[:]
+    within_before, between_before = mean_cosines(features, labels)
+    within, between = mean_cosines(refined, labels)
+    assert within > within_before
+    assert between < between_before
+    assert agreement(refined, labels) > agreement(features, labels)
+
+
+def test_rate_rises_while_membership_rate_falls() -> None:
+    steps = refine(subspaces()[0])
+    assert len(steps.loss) == len(steps.rate) == len(steps.membership_rate)
+    assert steps.rate[-1] > steps.rate[0]
+    assert steps.membership_rate[-1] < steps.membership_rate[0]
+    assert steps.loss[-1] < steps.loss[0]
+
+
+def test_published_training_lowers_its_objective_after_warm_up() -> None:
+    steps = refine(subspaces()[0], SMALL_PAPER)
+    warm_up = np.isnan(steps.membership_rate)
+    assert warm_up.sum() == 50
+    assert warm_up[:50].all()
+    joint = steps.loss[50:]
+    assert joint[-1] < joint[0]
+    assert steps.rate[49] > steps.rate[0]
+
+
+def test_more_retention_stops_earlier() -> None:
+    features, _ = subspaces()
+    lengths = [len(refine(features, RefineConfig(retain=r)).loss) for r in (0.95, 0.85, 0.75)]
+    assert lengths == sorted(lengths)
+    assert lengths[0] < lengths[-1]
+
+
+# ---- what comes out -----------------------------------------------------------------------
+
+
+@PRESETS
+def test_refined_rows_are_unit_and_read_lazily(config: RefineConfig) -> None:
+    features, _ = subspaces(200)
+    refined = refine(features, replace(config, epochs=2, width=8))
+    assert isinstance(refined, Refined)
+    assert refined.features.shape == (200, 8)
+    rows = refined.features[:]
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(refined.features[50:60], rows[50:60], atol=1e-5)
+
+
+@PRESETS
+def test_new_images_are_refined_by_the_stored_arrays_alone(config: RefineConfig) -> None:
+    features, _ = subspaces(200)
+    refined = refine(features, replace(config, epochs=2))
+    assert {array.dtype for array in refined.parameters.values()} == {np.dtype(np.float32)}
+    again = apply_map(refined.parameters, 7 * features[:1])
+    np.testing.assert_allclose(again, refined.features[:1], atol=1e-5)
+
+
+@PRESETS
+def test_same_seed_same_result_and_no_trace_in_the_global_generators(config: RefineConfig) -> None:
+    features, _ = subspaces(200)
+    config = replace(config, epochs=2, batch=64)
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    first, again, other = (refine(features, config, seed=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.features[:], again.features[:])
+    np.testing.assert_array_equal(first.loss, again.loss)
+    assert not np.array_equal(first.features[:], other.features[:])
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+
+
+def test_length_and_precision_of_the_input_do_not_matter() -> None:
+    features, _ = subspaces(200)
+    plain = refine(features, QUICK)
+    scaled = refine(features * 40, QUICK)
+    half = refine(features.astype(np.float16), QUICK)
+    np.testing.assert_allclose(scaled.features[:], plain.features[:], atol=1e-3)
+    cosine = np.abs((half.features[:] * plain.features[:]).sum(axis=1))
+    assert np.median(cosine) > 0.99
+
+
+def test_rotating_the_input_only_rotates_the_output() -> None:
+    features, _ = subspaces(200)
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(48, 48)))[0]
+    plain = refine(features, QUICK).features[:]
+    turned = refine((features @ rotation).astype(np.float32), QUICK).features[:]
+    np.testing.assert_allclose(turned @ turned.T, plain @ plain.T, atol=5e-3)
+
+
+def test_the_map_is_trained_on_a_capped_sample_and_applied_to_all() -> None:
+    features, _ = subspaces(600)
+    read: list[int] = []
+
+    class Watched:
+        shape, dtype = features.shape, features.dtype
+
+        def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+            read.append(len(features[rows]))
+            return features[rows]
+
+    refined = refine(Watched(), replace(QUICK, sample=100))
+    assert sum(read) == 600
+    assert len(refined.loss) == 3
+    assert refined.features[:].shape == (600, 8)
+
+
+def test_progress_counts_the_steps() -> None:
+    seen: list[object] = []
+
+    @contextmanager
+    def record(what: str, *, total: int | None, unit: str) -> Iterator[Advance]:
+        seen.append((what, total, unit))
+        yield seen.append
+
+    refine(subspaces(200)[0], QUICK, progress=record)
+    assert seen == [("refining", 9, "steps"), *[1] * 9]
+
+
+# ---- hostile input ------------------------------------------------------------------------
+
+
+@PRESETS
+@pytest.mark.parametrize("n", [2, 3, 11])
+def test_a_handful_of_images_is_enough(config: RefineConfig, n: int) -> None:
+    refined = refine(subspaces(n)[0], replace(config, epochs=2))
+    assert refined.features.shape[0] == n
+    np.testing.assert_allclose(np.linalg.norm(refined.features[:], axis=1), 1, atol=1e-5)
+
+
+def test_width_never_exceeds_the_rank_of_the_features() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(100, 5)) @ rng.normal(size=(5, 30))
+    assert refine(features.astype(np.float32), RefineConfig(epochs=1)).features.shape == (100, 5)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_one_image_cannot_be_refined(n: int) -> None:
+    with pytest.raises(UsageError, match="at least 2 images"):
+        refine(np.ones((n, 4), np.float32))
+
+
+@PRESETS
+def test_equal_images_are_refused(config: RefineConfig) -> None:
+    with pytest.raises(UsageError, match="same|collapsed"):
+        refine(np.ones((50, 4), np.float32), config)
+
+
+def test_collapse_is_refused() -> None:
+    """A pull together that outweighs the spreading by far draws all rows onto one point."""
+    features, _ = subspaces(200)
+    with pytest.raises(UsageError, match="collapsed"):
+        refine(features, RefineConfig(compression=1e6, neighbours=200, epochs=400, retain=0))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"width": 0}, {"batch": 1}, {"neighbours": 1}, {"epsilon_squared": 0.0}, {"epochs": -1}],
+)
+def test_impossible_settings_are_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        refine(subspaces(20)[0], replace(RefineConfig(), **wrong))
+
+
+# ---- the declaration ----------------------------------------------------------------------
+
+
+def test_it_is_declared_as_a_stage_that_reads_embeddings() -> None:
+    declared = STAGES["refine"]
+    assert declared.function is refine
+    assert declared.writes is Refined
+    assert declared.reads(RefineConfig()) == {"features": Input(Embeddings, "{space}/features")}
+    unaffected = [f.name for f in declared.config_fields() if not f.metadata["affects_result"]]
+    assert unaffected == ["device"]

@@ -52,6 +52,12 @@ def test_rows_serve_blocks_and_take(matrix_file: Path) -> None:
     assert_array_equal(take(rows, index, size=8), MATRIX[index])
 
 
+def test_what_a_reader_does_to_a_slice_stays_with_the_reader(matrix_file: Path) -> None:
+    rows = open_arrays(matrix_file).arrays["features"]
+    rows[0:5][:] = 0
+    assert_array_equal(rows[0:5], MATRIX[0:5])
+
+
 def test_rows_can_be_sent_to_another_process(matrix_file: Path) -> None:
     rows = open_arrays(matrix_file).arrays["features"]
     assert_array_equal(pickle.loads(pickle.dumps(rows))[2:5], MATRIX[2:5])  # noqa: S301

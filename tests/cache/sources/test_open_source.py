@@ -128,7 +128,7 @@ def test_a_path_that_does_not_exist_suggests_its_neighbour(photos: Path) -> None
         open_source(SourceConfig(path=str(photos.parent / "phtos")))
     with pytest.raises(UsageError, match=r"did you mean demonstration\?"):
         open_source(SourceConfig(path="demonstratoin"))
-    with pytest.raises(UsageError, match="zzz does not exist$"):
+    with pytest.raises(UsageError, match=r"zzz does not exist$"):
         open_source(SourceConfig(path=str(photos / "nowhere" / "zzz")))
 
 

@@ -85,7 +85,7 @@ def test_a_fixed_size_model_takes_the_stated_size(tmp_path: Path) -> None:
 def test_a_model_trained_with_several_settings_asks_for_them(tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     own = save("resnet18", file)
-    with pytest.raises(UsageError, match='"crop_pct": 0.875') as caught:
+    with pytest.raises(UsageError, match=r'"crop_pct": 0\.875') as caught:
         open_backbone(parse(f"timm:resnet18@{file}"), device="cpu")
     assert str(tmp_path / "weights.json") in str(caught.value)
     assert "a1_in1k" in str(caught.value)

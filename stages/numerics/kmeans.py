@@ -1,0 +1,181 @@
+"""k-means on the sphere and in Euclidean space, and the soft assignment that follows from it.
+
+FAISS runs the iterations. On top of it: unit rows for the spherical kind (FAISS normalises the
+centroids only), every row used (its default looks at 256 per centroid), explicit seeds, the best
+of several restarts by inertia, and no empty cluster as long as there are enough distinct rows.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 16_384
+ALL_ROWS = 2**31 - 1
+ROUNDING = 1e-10  # squared distances below this, relative to the rows' own length, are rounding
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """A partition by nearest centroid; clusters are numbered from the largest to the smallest.
+
+    centroid: (k, d) float32; label: (n,) of the rows it was fitted on, 0..k-1; inertia: the sum
+    of squared distances to the own centroid (on the sphere: twice the sum of 1 - cosine).
+    """
+
+    centroid: NDArray[np.float32]
+    label: NDArray[np.int64]
+    inertia: float
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest centroid of each row, (n,), and the squared distance to it, (n,) float32."""
+
+    label: NDArray[np.int64]
+    squared_distance: NDArray[np.float32]
+
+
+def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Rows (n, d) at unit length; a zero row stays zero."""
+    rows = np.ascontiguousarray(rows, np.float32)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(length > 0, length, 1), np.float32)
+
+
+def kmeans(
+    rows: NDArray[np.float32],
+    k: int,
+    *,
+    spherical: bool,
+    restarts: int = 1,
+    iterations: int = 25,
+    seed: int = 0,
+) -> Clustering:
+    """The best of `restarts` runs of Lloyd's algorithm, by inertia.
+
+    rows: (n, d) finite float32; of unit length when `spherical` (zero rows are allowed). Every
+    cluster holds a row, unless there are fewer than `k` distinct rows. Equal input and seed give
+    equal output. Raises ValueError unless 1 <= k <= n.
+    """
+    if not 1 <= k <= len(rows):
+        raise ValueError(f"k = {k} must lie between 1 and the number of rows, {len(rows)}")
+    rows = np.ascontiguousarray(rows, np.float32)
+    seeds = np.random.default_rng(seed).integers(2**31 - 1, size=restarts)
+    runs = (_one_run(rows, k, spherical, iterations, int(s)) for s in seeds)
+    return min(runs, key=lambda run: run.inertia)
+
+
+def nearest(rows: NDArray[np.float32], centroid: NDArray[np.float32]) -> Neighbours:
+    """The nearest centroid of each row, by Euclidean distance; ties go to the lower number.
+
+    rows: (n, d), centroid: (k, d). On the sphere this is the centroid of largest cosine.
+    """
+    parts = [_nearest_in_block(block, centroid) for block in _blocks(rows)]
+    return Neighbours(
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.squared_distance for part in parts]),
+    )
+
+
+def soft_assign(
+    rows: NDArray[np.float32], centroid: NDArray[np.float32], *, temperature: float
+) -> NDArray[np.float32]:
+    """Probability of each cluster, (b, k): softmax of -|row - centroid|^2 / (2 temperature).
+
+    For unit rows and centroids that is the softmax of cosine / temperature. It is the posterior
+    of a mixture of equal, round Gaussians of variance `temperature` per direction.
+    """
+    score = _affinity(rows, centroid) / temperature
+    score -= score.max(axis=1, keepdims=True)
+    np.exp(score, out=score)
+    return np.asarray(score / score.sum(axis=1, keepdims=True), np.float32)
+
+
+def fitted_temperature(rows: NDArray[np.float32], clustering: Clustering) -> float:
+    """The variance within clusters per direction that tells clusters apart; always positive.
+
+    Only directions in the span of the centroids count: in the others all clusters are alike, and
+    however many there are, they do not move a probability. Ours. `rows` are those of the fit.
+    """
+    mean = clustering.centroid.mean(axis=0)
+    _, spread, directions = np.linalg.svd(clustering.centroid - mean, full_matrices=False)
+    telling = directions[spread > 1e-4 * max(spread[0], 1e-12)]
+    if spread[0] < 1e-6:
+        return 1.0
+    squares = 0.0
+    for start in range(0, len(rows), BLOCK):
+        own = clustering.centroid[clustering.label[start : start + BLOCK]]
+        squares += float(np.square((rows[start : start + BLOCK] - own) @ telling.T).sum())
+    return max(squares / (len(rows) * len(telling)), 1e-6)
+
+
+def _one_run(
+    rows: NDArray[np.float32], k: int, spherical: bool, iterations: int, seed: int
+) -> Clustering:
+    centroid = _lloyd(rows, k, spherical, iterations, seed)
+    found = _without_empty_clusters(rows, centroid)
+    size = np.bincount(found.label, minlength=k)
+    order = np.argsort(-size, kind="stable")
+    rank = np.argsort(order, kind="stable")
+    inertia = float(found.squared_distance.sum(dtype=np.float64))
+    return Clustering(centroid[order], rank[found.label], inertia)
+
+
+def _lloyd(
+    rows: NDArray[np.float32], k: int, spherical: bool, iterations: int, seed: int
+) -> NDArray[np.float32]:
+    """FAISS's iterations from `k` random rows; (k, d)."""
+    width = rows.shape[1]
+    run = faiss.Clustering(width, k)
+    run.niter, run.seed, run.spherical, run.verbose = iterations, seed, spherical, False
+    run.min_points_per_centroid, run.max_points_per_centroid = 1, ALL_ROWS // k
+    run.train(rows, faiss.IndexFlatIP(width) if spherical else faiss.IndexFlatL2(width))
+    centroid = faiss.vector_to_array(run.centroids).reshape(k, width)
+    return np.array(centroid, np.float32)
+
+
+def _without_empty_clusters(rows: NDArray[np.float32], centroid: NDArray[np.float32]) -> Neighbours:
+    """Moves each empty cluster's centroid (in place) onto the farthest row of the largest one.
+
+    Every move brings the inertia down, so this ends; it ends early when no row lies off its
+    centroid, that is, when there are no more distinct rows than clusters in use.
+    """
+    while True:
+        found = nearest(rows, centroid)
+        size = np.bincount(found.label, minlength=len(centroid))
+        empty = np.flatnonzero(size == 0)
+        row = _farthest_row_of_largest(rows, found, size) if len(empty) else None
+        if row is None:
+            return found
+        centroid[empty[0]] = rows[row]
+
+
+def _farthest_row_of_largest(
+    rows: NDArray[np.float32], found: Neighbours, size: NDArray[np.int64]
+) -> int | None:
+    scale = float(np.square(rows).sum(axis=1).max())
+    off = found.squared_distance > ROUNDING * scale
+    if not off.any():
+        return None
+    spread = np.bincount(found.label, weights=off, minlength=len(size))
+    largest = int(np.where(spread > 0, size, 0).argmax())
+    members = np.flatnonzero(found.label == largest)
+    return int(members[found.squared_distance[members].argmax()])
+
+
+def _nearest_in_block(block: NDArray[np.float32], centroid: NDArray[np.float32]) -> Neighbours:
+    label = _affinity(block, centroid).argmax(axis=1)
+    return Neighbours(label, np.square(block - centroid[label]).sum(axis=1))
+
+
+def _affinity(rows: NDArray[np.float32], centroid: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Half the squared distance, turned round and freed of the row's own length; (b, k)."""
+    return np.asarray(rows @ centroid.T - np.square(centroid).sum(axis=1) / 2, np.float32)
+
+
+def _blocks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(rows), BLOCK):
+        yield rows[start : start + BLOCK]

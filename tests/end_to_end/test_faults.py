@@ -1,0 +1,167 @@
+"""Faults, caused for real: kills, interrupts, full disks, damaged files, locks."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+from program import PROGRAM, Command, content_ids, environment, paint
+
+
+def start(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [PROGRAM, *map(str, arguments)],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if condition():  # type: ignore[operator]
+            return
+        time.sleep(0.02)
+
+
+SMALL = ("--set", "embed.shard_size=32", "--set", "embed.batch_size=16", "--set", "assign.k=3")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return paint(tmp_path / "photos", per_kind=50)
+
+
+def test_killed_runs_resume_to_the_same_content(
+    photos: Path, tmp_path: Path, clusterpipe: Command
+) -> None:
+    whole = clusterpipe("run-all", photos, "--run-dir", "whole", *SMALL)
+    assert whole.code == 0, whole.err
+    for shards in (1, 3):
+        process = start("run-all", photos, "--run-dir", "killed", *SMALL, cwd=tmp_path)
+        wait_for(lambda n=shards: len(list(tmp_path.glob("killed/*/*/*.h5"))) >= n, process)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    status = clusterpipe("status", "--run-dir", "killed")
+    assert "partial" in status.out
+    assert "of 150 images embedded" in status.out
+    resumed = clusterpipe("run-all", photos, "--run-dir", "killed", *SMALL)
+    assert resumed.code == 0, resumed.err
+    assert content_ids(tmp_path / "killed") == content_ids(tmp_path / "whole")
+    assert not list((tmp_path / "killed").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_keeps_what_was_finished(
+    photos: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    process = start("run-all", photos, *SMALL, cwd=tmp_path)
+    shards = tmp_path / "runs/photos/embeddings"
+    wait_for(lambda: any(shards.glob("*/*.h5")), process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    for shard in shards.glob("*/*.h5"):
+        with h5py.File(shard) as file:
+            assert len(file["features"]) > 0
+
+
+def test_a_second_run_is_refused_while_the_first_works(
+    photos: Path, tmp_path: Path, clusterpipe: Command
+) -> None:
+    process = start("run-all", photos, *SMALL, cwd=tmp_path)
+    wait_for(lambda: (tmp_path / "runs/photos/pipeline.toml").exists(), process)
+    second = clusterpipe("run-all", photos)
+    status = clusterpipe("status", "--run-dir", "runs/photos")
+    process.kill()
+    process.communicate()
+    assert second.code == 7
+    assert "in use by another clusterpipe" in second.err
+    assert status.code == 0
+
+
+def test_damaged_and_foreign_artifacts_are_named(
+    photos: Path, tmp_path: Path, clusterpipe: Command
+) -> None:
+    assert clusterpipe("run-all", photos, "--until", "assign", *SMALL).code == 0
+    run = tmp_path / "runs/photos"
+    data = (run / "refined.h5").read_bytes()
+    (run / "refined.h5").write_bytes(data[: len(data) // 2])
+    assert "corrupt" in clusterpipe("status").out
+    inspected = clusterpipe("inspect", run / "refined.h5")
+    assert inspected.code == 5
+    assert "refined.h5" in inspected.err
+    broken = clusterpipe("assign", "--force", "--run-dir", run)
+    assert broken.code == 5
+    assert "clusterpipe refine --run-dir" in broken.err
+    repaired = clusterpipe("run-all", photos)
+    assert repaired.code == 0
+    assert repaired.action("refine") == "ran"
+    assert repaired.action("assign") == "fresh"
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["x"] = 1
+    foreign = clusterpipe("inspect", "foreign.h5")
+    assert (foreign.code, "not a clusterpipe artifact" in foreign.err) == (5, True)
+
+
+def test_a_lost_shard_is_noticed_and_only_its_images_are_embedded(
+    photos: Path, tmp_path: Path, clusterpipe: Command
+) -> None:
+    assert clusterpipe("run-all", photos, "--until", "embed", *SMALL).code == 0
+    before = content_ids(tmp_path / "runs/photos")
+    shards = sorted((tmp_path / "runs/photos/embeddings").rglob("*.h5"))
+    shards[1].unlink()
+    broken = clusterpipe("refine", "--run-dir", "runs/photos")
+    assert broken.code == 5
+    assert shards[1].name in broken.err
+    repaired = clusterpipe("run-all", photos, "--until", "embed")
+    assert repaired.code == 0, repaired.err
+    left = sorted((tmp_path / "runs/photos/embeddings").rglob("*.h5"))
+    with h5py.File(left[-1]) as file:
+        assert len(file["features"]) == 32
+    after = content_ids(tmp_path / "runs/photos")
+    assert len(after["embeddings"]) == len(before["embeddings"])
+
+
+def test_a_full_disk_is_told_and_loses_nothing(
+    photos: Path, tmp_path: Path, clusterpipe: Command
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", small],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        done = clusterpipe("run-all", photos, "--run-dir", small / "run", *SMALL)
+        assert done.code == 8, done.err
+        assert "no space left" in done.err
+        assert "Traceback" not in done.err
+        subprocess.run(["mount", "-o", "remount,size=40m", small], check=True)
+        assert clusterpipe("run-all", photos, "--run-dir", small / "run", *SMALL).code == 0
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
+
+
+def test_a_folder_that_cannot_be_written(photos: Path, clusterpipe: Command) -> None:
+    if os.geteuid() == 0:
+        done = clusterpipe("run-all", photos, "--run-dir", "/proc/clusterpipe")
+        assert done.code in (1, 8)
+        assert "Traceback" not in done.err
+        return
+    photos.chmod(0o500)
+    done = clusterpipe("run-all", photos, "--run-dir", photos / "run")
+    photos.chmod(0o700)
+    assert done.code == 8

@@ -1,0 +1,165 @@
+"""`clusterpipe run-all`: from a folder to named, evaluated clusters, and only what is needed."""
+
+import os
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+from program import ARTIFACTS, Command, content_ids, draw, paint
+
+STAGES = ("embed", "estimate-k", "refine", "assign", "caption", "evaluate")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures with its finished run beside it; copy it before changing it."""
+    home = tmp_path_factory.mktemp("finished")
+    paint(home / "photos", per_kind=20)
+    import subprocess
+
+    from program import PROGRAM, environment
+
+    done = subprocess.run(
+        [PROGRAM, "run-all", "photos"], cwd=home, env=environment(), capture_output=True, check=True
+    )
+    assert b"60 images" in done.stdout
+    return home
+
+
+@pytest.fixture
+def home(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run to play with, file times kept.
+
+    The run remembers where the pictures were; naming the source again moves it.
+    """
+    shutil.copytree(finished, tmp_path / "home")
+    config = tmp_path / "home/runs/photos/pipeline.toml"
+    config.write_text(config.read_text().replace(str(finished), str(tmp_path / "home")))
+    return tmp_path / "home"
+
+
+def test_a_run_leaves_every_artifact_and_a_picture_per_cluster(finished: Path) -> None:
+    folder = finished / "runs/photos"
+    assert {path.stem for path in folder.glob("*.h5")} == set(ARTIFACTS)
+    with h5py.File(folder / "assignments.h5") as file:
+        chosen = file["chosen"].asstr()[()]
+        clusters = len(file[chosen]["centroid"])
+        assert len(file[chosen]["label"]) == 60
+    sheets = sorted((folder / "pictures").glob("*.png"))
+    assert len(sheets) == clusters
+    with Image.open(sheets[0]) as sheet:
+        assert sheet.width > 500
+    assert not list((finished / "photos").rglob("*.h5"))
+
+
+def test_the_second_run_runs_nothing_and_says_so(home: Path, clusterpipe: Command) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (home / "runs").rglob("*.h5")}
+    done = clusterpipe("run-all", "photos", cwd=home)
+    assert done.code == 0
+    assert [done.action(stage) for stage in STAGES] == ["fresh"] * 6
+    assert {path: path.stat().st_mtime_ns for path in (home / "runs").rglob("*.h5")} == before
+
+
+def test_a_caption_setting_reruns_caption_and_evaluate_at_most(
+    home: Path, clusterpipe: Command
+) -> None:
+    done = clusterpipe("run-all", "photos", "--set", "caption.phrases=3", cwd=home)
+    assert "caption.phrases 5 -> 3" in done.err
+    actions = {stage: done.action(stage) for stage in STAGES}
+    assert actions.pop("caption") == "ran"
+    assert actions.pop("evaluate") in ("ran", "fresh")
+    assert set(actions.values()) == {"fresh"}
+    with h5py.File(home / "runs/photos/captions.h5") as file:
+        assert file[file["chosen"].asstr()[()]]["text"].shape[1] == 3
+
+
+def test_labels_rerun_evaluate_only(home: Path, clusterpipe: Command) -> None:
+    foreseen = clusterpipe("run-all", "photos", "--labels-from-folders", "-n", "--json", cwd=home)
+    states = {row["stage"]: row["state"] for row in foreseen.json()["stages"]}
+    done = clusterpipe("run-all", "photos", "--labels-from-folders", cwd=home)
+    actions = {stage: done.action(stage) for stage in STAGES}
+    assert actions.pop("embed") == "refreshed"
+    assert actions.pop("evaluate") == "ran"
+    assert set(actions.values()) == {"fresh"}
+    assert states.pop("evaluate") == "stale"
+    assert set(states.values()) == {"fresh"}
+    assert "accuracy" in done.out
+    assert "chance" in done.out
+
+
+def test_touching_every_image_reruns_nothing(home: Path, clusterpipe: Command) -> None:
+    before = content_ids(home / "runs/photos")
+    for path in (home / "photos").rglob("*.png"):
+        os.utime(path, (1, 1))
+    done = clusterpipe("run-all", "photos", cwd=home)
+    assert done.action("embed") == "refreshed"
+    assert {done.action(stage) for stage in STAGES[1:]} == {"fresh"}
+    after = content_ids(home / "runs/photos")
+    del before["embeddings"]["mtime"], after["embeddings"]["mtime"]
+    assert after == before
+    again = clusterpipe("run-all", "photos", cwd=home)
+    assert again.action("embed") == "fresh"
+
+
+def test_new_and_changed_images_embed_only_themselves(home: Path, clusterpipe: Command) -> None:
+    shards = home / "runs/photos/embeddings"
+    before = {path.name: path.stat().st_mtime_ns for path in shards.rglob("*.h5")}
+    with h5py.File(home / "runs/photos/embeddings.h5") as file:
+        old_rows, old_ids = file["packaged/features"][:], list(file["id"].asstr())
+    paint(home / "photos", per_kind=2, start=100)
+    draw(3, 7).save(home / "photos/kind0/000.png")
+    (home / "photos/kind1/000.png").unlink()
+    foreseen = clusterpipe("status", cwd=home)
+    assert "6 new images; 1 changed image; 1 removed image" in foreseen.out
+    done = clusterpipe("run-all", "photos", cwd=home)
+    assert done.code == 0, done.err
+    added = [path for path in shards.rglob("*.h5") if path.name not in before]
+    with h5py.File(added[0]) as file:
+        assert len(added) == 1
+        assert len(file["features"]) == 7
+    assert all((added[0].parent / n).stat().st_mtime_ns == t for n, t in before.items())
+    with h5py.File(home / "runs/photos/embeddings.h5") as file:
+        ids = list(file["id"].asstr())
+        rows = file["packaged/features"][:]
+    kept = [name for name in old_ids if name not in ("kind0/000.png", "kind1/000.png")]
+    assert ids[: len(kept)] == kept
+    assert len(ids) == 65
+    assert np.array_equal(rows[: len(kept)], old_rows[[old_ids.index(name) for name in kept]])
+
+
+def test_rerunning_one_stage_remembers_its_setting(home: Path, clusterpipe: Command) -> None:
+    done = clusterpipe("assign", "--run-dir", "runs/photos", "--set", "assign.k=2", cwd=home)
+    assert (done.code, done.out.strip()) == (0, "runs/photos/assignments.h5")
+    again = clusterpipe("assign", "--run-dir", "runs/photos", cwd=home)
+    assert again.action("assign") == "fresh"
+    status = clusterpipe("status", cwd=home)
+    assert "assign.k" in status.out
+    with h5py.File(home / "runs/photos/assignments.h5") as file:
+        assert len(file[file["chosen"].asstr()[()]]["centroid"]) == 2
+
+
+def test_until_and_force(home: Path, clusterpipe: Command) -> None:
+    done = clusterpipe("run-all", "--force", "assign", "--until", "assign", "photos", cwd=home)
+    assert [done.action(stage) for stage in STAGES] == [*["fresh"] * 3, "ran", *["nothing"] * 2]
+    after = clusterpipe("run-all", "photos", cwd=home)
+    assert [after.action(stage) for stage in STAGES] == ["fresh"] * 6
+
+
+def test_the_run_can_be_moved_and_its_images_can_be_gone(home: Path, clusterpipe: Command) -> None:
+    shutil.move(home / "runs", home / "elsewhere")
+    shutil.rmtree(home / "photos")
+    done = clusterpipe("evaluate", "--force", "--run-dir", "elsewhere/photos", cwd=home)
+    assert done.code == 0, done.err
+    assert clusterpipe("status", "--run-dir", "elsewhere/photos", cwd=home).code == 0
+
+
+def test_json_on_stdout_is_the_whole_of_stdout(home: Path, clusterpipe: Command) -> None:
+    done = clusterpipe("run-all", "photos", "--json", cwd=home)
+    assert done.json()["images"] == 60
+    assert done.json()["schema_version"] == 1
+    quiet = clusterpipe("run-all", "photos", "--quiet", "--json", cwd=home)
+    assert quiet.err == ""
+    assert quiet.json()["clusters"] == done.json()["clusters"]
