@@ -4,6 +4,7 @@ until a stage runs."""
 import json
 import signal
 import sys
+import warnings
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -380,6 +381,7 @@ def main() -> None:
     """Entry point: runs the command, turns deliberate errors into one line and an exit code."""
     signal.signal(signal.SIGINT, _interrupted)
     signal.signal(signal.SIGTERM, _interrupted)
+    warnings.filterwarnings("ignore", module="PIL")  # a damaged image becomes a row, not a remark
     try:
         app()
     except ClusterpipeError as error:

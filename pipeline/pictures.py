@@ -80,8 +80,8 @@ def cluster_captions(run: RunDirectory, k: int) -> list[str]:
     if not path.exists():
         return [""] * k
     captions = artifact.read(path, Captions)
-    text = captions.methods[captions.chosen].text
-    return [str(phrase) for phrase in text[:, 0]] if len(text) == k else [""] * k
+    phrases = [str(phrase) for phrase in captions.methods[captions.chosen].text[:k, 0]]
+    return phrases + [""] * (k - len(phrases))
 
 
 def _shown(clusters: Assignment, cluster: int, members: NDArray[Any]) -> tuple[int, ...]:

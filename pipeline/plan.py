@@ -8,16 +8,15 @@ from typing import Literal, TypeAlias
 from clusterpipe.cache import artifact, inventory
 from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
 from clusterpipe.cache.inventory import Survey
-from clusterpipe.cache.provenance import Identity, differences, file_digest
+from clusterpipe.cache.provenance import Identity, differences
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Embeddings
 from clusterpipe.cache.sources import FeatureSource, ImageSource
 from clusterpipe.pipeline import inputs
 from clusterpipe.pipeline.config import Config, affecting
 from clusterpipe.stages import STAGES
-from clusterpipe.stages.backbones import local_weights
 from clusterpipe.stages.declaration import Input, Stage
-from clusterpipe.stages.embed import EmbedConfig, backbone_specs, store
+from clusterpipe.stages.embed import EmbedConfig, backbone_specs, local_files, store
 
 State: TypeAlias = Literal["fresh", "missing", "stale", "partial", "corrupt", "blocked", "skipped"]
 Source: TypeAlias = ImageSource | FeatureSource
@@ -113,18 +112,14 @@ def identity(stage: Stage, config: Config, run: RunDirectory) -> Identity:
 def embed_identity(config: Config, source_identity: str) -> Identity:
     """The identity of embed for a source; embedding knows no chance, so no seed."""
     settings: EmbedConfig = config.of("embed")
-    weights = {
-        f"weights of {spec.name}": file_digest(path)
-        for spec in backbone_specs(settings)
-        if (path := local_weights(spec))
-    }
+    files = {k: v for spec in backbone_specs(settings) for k, v in local_files(spec).items()}
     return Identity(
         stage="embed",
         stage_version=STAGES["embed"].version,
         schema=Embeddings.schema,
         seed=0,
         config=affecting(settings),
-        inputs={"source": source_identity, **weights},
+        inputs={"source": source_identity, **files},
     )
 
 

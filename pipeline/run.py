@@ -13,6 +13,7 @@ from clusterpipe.cache.provenance import Identity, Provenance
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import ARTIFACTS, Embeddings, Metrics
 from clusterpipe.cache.sources import ImageSource, open_source
+from clusterpipe.cache.sources.manifest import safe_name
 from clusterpipe.pipeline import inputs, plan
 from clusterpipe.pipeline.config import Config, dump, harmless
 from clusterpipe.pipeline.pictures import contact_sheets
@@ -116,9 +117,8 @@ def run_stage(
 
 def default_run_dir(source: str) -> Path:
     """runs/<name of the source> under the current folder."""
-    path = Path(source).expanduser()
-    named = path.resolve()
-    return Path("runs") / (named.stem if path.is_file() else named.name)
+    path = Path(source).expanduser().resolve()
+    return Path("runs") / safe_name(path.stem if path.is_file() else path.name)
 
 
 def remember(config: Config, run: RunDirectory) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Score: TypeAlias = "Callable[[NDArray[Any]], Tensor]"
 
-METHOD = "voting"
+METHOD = "vote"
 _IMAGENET = ("imagenet-1k", "imagenet-21k")
 _CELLS = 2**24
 _TEXTS = 256

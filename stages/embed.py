@@ -17,7 +17,7 @@ from clusterpipe.cache.rows import Rows, blocks
 from clusterpipe.cache.schema import Embeddings, Shard, Space
 from clusterpipe.cache.shards import Ledger, ShardStore, row_digests
 from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest
-from clusterpipe.stages.backbones import BackboneSpec, local_weights, parse
+from clusterpipe.stages.backbones import BackboneSpec, local_settings, local_weights, parse
 from clusterpipe.stages.declaration import STAGES, option, stage
 
 if TYPE_CHECKING:
@@ -112,15 +112,21 @@ def backbone_specs(config: EmbedConfig) -> list[BackboneSpec]:
 
 def store(folder: Path, spec: BackboneSpec, config: EmbedConfig) -> ShardStore:
     """The shards of one space: one folder per backbone and settings that change its features."""
-    weights = local_weights(spec)
+    files = local_files(spec)
     identity = {
-        "backbone": [spec.family, spec.model, weights.name if weights else spec.weights],
-        "file": file_digest(weights) if weights else "",
+        "backbone": [spec.family, spec.model, "" if files else spec.weights],
+        "files": list(files.values()),
         "dtype": config.dtype,
         "precision": config.precision,
     }
     key = digest(canonical(identity).encode())[:12]
     return ShardStore(folder / "embeddings" / f"{spec.name}-{key}")
+
+
+def local_files(spec: BackboneSpec) -> dict[str, str]:
+    """blake2b of the local files a backbone is made from: its weights, and settings beside them."""
+    files = {"weights": local_weights(spec), "settings": local_settings(spec)}
+    return {f"{what} of {spec.name}": file_digest(path) for what, path in files.items() if path}
 
 
 # ---------------------------------------------------------------- computing what is missing

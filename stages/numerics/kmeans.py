@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 BLOCK = 16_384
 ALL_ROWS = 2**31 - 1
@@ -38,13 +39,6 @@ class Neighbours:
     squared_distance: NDArray[np.float32]
 
 
-def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Rows (n, d) at unit length; a zero row stays zero."""
-    rows = np.ascontiguousarray(rows, np.float32)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(length > 0, length, 1), np.float32)
-
-
 def kmeans(
     rows: NDArray[np.float32],
     k: int,
@@ -60,6 +54,7 @@ def kmeans(
     cluster holds a row, unless there are fewer than `k` distinct rows. Equal input and seed give
     equal output. Raises ValueError unless 1 <= k <= n.
     """
+    k = int(k)
     if not 1 <= k <= len(rows):
         raise ValueError(f"k = {k} must lie between 1 and the number of rows, {len(rows)}")
     rows = np.ascontiguousarray(rows, np.float32)
@@ -94,22 +89,26 @@ def soft_assign(
     return np.asarray(score / score.sum(axis=1, keepdims=True), np.float32)
 
 
-def fitted_temperature(rows: NDArray[np.float32], clustering: Clustering) -> float:
-    """The variance within clusters per direction that tells clusters apart; always positive.
+def calibrated_temperature(
+    rows: NDArray[np.float32], centroid: NDArray[np.float32], confidence: float
+) -> float:
+    """The temperature at which the labels of `rows` have `confidence` as mean probability.
 
-    Only directions in the span of the centroids count: in the others all clusters are alike, and
-    however many there are, they do not move a probability. Ours. `rows` are those of the fit.
+    rows: (n, d), not all zero; confidence between 1/k and 1. The answer lies between 1e-4 and 10
+    times the rows' mean squared length, and is the nearer end where no temperature will do. Ours.
     """
-    mean = clustering.centroid.mean(axis=0)
-    _, spread, directions = np.linalg.svd(clustering.centroid - mean, full_matrices=False)
-    telling = directions[spread > 1e-4 * max(spread[0], 1e-12)]
-    if spread[0] < 1e-6:
-        return 1.0
-    squares = 0.0
-    for start in range(0, len(rows), BLOCK):
-        own = clustering.centroid[clustering.label[start : start + BLOCK]]
-        squares += float(np.square((rows[start : start + BLOCK] - own) @ telling.T).sum())
-    return max(squares / (len(rows) * len(telling)), 1e-6)
+    scale = float(np.square(rows).sum(axis=1, dtype=np.float64).mean())
+
+    def excess(log_temperature: float) -> float:
+        temperature = scale * float(np.exp(log_temperature))
+        return float(soft_assign(rows, centroid, temperature=temperature).max(axis=1).mean()) - (
+            confidence
+        )
+
+    low, high = np.log(1e-4), np.log(10.0)
+    if excess(low) <= 0 or excess(high) >= 0:
+        return scale * float(np.exp(low if excess(low) <= 0 else high))
+    return scale * float(np.exp(brentq(excess, low, high, xtol=1e-3)))
 
 
 def _one_run(

@@ -1,0 +1,65 @@
+"""What is done to features before they are clustered: unit length, centring, fewer dimensions."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+
+BLOCK = 16_384
+SAME = 1e-3  # rows that differ by less, at unit length, are taken as equal (float16 rounding)
+
+
+def unit_rows(rows: NDArray[Any]) -> NDArray[np.float32]:
+    """Rows (n, d) at unit length; a zero row stays zero."""
+    rows = rows.astype(np.float32, copy=False)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(length > 0, length, 1), np.float32)
+
+
+def center_of(rows: NDArray[Any], *, unit: bool) -> NDArray[np.float32]:
+    """The mean (d,) of rows (n, d), each scaled to unit length first if `unit`."""
+    total = np.zeros(rows.shape[1])
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        total += (unit_rows(block) if unit else block).sum(axis=0, dtype=np.float64)
+    return np.asarray(total / len(rows), np.float32)
+
+
+def prepare(
+    rows: NDArray[Any], center: NDArray[np.float32], *, unit: bool
+) -> NDArray[np.float32]:
+    """Rows (n, d) less `center`; if `unit`, scaled to unit length before and after.
+
+    A row that equals `center` becomes zero. Rows are treated independently.
+    """
+    if not unit:
+        return np.asarray(rows.astype(np.float32, copy=False) - center, np.float32)
+    return unit_rows(unit_rows(rows) - center)
+
+
+def are_equal(rows: NDArray[Any]) -> bool:
+    """Whether all directions (n, d) are the same but for rounding."""
+    rows = unit_rows(rows)
+    return bool(np.abs(rows - rows[0]).max(initial=0) < SAME)
+
+
+def distinct_rows(rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows (n, d) without the repeats of earlier rows, in their order."""
+    _, first = np.unique(rows, axis=0, return_index=True)
+    return rows[np.sort(first)]
+
+
+def principal_rows(rows: NDArray[Any], width: int) -> NDArray[np.float32]:
+    """Unit rows (n, e) in the `width` leading principal components of the centred directions.
+
+    e = min(width, n, d). Rows are scaled to unit length, centred, scaled, projected and scaled.
+    """
+    z = prepare(rows, center_of(rows, unit=True), unit=True)
+    n, d = z.shape
+    side = z.T @ z if d <= n else z @ z.T
+    first = max(len(side) - width, 0)
+    values, vectors = eigh(side, subset_by_index=[first, len(side) - 1])
+    if d <= n:
+        return unit_rows(z @ vectors[:, ::-1])
+    return unit_rows((vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1])

@@ -1,0 +1,47 @@
+"""What pip is asked for, and that it gets along."""
+
+import subprocess
+import sys
+import tomllib
+from itertools import product
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WORK = {
+    "torch": "import torch; x = torch.randn(500, 500); (x @ x).sum()",
+    "faiss": (
+        "import faiss, numpy; x = numpy.random.rand(500, 16).astype('f4'); "
+        "faiss.Kmeans(16, 5, niter=3).train(x)"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("system", "machine"),
+    list(product(("linux", "darwin", "win32"), ("x86_64", "aarch64", "arm64"))),
+)
+def test_exactly_one_faiss_is_required_everywhere(system: str, machine: str) -> None:
+    environment = {"sys_platform": system, "platform_machine": machine}
+    wanted = [
+        requirement.name
+        for requirement in map(Requirement, PROJECT["dependencies"])
+        if requirement.name.startswith("faiss")
+        and (requirement.marker is None or requirement.marker.evaluate(environment))
+    ]
+    gpu = (system, machine) == ("linux", "x86_64")
+    assert wanted == ["faiss-gpu" if gpu else "faiss-cpu"]
+
+
+@pytest.mark.parametrize("order", [("torch", "faiss"), ("faiss", "torch")])
+def test_faiss_and_torch_live_in_one_process(order: tuple[str, str]) -> None:
+    program = "; ".join(WORK[name] for name in order)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_the_licence_is_apache() -> None:
+    assert PROJECT["license"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
