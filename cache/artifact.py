@@ -4,6 +4,9 @@ Every dataset carries `dims`, `unit`, `doc` and `content_id`; the root carries t
 schema and the provenance. Large matrices come back as `StoredRows`, read by slices.
 """
 
+import math
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import Field, dataclass, fields
@@ -26,6 +29,9 @@ A = TypeVar("A", bound=Artifact)
 ABSENT = "absent"
 _KINDS = {"int": "iu", "float": "f", "str": "O"}
 _TEXT = h5py.string_dtype()
+# The oldest file format whose metadata carry checksums (HDF5 1.10, 2016).
+_LIBVER = ("v110", "v110")
+_NODE_BYTES, _RUN_BYTES, _TEXT_BYTES = 4096, 512, 48
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,12 @@ class StoredRows:
     dtype: np.dtype[Any]
 
     def __getitem__(self, rows: slice, /) -> NDArray[Any]:
-        with opened(self.path) as file, _naming(self.path):
-            return np.asarray(file[self.dataset][rows])
+        with opened(self.path) as file, naming(self.path):
+            node = file[self.dataset]
+            block = np.asarray(node[rows])
+            if node.is_virtual and np.isnan(block).any():
+                _check_sources(node, self.path)
+            return block
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class VirtualRows:
         for path, dataset, first, last in self.runs:
             low, high = max(start, position), min(stop, position + last - first)
             if low < high:
-                with opened(path) as file, _naming(path):
+                with opened(path) as file, naming(path):
                     offset = first - position
                     out[low - start : high - start] = file[dataset][low + offset : high + offset]
             position += last - first
@@ -89,8 +99,9 @@ def write(path: Path, artifact: Artifact, provenance: origin.Provenance) -> str:
     Raises StorageError when the disk refuses and DamagedArtifact when the record does not fit
     its own schema, in both cases leaving what was there.
     """
-    with storage.replacing(path) as temporary:
-        with h5py.File(temporary, "w") as file:
+    with storage.replacing(path) as temporary, _refusals():
+        storage.reserve(temporary, _room(artifact))
+        with h5py.File(temporary, "w", libver=_LIBVER, locking=False) as file:
             contents = dict(_write_record(file, artifact))
             _build(file, type(artifact), path, load=False)
             content_id = origin.digest(origin.canonical(contents).encode())
@@ -99,6 +110,42 @@ def write(path: Path, artifact: Artifact, provenance: origin.Provenance) -> str:
             file.attrs["content_id"] = content_id
             file.attrs.update(provenance.attributes())
         return content_id
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """HDF5 tells of a full disk by a RuntimeError as well, with the error's number in its text."""
+    try:
+        yield
+    except RuntimeError as error:
+        number = re.search(r"errno = (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def _room(record: Any) -> int:
+    """Bytes that a file of `record` takes at the most: the data, and what HDF5 adds."""
+    total = 0
+    for field in fields(record):
+        spec, value = field.metadata["hdf5"], getattr(record, field.name)
+        if isinstance(spec, Groups):
+            sizes = [_room(member) for member in value.values()]
+        elif isinstance(spec, Members):
+            sizes = [array.nbytes for array in value.values()]
+        else:
+            sizes = [] if value is None else [_bytes(value)]
+        total += sum(sizes) + _NODE_BYTES * (1 + len(sizes))
+    return total
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, VirtualRows):
+        return sum(_RUN_BYTES + len(os.fsencode(path)) for path, *_ in value.runs)
+    like = value if hasattr(value, "dtype") else np.asarray(value)
+    if like.dtype.kind in "OU":
+        return sum(_TEXT_BYTES + 2 * len(str(text).encode()) for text in np.ravel(like))
+    return math.prod(like.shape) * int(like.dtype.itemsize)
 
 
 def _write_record(group: h5py.Group, record: Any) -> Iterator[tuple[str, str]]:
@@ -116,7 +163,9 @@ def _write_record(group: h5py.Group, record: Any) -> Iterator[tuple[str, str]]:
             group.attrs[field.name] = value
             yield f"{group.name}@{field.name}", origin.canonical(value)
         elif value is not None:
-            yield _write_dataset(group, spec.path or field.name, spec, value)
+            written = _write_dataset(group, spec.path or field.name, spec, value)
+            if not spec.address:
+                yield written
 
 
 def _write_dataset(group: h5py.Group, name: str, spec: Dataset, value: Any) -> tuple[str, str]:
@@ -212,31 +261,31 @@ def read_value(path: Path, artifact: type[Artifact], place: str) -> Any:
     if not place:
         return read(path, artifact)
     header(path, artifact)
-    with opened(path, artifact) as file, _naming(path):
+    with opened(path, artifact) as file, naming(path):
         if "@" in place:
-            group, name = place.split("@")
-            return file[group or "/"].attrs.get(name)
+            return _attribute(file, place, None)
         if place not in file:
             return None
-        return _load(file[place], path, lazy=file[place].ndim == 2 and place.endswith("features"))
+        node = file[place]
+        _check_stored(node, path)
+        return _load(node, path, lazy=node.ndim == 2 and place.endswith("features"))
 
 
 def content_id(path: Path, artifact: type[Artifact], place: str) -> str:
     """Content id of what `read_value` would give; "absent" for what is not there."""
     if not place:
         return header(path, artifact).content_id
-    with opened(path, artifact) as file, _naming(path):
+    with opened(path, artifact) as file, naming(path):
         if "@" in place:
-            group, name = place.split("@")
-            return origin.canonical(_plain(file[group or "/"].attrs.get(name, ABSENT)))
+            return origin.canonical(_attribute(file, place, ABSENT))
         return str(file[place].attrs["content_id"]) if place in file else ABSENT
 
 
 def header(path: Path, artifact: type[Artifact] | None = None) -> Header:
     """The root attributes, without touching the data. Raises like `read`."""
-    with opened(path, artifact) as file, _naming(path):
-        found = {name: _plain(value) for name, value in file.attrs.items()}
-    if found.get("format") != FORMAT:
+    with opened(path, artifact) as file, naming(path):
+        found = {name: plain(value) for name, value in file.attrs.items()}
+    if str(found.get("format")) != FORMAT:
         raise DamagedArtifact(f"{path} is not a clusterpipe artifact; move it away")
     if artifact and found.get("artifact") != artifact.name:
         raise DamagedArtifact(f"{path} holds {found.get('artifact')}, not {artifact.name}")
@@ -253,7 +302,7 @@ def header(path: Path, artifact: type[Artifact] | None = None) -> Header:
             str(found["content_id"]),
             found,
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise DamagedArtifact(f"{path} is incomplete ({error}): it was not stamped") from error
 
 
@@ -263,7 +312,7 @@ def opened(path: Path, artifact: type[Artifact] | None = None) -> Iterator[h5py.
     if not path.exists():
         raise MissingArtifact(f"{path} is missing: {_remedy(path, artifact)}")
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", locking=False)
     except PermissionError:
         raise
     except OSError as error:
@@ -284,7 +333,7 @@ def names(path: Path, artifact: type[Artifact]) -> list[str]:
 
 def _build(group: h5py.Group, record: type[Any], path: Path, *, load: bool = True) -> Any:
     """The record stored in `group`, checked; with `load` off, checked only."""
-    with _naming(path):
+    with naming(path):
         return _Builder(path, load).record(group, record, {})
 
 
@@ -302,13 +351,17 @@ class _Builder:
             return {
                 name: self.record(node, spec.of, dict(sizes))
                 for name, node in group.items()
-                if isinstance(node, h5py.Group) and _is(spec.of, node)
+                if holds(spec.of, node)
             }
         if isinstance(spec, Members):
-            return {name: node[...] for name, node in group[field.name].items()}
+            return {name: self._array(node) for name, node in group[field.name].items()}
         if isinstance(spec, Attribute):
-            return _plain(group.attrs[field.name])
+            return plain(group.attrs[field.name])
         return self._dataset(group, spec.path or field.name, spec, sizes, lazy=field.type is Rows)
+
+    def _array(self, node: Any) -> Any:
+        _check_stored(node, self.path)
+        return node[...]
 
     def _dataset(
         self, group: h5py.Group, place: str, spec: Dataset, sizes: dict[str, int], *, lazy: bool
@@ -317,14 +370,25 @@ class _Builder:
             if spec.optional:
                 return None
             raise DamagedArtifact(f"{self.path} lacks {group.name.rstrip('/')}/{place}")
-        _check(group[place], spec, self.path, sizes)
-        if group[place].is_virtual:
-            _check_sources(group[place], self.path)
-        return _load(group[place], self.path, lazy=lazy) if self.load else None
+        node = group[place]
+        _check_stored(node, self.path)
+        _check(node, spec, self.path, sizes)
+        return _load(node, self.path, lazy=lazy) if self.load else None
 
 
-def _is(record: type[Any], node: h5py.Group) -> bool:
-    return any(f.name in node or f.name in node.attrs for f in fields(record))
+def holds(record: type[Any], node: Any) -> bool:
+    """Whether `node` is a group with something of `record` in it."""
+    return isinstance(node, h5py.Group) and any(
+        f.name in node or f.name in node.attrs for f in fields(record)
+    )
+
+
+def _check_stored(node: Any, path: Path) -> None:
+    """Checks that a node is a dataset, and that what it points to is there."""
+    if not isinstance(node, h5py.Dataset):
+        raise DamagedArtifact(f"{path} {node.name} is not a dataset")
+    if node.is_virtual:
+        _check_sources(node, path)
 
 
 def _check(node: h5py.Dataset, spec: Dataset, path: Path, sizes: dict[str, int]) -> None:
@@ -353,24 +417,23 @@ def _load(node: h5py.Dataset, path: Path, *, lazy: bool) -> Any:
 
 def _check_sources(node: h5py.Dataset, path: Path) -> None:
     """A missing shard would read as fill values: every source must be there, and be itself."""
-    folder = Path(node.file.filename).parent
+    folder = Path(node.file.filename).resolve().parent
+    embed = f"run `clusterpipe embed --run-dir {path.parent}` again, only lost images are embedded"
     expected = dict(zip(node.parent["shard"].asstr(), node.parent["shard_id"].asstr(), strict=True))
     for source in sorted({s.file_name for s in node.virtual_sources()}):
         shard = folder / source
         if not shard.exists():
-            raise DamagedArtifact(
-                f"{shard} is missing, {path} points to it: run `clusterpipe embed --run-dir "
-                f"{path.parent}` again, only the lost images are embedded"
-            )
-        if header(shard).content_id != expected.get(source):
-            raise DamagedArtifact(
-                f"{shard} is not the shard that {path} was built from: run `clusterpipe embed "
-                f"--run-dir {path.parent}` again"
-            )
+            raise DamagedArtifact(f"{shard} is missing, {path} points to it: {embed}")
+        try:
+            found = header(shard).content_id
+        except DamagedArtifact as error:
+            raise DamagedArtifact(f"{shard} is damaged: {embed}") from error
+        if found != expected.get(source):
+            raise DamagedArtifact(f"{shard} is not the one {path} was built from: {embed}")
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Names the file when HDF5 finds it damaged half-way through."""
     try:
         yield
@@ -382,7 +445,14 @@ def _naming(path: Path) -> Iterator[None]:
         raise DamagedArtifact(f"{path} is damaged: {error}") from error
 
 
-def _plain(value: Any) -> Any:
+def _attribute(file: h5py.File, place: str, default: Any) -> Any:
+    group, name = place.split("@")
+    node = file.get(group or "/")
+    return default if node is None else plain(node.attrs.get(name, default))
+
+
+def plain(value: Any) -> Any:
+    """An attribute's value as Python's own type."""
     if isinstance(value, np.generic):
         return value.item()
     return value

@@ -1,7 +1,7 @@
 """What an artifact holds, for people: every dataset and attribute with its meaning, and a check."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,10 @@ import numpy as np
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import DamagedArtifact
-from clusterpipe.cache.schema import ARTIFACTS, Artifact, Shard
+from clusterpipe.cache.provenance import canonical, digest
+from clusterpipe.cache.rows import blocks
+from clusterpipe.cache.schema import ARTIFACTS, Artifact, Attribute, Groups, Members, Shard
+from clusterpipe.cache.shards import row_digests, rows_digest
 
 _PREVIEW = 4
 
@@ -39,15 +42,21 @@ class Inspection:
 
 
 def inspect(path: Path) -> Inspection:
-    """Reads the structure of any artifact and checks it against its schema.
+    """Reads any artifact whole and checks it against its schema and its content ids.
 
     Raises MissingArtifact or DamagedArtifact, naming what is wrong.
     """
     head = artifact.header(path)
     kind = _kind(head.artifact, path)
     artifact.check(path, kind)
-    with artifact.opened(path, kind) as file:
+    with artifact.opened(path, kind) as file, artifact.naming(path):
+        _verify(file, path)
+        contents = dict(_contents(file, kind))
         nodes = tuple(_nodes(file))
+    if head.content_id != digest(canonical(contents).encode()):
+        raise DamagedArtifact(f"{path} is damaged: what it holds does not fit its content id")
+    if head.key != head.identity.key():
+        raise DamagedArtifact(f"{path} is damaged: its provenance does not fit its key")
     return Inspection(path, head.artifact, dict(head.attributes), nodes)
 
 
@@ -57,6 +66,42 @@ def _kind(name: str, path: Path) -> type[Artifact]:
         if kind.name == name:
             return kind
     raise DamagedArtifact(f"{path} holds {name!r}, which this version does not know")
+
+
+def _contents(group: h5py.Group, record: type[Any]) -> Iterator[tuple[str, str]]:
+    """What the content id of an artifact is made of, as it was written: place and content."""
+    for field in fields(record):
+        spec = field.metadata["hdf5"]
+        if isinstance(spec, Groups):
+            for node in group.values():
+                if artifact.holds(spec.of, node):
+                    yield from _contents(node, spec.of)
+        elif isinstance(spec, Attribute):
+            value = artifact.plain(group.attrs[field.name])
+            yield f"{group.name}@{field.name}", canonical(value)
+        elif isinstance(spec, Members):
+            for node in group[field.name].values():
+                yield node.name, str(node.attrs["content_id"])
+        elif not spec.address and (node := group.get(spec.path or field.name)):
+            yield node.name, str(node.attrs["content_id"])
+
+
+def _verify(node: h5py.Group | h5py.Dataset, path: Path) -> None:
+    """Raises DamagedArtifact when what a dataset holds does not fit its content id."""
+    if isinstance(node, h5py.Group):
+        for member in node.values():
+            _verify(member, path)
+    elif node.attrs.get("content_id", "") not in ("", _content_id(node)):
+        raise DamagedArtifact(f"{path} is damaged: {node.name} does not fit its content id")
+
+
+def _content_id(node: h5py.Dataset) -> str:
+    """The content id of what a dataset holds now, read by blocks."""
+    if node.is_virtual:
+        return rows_digest(row for block in blocks(node) for row in row_digests(block))
+    if node.dtype.kind == "O":
+        return artifact.text_digest(np.asarray(node.asstr()[()], dtype=object))
+    return artifact.content_digest(blocks(node) if node.ndim else [node[()]], node)
 
 
 def _nodes(group: h5py.Group) -> Iterator[Node]:

@@ -25,7 +25,10 @@ Kind: TypeAlias = Literal["int", "float", "str"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """One HDF5 dataset: the symbols of its dimensions, its kind, unit and meaning."""
+    """One HDF5 dataset: the symbols of its dimensions, its kind, unit and meaning.
+
+    An `address` tells where data lie, and is no part of the content that they are.
+    """
 
     dims: str
     kind: Kind
@@ -33,6 +36,7 @@ class Dataset:
     unit: str = ""
     optional: bool = False
     path: str = ""
+    address: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,17 @@ class Groups:
 
 
 def dataset(
-    dims: str, kind: Kind, *, doc: str, unit: str = "", optional: bool = False, path: str = ""
+    dims: str,
+    kind: Kind,
+    *,
+    doc: str,
+    unit: str = "",
+    optional: bool = False,
+    path: str = "",
+    address: bool = False,
 ) -> Any:
     """Declares a dataset; `path` is its place in the group when that is not the field's name."""
-    spec = Dataset(dims, kind, doc, unit, optional, path)
+    spec = Dataset(dims, kind, doc, unit, optional, path, address)
     return (
         field(default=None, metadata={"hdf5": spec}) if optional else field(metadata={"hdf5": spec})
     )
@@ -102,8 +113,12 @@ class Space:
     preprocessing: str = attribute(doc="resolved preprocessing, as JSON")
     words: str = attribute(doc="open: any words; closed: a fixed vocabulary; none", default="none")
     normalised: bool = attribute(doc="whether every row has unit length as stored", default=False)
-    shard: StringArray | None = dataset("z", "str", optional=True, doc="files the rows live in")
-    shard_id: StringArray | None = dataset("z", "str", optional=True, doc="their content ids")
+    shard: StringArray | None = dataset(
+        "z", "str", optional=True, address=True, doc="files the rows live in"
+    )
+    shard_id: StringArray | None = dataset(
+        "z", "str", optional=True, address=True, doc="their content ids"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

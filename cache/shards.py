@@ -4,7 +4,7 @@ Rows are found by the digest of the image they were made from, so that a renamed
 costs nothing, a changed one is embedded anew, and a removed one is simply not looked up.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby
@@ -52,11 +52,13 @@ class Ledger:
         return image in self.place or image in self.bad
 
     def add(self, number: int, shard: Shard) -> None:
-        """Takes in what shard `number` holds."""
+        """Takes in what shard `number` holds; an image stored twice keeps its first place."""
         sizes = zip(shard.width.tolist(), shard.height.tolist(), strict=True)
-        for row, (image, (width, height)) in enumerate(zip(shard.image, sizes, strict=True)):
-            self.place[image] = Place(number, row, width, height)
-        self.row_digest.update(zip(shard.image, shard.row, strict=True))
+        stored = zip(shard.image, shard.row, sizes, strict=True)
+        for row, (image, row_digest, (width, height)) in enumerate(stored):
+            if image not in self.place:
+                self.place[image] = Place(number, row, width, height)
+                self.row_digest[image] = row_digest
         self.bad.update(zip(shard.bad, shard.bad_reason, strict=True))
         seen = zip(shard.seen_id, shard.seen_size.tolist(), shard.seen_mtime.tolist(), strict=True)
         self.digest_of.update(zip((Seen(*s) for s in seen), shard.seen_digest, strict=True))
@@ -85,10 +87,10 @@ class ShardStore:
                 continue
 
     def ledger(self, *, weights: str | None = None) -> Ledger:
-        """What is known; with `weights`, only from shards that these weights made."""
-        ledger = Ledger()
-        for number, shard in self.shards():
-            if weights is None or shard.weights == weights:
+        """What is known from shards that `weights` made, by default those of the newest shard."""
+        ledger, shards = Ledger(), list(self.shards())
+        for number, shard in shards:
+            if shard.weights == (weights or shards[-1][1].weights):
                 ledger.add(number, shard)
         return ledger
 
@@ -102,14 +104,11 @@ class ShardStore:
         """The features of `images` (n digests the ledger knows) as one matrix, in that order."""
         places = [ledger.place[image] for image in images]
         first = artifact.read(self.path(places[0].shard), Shard).features
-        state = blake2b(digest_size=16)
-        for image in images:
-            state.update(bytes.fromhex(ledger.row_digest[image]))
         return VirtualRows(
             runs=tuple(self._runs(places)),
             shape=(len(places), first.shape[1]),
             dtype=first.dtype,
-            digest=state.hexdigest(),
+            digest=rows_digest(ledger.row_digest[image] for image in images),
         )
 
     def _runs(self, places: Sequence[Place]) -> Iterator[tuple[Path, str, int, int]]:
@@ -124,6 +123,14 @@ class ShardStore:
         """The content id of each shard that `rows` draws from."""
         paths = dict.fromkeys(run[0] for run in rows.runs)
         return {path: artifact.header(path).content_id for path in paths}
+
+
+def rows_digest(digests: Iterable[str]) -> str:
+    """Content id of a matrix of stored rows, from `row_digests` of its rows in their order."""
+    state = blake2b(digest_size=16)
+    for row in digests:
+        state.update(bytes.fromhex(row))
+    return state.hexdigest()
 
 
 def row_digests(features: NDArray[Any]) -> NDArray[np.object_]:

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,8 @@ from clusterpipe.cache.errors import StorageError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
-_SUFFIX = ".tmp"
+_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EINVAL}
+_SUFFIX = ".clusterpipe.tmp"
 
 
 @contextmanager
@@ -20,11 +23,11 @@ def replacing(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part. Raises StorageError, with nothing
     changed, when the disk is full or not writable.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_SUFFIX}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
         try:
-            temporary.touch(exist_ok=False)
             yield temporary
             _flush(temporary)
             temporary.replace(path)
@@ -49,6 +52,24 @@ def explained(path: Path) -> Iterator[None]:
                 f"{path} cannot be written ({error.strerror}): choose another --run-dir"
             ) from error
         raise
+
+
+def reserve(path: Path, size: int) -> None:
+    """Makes sure that the empty file `path` may grow to `size` bytes; raises OSError if not.
+
+    For writers that must not meet a full disk half-way: HDF5 then crashes the process.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        if shutil.disk_usage(path.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, max(size, 1))
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+        file.truncate(0)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -382,15 +382,19 @@ def main() -> None:
     signal.signal(signal.SIGINT, _interrupted)
     signal.signal(signal.SIGTERM, _interrupted)
     warnings.filterwarnings("ignore", module="PIL")  # a damaged image becomes a row, not a remark
+    if "--debug" in sys.argv:
+        app()
     try:
         app()
     except ClusterpipeError as error:
-        if "--debug" in sys.argv:
-            raise
         typer.echo(f"clusterpipe: {error}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - the last line of defence, shown whole by --debug
+        name = type(error).__name__
+        typer.echo(f"clusterpipe: unexpected {name}: {error} (--debug shows where)", err=True)
+        sys.exit(1)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:

@@ -91,8 +91,8 @@ class _Lines:
     unit: str
     done: int = 0
     printed: int = 0
-    began: float = field(default_factory=time.monotonic)
-    told: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
+    told: float = field(default_factory=lambda: time.monotonic())
 
     def advance(self, done: int) -> None:
         self.done += done
@@ -108,7 +108,8 @@ class _Lines:
         self.printed = self.done
         rate = self.done / max(time.monotonic() - self.began, 1e-9)
         amount = f"{self.done:,}" + (f" of {self.total:,}" if self.total else "")
-        left = f", {duration((self.total - self.done) / rate)} left" if self.total and rate else ""
+        remaining = max((self.total or 0) - self.done, 0)
+        left = f", {duration(remaining / rate)} left" if remaining and rate else ""
         text = f"{self.what}: {amount} {self.unit}, {rate:,.0f}/s{left}"
         self.console.print(text, soft_wrap=True, markup=False)
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,12 @@ _STYLES = {
     "corrupt": "red",
 }
 DEMONSTRATION = (
-    "This is a demonstration, not a benchmark: crops of a few photographs, seen through a backbone "
-    "that was trained on ImageNet labels. Its captions often miss. For real work give a folder, "
-    "and CLIP or DINOv2 as the backbone."
+    "This is a demonstration, not a benchmark: crops of one photograph are easy to group. "
+    "Give a folder of your own: clusterpipe run-all FOLDER"
+)
+SUPERVISED = (
+    "The packaged backbone is supervised on ImageNet labels and knows only their 1,000 words; its "
+    "captions often miss. For real work take CLIP or DINOv2 (embed.backbones)."
 )
 
 
@@ -69,9 +72,10 @@ class Outcome:
     metrics: tuple[dict[str, Any], ...]
     protocol: str
     pictures: str | None
+    remarks: tuple[str, ...]
 
 
-def outcome(run: RunDirectory, sheets: Sequence[Path]) -> Outcome:
+def outcome(run: RunDirectory, config: Config, sheets: Sequence[Path]) -> Outcome:
     """Reads the outcome of a run from whatever artifacts are there."""
     index = artifact.read(run.artifact(Embeddings), Embeddings)
     estimate = _if_there(run, KEstimate)
@@ -90,12 +94,20 @@ def outcome(run: RunDirectory, sheets: Sequence[Path]) -> Outcome:
         metrics=tuple(_metric_rows(metrics)) if metrics else (),
         protocol=metrics.protocol if metrics else "",
         pictures=str(sheets[0].parent) if sheets else None,
+        remarks=tuple(_remarks(config, index)),
     )
+
+
+def _remarks(config: Config, index: Embeddings) -> Iterator[str]:
+    if config.source.path == SourceConfig().path:
+        yield DEMONSTRATION
+    if any(space.backbone.startswith("packaged:") for space in index.spaces.values()):
+        yield SUPERVISED
 
 
 def show(result: RunResult, config: Config, *, as_json: bool) -> None:
     """Prints the outcome of a run on stdout."""
-    found = outcome(RunDirectory(result.folder), result.pictures)
+    found = outcome(RunDirectory(result.folder), config, result.pictures)
     if as_json:
         stages = [asdict(event) for event in result.events]
         document = {"schema_version": JSON_VERSION, **asdict(found), "stages": stages}
@@ -108,8 +120,8 @@ def show(result: RunResult, config: Config, *, as_json: bool) -> None:
         console.print(Text(found.protocol, "dim"), soft_wrap=True)
     if found.clusters:
         console.print(_cluster_table(found))
-    if config.source.path == SourceConfig().path:
-        console.print(Text(DEMONSTRATION, "italic"), soft_wrap=True)
+    for remark in found.remarks:
+        console.print(Text(remark, "italic"), soft_wrap=True)
     console.print(f"artifacts  {found.run_dir}", markup=False, soft_wrap=True)
     if found.pictures:
         console.print(f"pictures   {found.pictures}", markup=False, soft_wrap=True)

@@ -216,7 +216,7 @@ class _Pending:
         """Writes what has gathered as one shard and enters it into the ledger."""
         batches, self.batches = self.batches, []
         seconds, self.began = time.monotonic() - self.began, time.monotonic()
-        if batches:
+        if any(loaded.digest for batch in batches for loaded in batch.looked_at):
             shard = self._shard(batches)
             self.ledger.add(self.shards.append(shard, self._provenance(seconds)), shard)
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.rows import MappedRows, Rows, take
+from clusterpipe.cache.rows import MappedRows, Rows
 from clusterpipe.cache.schema import Embeddings, Refined
 from clusterpipe.stages.declaration import Input, option, stage
+from clusterpipe.stages.sampling import finite, read_rows, sample_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,9 +22,24 @@ if TYPE_CHECKING:
     from clusterpipe.stages.numerics.refinement import RefinementNetwork, Step
 
 CHECKED_ROWS = 4096  # rows on which the finished map is checked for collapse
-DIAGONAL_SHARE = 0.3
-SCALABLE_STEPS = 200
+DIAGONAL_SHARE = 0.3  # of its own membership that a typical sample keeps
+SCALABLE_WIDTH = 128
 SCALABLE_LEARNING_RATE = 3e-3
+SCALABLE_STEPS = 200  # at most
+PUBLISHED_LEARNING_RATE = 1e-4
+LOWEST = {
+    "width": 0,
+    "temperature": 0,
+    "neighbours": 2,
+    "compression": 0,
+    "retain": 0,
+    "epochs": 0,
+    "batch": 2,
+    "learning_rate": 0,
+    "hidden": 0,
+    "warmup_steps": 0,
+    "sample": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -43,9 +59,9 @@ class RefineConfig:
         choices=("scalable", "paper"),
     )
     width: int = option(
-        128,
-        "Numbers per image after refinement, at most (never more than the features have). "
-        "More keeps finer differences; several times the expected number of clusters is ample.",
+        0,
+        "Numbers per image after refinement. 0 takes 128, or the published number ('paper'). "
+        "'scalable' never takes more than the features have. More keeps finer differences.",
     )
     epsilon_squared: float = option(
         0.1,
@@ -58,14 +74,15 @@ class RefineConfig:
         "0 measures the features and picks it ('scalable') or takes the published value ('paper').",
     )
     neighbours: int = option(
-        24,
+        12,
         "How many images a soft group holds, for 'scalable'. Raise it for few large clusters, "
         "lower it for many small ones.",
     )
     compression: float = option(
-        4.0,
-        "Weight of drawing alike images together against spreading all apart, for 'scalable'. "
-        "1 is the published balance, which mostly spreads when groups are small.",
+        0.8,
+        "How hard alike images are drawn together, relative to how hard all are spread apart, for "
+        "'scalable'; 1 is balance, as measured on the features. Lower it if kinds run into one "
+        "another, raise it if they stay loose.",
     )
     retain: float = option(
         0.75,
@@ -122,16 +139,17 @@ def refine(
     `numerics.refinement.apply_map`; and the objective at each step. Raises UsageError when the
     features cannot be refined or training collapsed. CPP (Chu et al. 2024); 'scalable' is ours.
     """
-    from clusterpipe.stages.numerics.refinement import apply_map
+    from clusterpipe.stages.numerics.refinement import apply_map, direction_mean, prepare
 
     _check(features, config)
-    sample, center = _prepared_sample(features, config.sample, seed)
+    rows = read_rows(features, sample_of(np.arange(features.shape[0]), config.sample, seed))
+    center = direction_mean(rows)
     begin = _published if config.preset == "paper" else _scalable
-    training = begin(sample, config, seed)
+    training = begin(prepare(rows, center), features.shape[0], config, seed)
     steps = _train(training, config, progress)
     parameters = training.parameters(center)
     return Refined(
-        features=MappedRows(features, partial(apply_map, parameters), training.width),
+        features=MappedRows(finite(features), partial(apply_map, parameters), training.width),
         parameters=parameters,
         rate=np.array([step.rate for step in steps], np.float32),
         membership_rate=np.array([step.membership_rate for step in steps], np.float32),
@@ -141,12 +159,15 @@ def refine(
 
 @dataclass(frozen=True)
 class _Training:
-    """A network, the rows it learns from, and the steps that train it in place."""
+    """A network, the rows it learns from, and the steps that train it in place.
+
+    `steps` is how many there will be, None if training stops by itself.
+    """
 
     network: "RefinementNetwork"
     sample: "Tensor"
     run: "Iterator[Step]"
-    steps: int
+    steps: int | None
     directions: NDArray[np.float32] | None = None
 
     @property
@@ -159,13 +180,13 @@ class _Training:
         return map_parameters(self.network, center, self.directions)
 
 
-def _scalable(sample: NDArray[np.float32], config: RefineConfig, seed: int) -> _Training:
+def _scalable(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: int) -> _Training:
     """A linear map of the principal components, trained on sparse membership rows."""
     import torch
 
     from clusterpipe.stages.numerics import refinement
 
-    directions = _principal_directions(sample, config.width)
+    directions = _principal_directions(sample, config.width or SCALABLE_WIDTH)
     device = _device(config.device)
     projected = torch.from_numpy(sample @ directions.T).to(device)
     network = refinement.linear_network(directions).to(device)
@@ -183,25 +204,25 @@ def _scalable(sample: NDArray[np.float32], config: RefineConfig, seed: int) -> _
             network.features(projected[next(batches)]), diagonal_share=DIAGONAL_SHARE
         ),
         neighbours=config.neighbours,
-        weight=config.compression,
+        compression=config.compression,
         learning_rate=config.learning_rate or SCALABLE_LEARNING_RATE,
     )
-    return _Training(network, projected, run, steps or SCALABLE_STEPS, directions)
+    return _Training(network, projected, run, steps or None, directions)
 
 
-def _published(sample: NDArray[np.float32], config: RefineConfig, seed: int) -> _Training:
-    """CPP's network and recipe, with its settings for collections of this size."""
+def _published(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: int) -> _Training:
+    """CPP's network and recipe, with its settings for a collection of `n` images."""
     import torch
 
     from clusterpipe.stages.numerics import refinement
 
-    published = refinement.published_settings(len(sample))
+    published = refinement.published_settings(n)
     device = _device(config.device)
     rows = torch.from_numpy(sample).to(device)
     network = refinement.published_network(
         sample.shape[1],
         hidden=config.hidden or published.hidden,
-        width=config.width,
+        width=config.width or published.width,
         seed=seed,
     ).to(device)
     warmup_steps = config.warmup_steps or published.warmup_steps
@@ -215,19 +236,24 @@ def _published(sample: NDArray[np.float32], config: RefineConfig, seed: int) -> 
         steps=steps,
         epsilon_squared=config.epsilon_squared,
         temperature=config.temperature or published.temperature,
-        learning_rate=config.learning_rate or published.learning_rate,
+        learning_rate=config.learning_rate or PUBLISHED_LEARNING_RATE,
     )
     return _Training(network, rows, run, warmup_steps + steps)
 
 
 def _train(training: _Training, config: RefineConfig, progress: Progress) -> "list[Step]":
     """Runs all steps, and refuses a map that makes all images the same."""
+    import torch
+
     steps = []
     with progress("refining", total=training.steps, unit="steps") as advance:
-        for step in training.run:
-            _refuse_collapse(step.rate, training.width, config)
-            steps.append(step)
-            advance(1)
+        try:
+            for step in training.run:
+                _refuse_collapse(step.rate, training.width, config)
+                steps.append(step)
+                advance(1)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise _collapsed("the features left all bounds") from error
     _refuse_collapse(_final_rate(training, config.epsilon_squared), training.width, config)
     return steps
 
@@ -249,47 +275,27 @@ def _refuse_collapse(rate: float, width: int, config: RefineConfig) -> None:
     from clusterpipe.stages.numerics.refinement import is_collapsed
 
     if is_collapsed(rate, width=width, epsilon_squared=config.epsilon_squared):
-        raise UsageError(
-            f"refinement collapsed: all images became the same (coding rate {rate:.2f} nats). "
-            "Lower refine.learning_rate, or use refine.preset=scalable."
-        )
+        raise _collapsed(f"all images became the same, with a coding rate of {rate:.2f} nats")
+
+
+def _collapsed(what: str) -> UsageError:
+    return UsageError(
+        f"refinement collapsed: {what}. Lower refine.learning_rate, or use refine.preset=scalable "
+        "with its defaults."
+    )
 
 
 def _check(features: Rows, config: RefineConfig) -> None:
     """Refuses what could not be trained, before anything is read."""
-    lowest = {
-        "width": 1,
-        "neighbours": 2,
-        "batch": 2,
-        "sample": 2,
-        "epochs": 0,
-        "hidden": 0,
-        "warmup_steps": 0,
-        "temperature": 0,
-        "compression": 0,
-        "retain": 0,
-        "learning_rate": 0,
-    }
-    for name, least in lowest.items():
+    if config.preset not in ("scalable", "paper"):
+        raise UsageError(f"refine.preset must be scalable or paper, not {config.preset!r}")
+    for name, least in LOWEST.items():
         if getattr(config, name) < least:
             raise UsageError(f"refine.{name} must be at least {least}")
     if config.epsilon_squared <= 0:
         raise UsageError("refine.epsilon_squared must be above 0")
     if features.shape[0] < 2:
         raise UsageError(f"refine needs at least 2 images, not {features.shape[0]}")
-
-
-def _prepared_sample(
-    features: Rows, size: int, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """At most `size` rows drawn at random, ready for training, and the centre they share."""
-    from clusterpipe.stages.numerics.refinement import direction_mean, prepare
-
-    n = features.shape[0]
-    chosen = np.random.default_rng(seed).permutation(n)[:size]
-    rows = take(features, np.sort(chosen))
-    center = direction_mean(rows)
-    return prepare(rows, center), center
 
 
 def _principal_directions(sample: NDArray[np.float32], width: int) -> NDArray[np.float32]:
@@ -316,6 +322,13 @@ def _steps_per_epoch(n: int, batch: int) -> int:
 def _device(name: str) -> str:
     import torch
 
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return "cuda" if present["cuda"] else "cpu"
+    if not present.get(name):
+        raise UsageError(f"refine.device={name} is not available here; take auto or cpu")
+    return name

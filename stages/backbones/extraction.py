@@ -114,9 +114,11 @@ def _load(
 
 
 def _encode(backbone: Backbone, batch: Sequence[Loaded], size: int) -> NDArray[Any]:
+    """Each image keeps its slot, whether its neighbours are known, unreadable or neither."""
     pixels = np.zeros((size, *backbone.input_shape), np.float32)
-    usable = [loaded.pixels for loaded in batch if loaded.pixels is not None]
-    if not usable:
+    slots = [slot for slot, loaded in enumerate(batch) if loaded.pixels is not None]
+    if not slots:
         return np.zeros((0, backbone.width), np.float32)
-    pixels[: len(usable)] = usable
-    return backbone.encode_images(pixels)[: len(usable)]
+    for slot in slots:
+        pixels[slot] = batch[slot].pixels
+    return backbone.encode_images(pixels)[slots]

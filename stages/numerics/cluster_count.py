@@ -44,17 +44,13 @@ class Curve:
         plausible = self.candidate[self.length - self.length.min() <= errors * self.error]
         return int(plausible.min()), int(plausible.max())
 
-    def up_to(self, k: int) -> "Curve":
-        """The candidates up to k; the errors stay those of the whole curve's shortest."""
-        part = self.candidate <= k
-        return Curve(self.candidate[part], self.length[part], self.error[part])
-
 
 def merged_curve(
     rows: NDArray[np.float32],
     code: Code,
     *,
     cells: int,
+    largest: int,
     restarts: int = 3,
     resamples: int = 40,
     seed: int = 0,
@@ -62,15 +58,14 @@ def merged_curve(
 ) -> Curve:
     """The lengths met while merging `cells` small k-means clusters into one.
 
-    rows: (n, p) unit rows. The mean over `restarts` sets of cells. The error comes from drawing the
+    rows: (n, p) unit rows; candidates 1..`largest`, or up to the number of cells if that is less.
+    The mean over `restarts` sets of cells. The error comes from drawing the
     rows anew (bootstrap: each cell's size becomes a Poisson variable), on the same merge tree.
     `done` hears of every restart. Ours, after the merging of Ma et al. (2007).
     """
     lengths, spreads = list[Array](), list[Array]()
     for number in range(restarts):
-        label = kmeans(
-            rows, cells, spherical=True, iterations=ITERATIONS, seed=seed + number
-        ).label
+        label = kmeans(rows, cells, spherical=True, iterations=ITERATIONS, seed=seed + number).label
         groups = group_statistics(rows, label)
         path = merge(groups, code)
         generator = np.random.default_rng([seed, number])
@@ -78,7 +73,7 @@ def merged_curve(
         lengths.append(path.length)
         spreads.append(np.stack([resampled_length(groups, path, code, w) for w in draws]))
         done(1)
-    common = min(len(length) for length in lengths)
+    common = min(largest, *(len(length) for length in lengths))
     length = np.mean([each[:common] for each in lengths], axis=0)
     best = int(length.argmin())
     error = np.mean([_spread(draws[:, :common], best) for draws in spreads], axis=0)

@@ -9,11 +9,13 @@ the number of clusters by it. The weight of the model cost and the resampling ar
 """
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array: TypeAlias = NDArray[np.float64]
+Index: TypeAlias = list[int] | NDArray[np.integer[Any]]
 
 LOG_DET_BATCH = 2**21  # matrix entries that are factored at a time: 16 MiB
 
@@ -39,7 +41,15 @@ class Groups:
 
     @property
     def width(self) -> int:
-        return self.gram.shape[-1]
+        return int(self.gram.shape[-1])
+
+    def __add__(self, other: "Groups") -> "Groups":
+        """The union of each group with its counterpart."""
+        return Groups(self.size + other.size, self.gram + other.gram)
+
+    def __getitem__(self, index: Index) -> "Groups":
+        """Some of the groups, in the order of `index`."""
+        return Groups(self.size[index], self.gram[index])
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class MergePath:
 
 
 def group_statistics(rows: NDArray[np.floating], label: NDArray[np.integer]) -> Groups:
-    """Statistics of the groups named by `label` (n,), ascending; rows (n, p). Empty ones are out."""
+    """Statistics of rows (n, p) grouped by `label` (n,), in ascending order of the labels."""
     _, group = np.unique(label, return_inverse=True)
     order = np.argsort(group, kind="stable")
     size = np.bincount(group)
@@ -69,7 +79,7 @@ def coding_lengths(groups: Groups, code: Code, *, total: float) -> Array:
 
     (m + w p)/2 logdet(I + p/(m eps^2) G) - m log(m/total), with w the model cost: the rows and
     their subspace, then their labels. A group of size 0 takes nothing. Ma et al. eq. 12 without
-    its mean term; with w = 1 the sum over groups is CPP's criterion.
+    its mean term, so that z and -z are alike; with w = 1 the sum over groups is CPP's criterion.
     """
     p = groups.width
     size = np.where(groups.size > 0, groups.size, 1.0)
@@ -97,22 +107,30 @@ def resampled_length(
     groups: Groups, path: MergePath, code: Code, weight: NDArray[np.floating]
 ) -> Array:
     """The lengths of `path`'s partitions, (g,), had group i been seen `weight[i]` times."""
-    tree = _tree(Groups(groups.size * weight, groups.gram * weight[:, None, None]), path)
-    own = coding_lengths(tree, code, total=float(tree.size[-1]))
+    drawn = Groups(groups.size * weight, groups.gram * weight[:, None, None])
+    tree = _tree(drawn, path)
+    own = coding_lengths(tree, code, total=max(float(tree.size[-1]), 1.0))
     g = len(groups.size)
     step = own[g:] - own[path.left] - own[path.right]
-    return own[:g].sum() + np.concatenate([[0.0], np.cumsum(step)])[::-1]
+    return np.asarray(own[:g].sum() + np.concatenate([[0.0], np.cumsum(step)])[::-1])
 
 
 def _tree(groups: Groups, path: MergePath) -> Groups:
     """The statistics of the groups and then of every cluster that a merge makes, (2 g - 1)."""
-    g = len(groups.size)
-    size = np.concatenate([groups.size, np.zeros(g - 1)])
-    gram = np.concatenate([groups.gram, np.zeros((g - 1, *groups.gram.shape[1:]))])
-    for step, (a, b) in enumerate(zip(path.left, path.right, strict=True)):
-        size[g + step] = size[a] + size[b]
-        gram[g + step] = gram[a] + gram[b]
-    return Groups(size, gram)
+    tree = _with_room(groups, len(path.left))
+    for step, (a, b) in enumerate(zip(path.left, path.right, strict=True), len(groups.size)):
+        tree.size[step] = tree.size[a] + tree.size[b]
+        tree.gram[step] = tree.gram[a] + tree.gram[b]
+    return tree
+
+
+def _with_room(groups: Groups, room: int) -> Groups:
+    """A copy with `room` empty groups at the end."""
+
+    def longer(values: Array) -> Array:
+        return np.concatenate([values, np.zeros((room, *values.shape[1:]))])
+
+    return Groups(longer(groups.size), longer(groups.gram))
 
 
 class _Merging:
@@ -121,8 +139,8 @@ class _Merging:
     def __init__(self, groups: Groups, code: Code, candidates: int) -> None:
         g = len(groups.size)
         self.code, self.candidates, self.total = code, candidates, float(groups.size.sum())
-        self.size, self.gram = groups.size.copy(), groups.gram.copy()
-        self.norm = _norms(self.gram)
+        self.groups = _with_room(groups, 0)
+        self.norm = _norms(groups.gram)
         self.own = coding_lengths(groups, code, total=self.total)
         self.name = np.arange(g)
         self.alive = np.ones(g, bool)
@@ -131,7 +149,7 @@ class _Merging:
         self.partner = np.zeros(g, np.int64)
 
     def run(self) -> MergePath:
-        g = len(self.size)
+        g = len(self.name)
         for slot in range(g):
             self._price(slot)
         left, right, length = [], [], [float(self.own.sum())]
@@ -146,12 +164,12 @@ class _Merging:
 
     def _unite(self, i: int, j: int, name: int) -> None:
         """Slot i becomes the union, slot j is left empty, and prices are brought up to date."""
-        self.size[i] += self.size[j]
-        self.gram[i] += self.gram[j]
-        self.norm[i] = _norms(self.gram[i])
+        self.groups.size[i] += self.groups.size[j]
+        self.groups.gram[i] += self.groups.gram[j]
+        self.norm[i] = _norms(self.groups.gram[i])
         self.name[i] = name
         self.alive[j] = False
-        self.own[i] = coding_lengths(self._slots([i]), self.code, total=self.total)[0]
+        self.own[i] = coding_lengths(self.groups[[i]], self.code, total=self.total)[0]
         for gone in (i, j):
             self.cost[gone] = self.cost[:, gone] = np.inf
         self.best[j] = np.inf
@@ -165,8 +183,8 @@ class _Merging:
         others = self._alike(slot)
         if not len(others):
             return
-        union = Groups(self.size[slot] + self.size[others], self.gram[slot] + self.gram[others])
-        length = coding_lengths(union, self.code, total=self.total)
+        unions = self.groups[[slot]] + self.groups[others]
+        length = coding_lengths(unions, self.code, total=self.total)
         price = length - self.own[slot] - self.own[others]
         self.cost[slot, others] = self.cost[others, slot] = price
         cheaper = price < self.best[others]
@@ -181,20 +199,17 @@ class _Merging:
             self._price(slot)
 
     def _alike(self, slot: int) -> NDArray[np.int64]:
-        flat = self.gram.reshape(len(self.gram), -1)
+        flat = self.groups.gram.reshape(len(self.name), -1)
         likeness = np.where(self.alive, flat @ flat[slot] / self.norm, -np.inf)
         likeness[slot] = -np.inf
         wanted = min(self.candidates, len(flat) - 1)
         others = np.argpartition(-likeness, wanted)[:wanted]
         return others[np.isfinite(likeness[others])]
 
-    def _slots(self, slots: list[int]) -> Groups:
-        return Groups(self.size[slots], self.gram[slots])
-
 
 def _norms(gram: Array) -> Array:
     """Frobenius norms, kept off zero."""
-    return np.maximum(np.linalg.norm(gram, axis=(-2, -1)), np.finfo(float).tiny)
+    return np.asarray(np.maximum(np.linalg.norm(gram, axis=(-2, -1)), np.finfo(float).tiny))
 
 
 def _log_det(gram: Array, scale: Array) -> Array:

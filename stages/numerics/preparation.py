@@ -26,9 +26,7 @@ def center_of(rows: NDArray[Any], *, unit: bool) -> NDArray[np.float32]:
     return np.asarray(total / len(rows), np.float32)
 
 
-def prepare(
-    rows: NDArray[Any], center: NDArray[np.float32], *, unit: bool
-) -> NDArray[np.float32]:
+def prepare(rows: NDArray[Any], center: NDArray[np.float32], *, unit: bool) -> NDArray[np.float32]:
     """Rows (n, d) less `center`; if `unit`, scaled to unit length before and after.
 
     A row that equals `center` becomes zero. Rows are treated independently.
@@ -63,3 +61,13 @@ def principal_rows(rows: NDArray[Any], width: int) -> NDArray[np.float32]:
     if d <= n:
         return unit_rows(z @ vectors[:, ::-1])
     return unit_rows((vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1])
+
+
+def with_offset(rows: NDArray[np.float32], offset: float) -> NDArray[np.float32]:
+    """Unit rows (n, e + 1): one more coordinate, the same for all, of squared size `offset`.
+
+    Centred clusters that lie opposite each other (any two of equal size do) are one line through
+    the origin, and three are one plane; seen from an offset they come apart. Ours.
+    """
+    constant = np.full((len(rows), 1), np.sqrt(offset), np.float32)
+    return unit_rows(np.hstack([rows, constant]))

@@ -21,7 +21,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.preprocessing import normalize
 from torch import Tensor, nn
 from torch.nn.functional import normalize as unit_rows
 from torch.optim import SGD, Adam, Optimizer
@@ -66,11 +65,17 @@ def direction_mean(features: NDArray[Any]) -> NDArray[np.float32]:
 
 def prepare(features: NDArray[Any], center: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows (n, d) of unit length around `center` (d,); a row that equals `center` is zero."""
-    return _unit(_unit(features) - center)
+    rows = _unit(features)
+    rows -= center
+    return _unit(rows)
 
 
 def _unit(rows: NDArray[Any]) -> NDArray[np.float32]:
-    return np.asarray(normalize(rows.astype(np.float32, copy=False)))
+    """A copy in float32 with rows of unit length; a zero row stays zero."""
+    rows = rows.astype(np.float32)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows /= np.where(length > 0, length, 1)
+    return rows
 
 
 def principal_directions(prepared: NDArray[np.float32], width: int) -> NDArray[np.float32]:
@@ -150,14 +155,13 @@ def map_parameters(
     (d,), `hidden_<i>_weight` and `hidden_<i>_bias`, `feature_weight` (e, ...), `feature_bias`,
     `membership_weight`, `membership_bias`; weights are (out, in).
     """
-    named = {f"hidden_{i}": affine for i, affine in enumerate(_folded(network.hidden))}
+    named = {f"hidden_{i}": layer for i, layer in enumerate(_folded(network.hidden))}
     named["feature"] = _affine(network.feature_head)
     named["membership"] = _affine(network.membership_head)
     parameters = {"center": center}
-    for name, (weight, bias) in named.items():
-        if directions is not None:
-            weight = weight @ directions
-        parameters |= {f"{name}_weight": weight, f"{name}_bias": bias}
+    for name, layer in named.items():
+        weight = layer.weight if directions is None else layer.weight @ directions
+        parameters |= {f"{name}_weight": weight, f"{name}_bias": layer.bias}
     return parameters
 
 
@@ -180,28 +184,36 @@ def apply_map(
     return _unit(z @ parameters[f"{head}_weight"].T + parameters[f"{head}_bias"])
 
 
-def _folded(hidden: nn.Sequential) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Weight and bias of each hidden layer, its batch normalisation at running statistics in it."""
-    affines: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+@dataclass(frozen=True)
+class _Affine:
+    """x -> weight (out, in) x + bias (out,)."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def _folded(hidden: nn.Sequential) -> list[_Affine]:
+    """The hidden layers, each with the batch normalisation that follows it in it."""
+    layers: list[_Affine] = []
     for layer in hidden:
         if isinstance(layer, nn.Linear):
-            affines.append(_affine(layer))
+            layers.append(_affine(layer))
         elif isinstance(layer, nn.BatchNorm1d):
-            affines.append(_after_batch_norm(*affines.pop(), layer))
-    return affines
+            layers.append(_normalised(layers.pop(), layer))
+    return layers
 
 
-def _after_batch_norm(
-    weight: NDArray[np.float32], bias: NDArray[np.float32], norm: nn.BatchNorm1d
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _normalised(layer: _Affine, norm: nn.BatchNorm1d) -> _Affine:
+    """The layer followed by batch normalisation at its running statistics."""
     mean, variance = _array(norm.running_mean), _array(norm.running_var)
     gain = _array(norm.weight) / np.sqrt(variance + norm.eps)
-    return gain[:, None] * weight, gain * (bias - mean) + _array(norm.bias)
+    return _Affine(gain[:, None] * layer.weight, gain * (layer.bias - mean) + _array(norm.bias))
 
 
-def _affine(layer: nn.Linear) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _affine(layer: nn.Linear) -> _Affine:
     weight = _array(layer.weight)
-    return weight, np.zeros(len(weight), np.float32) if layer.bias is None else _array(layer.bias)
+    bias = np.zeros(len(weight), np.float32) if layer.bias is None else _array(layer.bias)
+    return _Affine(weight, bias)
 
 
 def _array(tensor: Tensor | None) -> NDArray[np.float32]:
@@ -249,7 +261,7 @@ def published_objective(
 
 
 def sparse_objective(
-    z: Tensor, *, epsilon_squared: float, temperature: float, neighbours: int, weight: float
+    z: Tensor, *, epsilon_squared: float, temperature: float, neighbours: int, weight: float = 1.0
 ) -> Terms:
     """-R(Z) + weight R_c(Z, Pi), Pi the largest entries of each membership row, held fixed. Ours.
 
@@ -265,6 +277,22 @@ def sparse_objective(
         z, kept.indices, weights, epsilon_squared=epsilon_squared
     )
     return Terms(rate, membership_rate, weight * membership_rate - rate)
+
+
+def balance(terms: Terms, parameters: Sequence[nn.Parameter]) -> float:
+    """The weight of R_c at which it pulls on the parameters as hard as R pushes: |dR| / |dR_c|.
+
+    It is near 1 when groups hold everything and grows as they get smaller (5 to 6 for 24 of 1,024
+    CLIP features), which is why no fixed weight suits all collections. 1 if R_c does not pull.
+    """
+    push = torch.autograd.grad(terms.rate, parameters, retain_graph=True)
+    pull = torch.autograd.grad(terms.membership_rate, parameters)
+    strength = _length(pull)
+    return _length(push) / strength if strength > 0 else 1.0
+
+
+def _length(gradients: Sequence[Tensor]) -> float:
+    return float(torch.cat([gradient.flatten() for gradient in gradients]).norm())
 
 
 # ---- training -----------------------------------------------------------------------------
@@ -310,6 +338,22 @@ def shared_neighbours(first: Tensor, second: Tensor) -> float:
     return float((first[:, :, None] == second[:, None, :]).any(dim=2).float().mean())
 
 
+def while_neighbours_stay(
+    steps: Iterable[Step], features: Callable[[], Tensor], *, retain: float
+) -> Iterator[Step]:
+    """The steps, up to the one after which `features()` (m, e) have lost too many neighbours.
+
+    That is when its rows share less than `retain` of their ten nearest neighbours with the start.
+    """
+    before = features()
+    nearest = partial(nearest_neighbours, k=max(1, min(10, len(before) // 4)))
+    start = nearest(before)
+    for step in steps:
+        yield step
+        if shared_neighbours(start, nearest(features())) < retain:
+            return
+
+
 def train_sparse(
     network: RefinementNetwork,
     sample: Tensor,
@@ -320,11 +364,12 @@ def train_sparse(
     epsilon_squared: float,
     temperature: float,
     neighbours: int,
-    weight: float,
+    compression: float,
     learning_rate: float,
 ) -> Iterator[Step]:
     """Trains `network` in place on rows of `sample` (n, d) by Adam on `sparse_objective`. Ours.
 
+    `compression` is the pull of R_c relative to the push of R at the start, 1 when they balance.
     Ends after `max_steps`, or as soon as the rows of a probe (the first batch) share less than
     `retain` of their ten nearest neighbours with the start: the objective goes on falling long
     after it has begun to undo what the features knew.
@@ -333,35 +378,30 @@ def train_sparse(
     def features(batch: Tensor) -> Tensor:
         return network.features(network.hidden(sample[batch]))
 
-    def objective(batch: Tensor) -> Terms:
-        return sparse_objective(
-            features(batch),
-            epsilon_squared=epsilon_squared,
-            temperature=temperature,
-            neighbours=neighbours,
-            weight=weight,
-        )
-
+    objective = partial(
+        sparse_objective,
+        epsilon_squared=epsilon_squared,
+        temperature=temperature,
+        neighbours=neighbours,
+    )
     network.train()
-    optimiser = Adam(network.parameters(), lr=learning_rate)
     probe = next(batches)
-    nearest = partial(nearest_neighbours, k=max(1, min(10, len(probe) // 4)))
-    before = nearest(features(probe))
-    for step in descend(objective, islice(batches, max_steps), [optimiser]):
-        yield step
-        if shared_neighbours(before, nearest(features(probe))) < retain:
-            return
+    weight = compression * balance(objective(features(probe)), list(network.parameters()))
+    steps = descend(
+        lambda batch: objective(features(batch), weight=weight),
+        islice(batches, max_steps),
+        [Adam(network.parameters(), lr=learning_rate)],
+    )
+    yield from while_neighbours_stay(steps, lambda: features(probe), retain=retain)
 
 
 @dataclass(frozen=True)
 class PublishedSettings:
-    """CPP's settings for one collection."""
+    """CPP's settings for one collection; batches of 1024 and a learning rate of 1e-4 for all."""
 
     hidden: int
     width: int
     epochs: int
-    batch: int
-    learning_rate: float
     temperature: float
     warmup_steps: int
 
@@ -373,10 +413,10 @@ def published_settings(n: int) -> PublishedSettings:
     VLM4Cluster runs CPP with on Pets, DTD, Food and UCF-101.
     """
     if n >= 500_000:
-        return PublishedSettings(2048, 1024, 20, 1024, 1e-4, 0.12, 2000)
+        return PublishedSettings(2048, 1024, 20, 0.12, 2000)
     if n >= 20_000:
-        return PublishedSettings(4096, 128, 15, 1024, 1e-4, 0.175, 50)
-    return PublishedSettings(4096, 128, 30, 1024, 1e-4, 0.10, 50)
+        return PublishedSettings(4096, 128, 15, 0.175, 50)
+    return PublishedSettings(4096, 128, 30, 0.10, 50)
 
 
 def train_published(
@@ -411,15 +451,19 @@ def train_published(
         )
 
     network.train()
-    body = [*network.hidden.parameters(), *network.feature_head.parameters()]
-    head = network.membership_head.parameters()
-    optimisers = [
-        SGD(body, lr=learning_rate, momentum=0.9, weight_decay=1e-4),
-        SGD(head, lr=learning_rate, momentum=0.9, weight_decay=5e-3),
-    ]
+    optimisers = _published_optimisers(network, learning_rate)
     yield from descend(warm_up, islice(batches, warmup_steps), optimisers)
     network.copy_feature_head()
     yield from descend(joint, islice(batches, steps), optimisers)
+
+
+def _published_optimisers(network: RefinementNetwork, learning_rate: float) -> list[Optimizer]:
+    body = [*network.hidden.parameters(), *network.feature_head.parameters()]
+    head = network.membership_head.parameters()
+    return [
+        SGD(body, lr=learning_rate, momentum=0.9, weight_decay=1e-4),
+        SGD(head, lr=learning_rate, momentum=0.9, weight_decay=5e-3),
+    ]
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ def test_a_log_has_plain_lines_with_rate_and_time_left(monkeypatch: pytest.Monke
         advance(70)
     assert out.getvalue().splitlines() == [
         "embedding: 30 of 100 images, 5/s, 14 s left",
-        "embedding: 100 of 100 images, 12/s, 0 s left",
+        "embedding: 100 of 100 images, 12/s",
     ]
 
 

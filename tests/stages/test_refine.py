@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,7 @@ def agreement(rows: NDArray[Any], labels: NDArray[np.int64]) -> float:
 
 
 @PRESETS
-@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("seed", [0, 2, 3])
 def test_refined_subspaces_are_further_apart_and_easier_to_find(
     config: RefineConfig, seed: int
 ) -> None:
@@ -186,6 +186,9 @@ def test_progress_counts_the_steps() -> None:
 
     refine(subspaces(200)[0], QUICK, progress=record)
     assert seen == [("refining", 9, "steps"), *[1] * 9]
+    seen.clear()
+    steps = refine(subspaces(200)[0], replace(QUICK, epochs=0), progress=record).loss
+    assert seen == [("refining", None, "steps"), *[1] * len(steps)]
 
 
 # ---- hostile input ------------------------------------------------------------------------
@@ -211,22 +214,37 @@ def test_one_image_cannot_be_refined(n: int) -> None:
         refine(np.ones((n, 4), np.float32))
 
 
+def test_features_that_are_no_numbers_are_refused() -> None:
+    features, _ = subspaces(50)
+    features[7, 3] = np.nan
+    with pytest.raises(UsageError, match="not numbers"):
+        refine(features)
+
+
 @PRESETS
 def test_equal_images_are_refused(config: RefineConfig) -> None:
-    with pytest.raises(UsageError, match="same|collapsed"):
+    with pytest.raises(UsageError, match=r"the same|collapsed"):
         refine(np.ones((50, 4), np.float32), config)
 
 
-def test_collapse_is_refused() -> None:
-    """A pull together that outweighs the spreading by far draws all rows onto one point."""
-    features, _ = subspaces(200)
+@pytest.mark.parametrize("learning_rate", [10.0, 1e30])
+def test_collapse_is_refused(learning_rate: float) -> None:
+    """Large steps switch off every hidden unit, so that all rows are one; larger ones overflow."""
     with pytest.raises(UsageError, match="collapsed"):
-        refine(features, RefineConfig(compression=1e6, neighbours=200, epochs=400, retain=0))
+        refine(subspaces(200)[0], replace(SMALL_PAPER, learning_rate=learning_rate))
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"width": 0}, {"batch": 1}, {"neighbours": 1}, {"epsilon_squared": 0.0}, {"epochs": -1}],
+    [
+        {"width": -1},
+        {"batch": 1},
+        {"neighbours": 1},
+        {"epsilon_squared": 0.0},
+        {"epochs": -1},
+        {"preset": "papers"},
+        {"device": "tpu"},
+    ],
 )
 def test_impossible_settings_are_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
@@ -241,5 +259,5 @@ def test_it_is_declared_as_a_stage_that_reads_embeddings() -> None:
     assert declared.function is refine
     assert declared.writes is Refined
     assert declared.reads(RefineConfig()) == {"features": Input(Embeddings, "{space}/features")}
-    unaffected = [f.name for f in declared.config_fields() if not f.metadata["affects_result"]]
+    unaffected = [f.name for f in fields(declared.config) if not f.metadata["affects_result"]]
     assert unaffected == ["device"]

@@ -1,6 +1,7 @@
 """Training on unions of subspaces, the map as arrays against the network, and its pieces."""
 
 import math
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -8,22 +9,26 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from clusterpipe.stages.numerics.rate import membership_coding_rate
 from clusterpipe.stages.numerics.refinement import (
     Step,
     apply_map,
+    balance,
     direction_mean,
     expansion,
     is_collapsed,
     linear_network,
     map_parameters,
+    nearest_neighbours,
     prepare,
     principal_directions,
     published_network,
     published_objective,
     published_settings,
+    shared_neighbours,
     shuffled_batches,
     sparse_objective,
     temperature_for,
@@ -163,6 +168,38 @@ def test_sparse_objective_equals_the_published_when_every_neighbour_is_kept() ->
     torch.testing.assert_close(sparse.loss, sparse.membership_rate - sparse.rate)
 
 
+def test_balance_makes_both_forces_equal_in_strength() -> None:
+    z = torch.nn.Parameter(unit_rows(40, 6))
+    objective = partial(
+        sparse_objective, epsilon_squared=EPSILON_SQUARED, temperature=0.15, neighbours=5
+    )
+    weight = balance(objective(z), [z])
+    (push,) = torch.autograd.grad(objective(z).rate, z)
+    (pull,) = torch.autograd.grad(weight * objective(z).membership_rate, z)
+    assert float(push.norm()) == pytest.approx(float(pull.norm()), rel=1e-4)
+    assert weight > 1
+
+
+def test_balance_of_a_force_that_is_not_there() -> None:
+    """In one dimension every unit row stays where it is."""
+    z = torch.nn.Parameter(torch.tensor([[1.0], [-1.0]]))
+    unit = torch.nn.functional.normalize(z, dim=1)
+    terms = sparse_objective(unit, epsilon_squared=0.1, temperature=0.15, neighbours=2)
+    assert balance(terms, [z]) == 1.0
+
+
+def test_shared_neighbours_ignores_their_order() -> None:
+    first, second = torch.tensor([[1, 2, 3], [0, 2, 4]]), torch.tensor([[3, 1, 2], [0, 5, 6]])
+    assert shared_neighbours(first, second) == pytest.approx((1 + 1 / 3) / 2)
+
+
+def test_nearest_neighbours_equal_scikit_learns() -> None:
+    z = unit_rows(50, 6)
+    tree = NearestNeighbors(n_neighbors=5).fit(z.numpy())
+    expected = tree.kneighbors(return_distance=False)
+    assert shared_neighbours(nearest_neighbours(z, k=5), torch.from_numpy(expected)) == 1.0
+
+
 def test_expansion_is_the_rate_alone() -> None:
     terms = expansion(unit_rows(20, 6), epsilon_squared=EPSILON_SQUARED)
     assert float(terms.loss) == -float(terms.rate)
@@ -247,7 +284,7 @@ def trained(seed: int) -> list[Step]:
             epsilon_squared=EPSILON_SQUARED,
             temperature=0.3,
             neighbours=6,
-            weight=1.0,
+            compression=1.0,
             learning_rate=1e-2,
         )
     )

@@ -1,0 +1,231 @@
+"""estimate-k: how many clusters there are, by the length of the shortest description."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.rows import Rows
+from clusterpipe.cache.schema import Embeddings, KEstimate, Refined
+from clusterpipe.stages.declaration import Input, option, stage
+from clusterpipe.stages.sampling import read_rows, sample_of
+
+if TYPE_CHECKING:
+    from clusterpipe.stages.numerics.cluster_count import Curve
+
+PAPER_EPSILON_SQUARED, PAPER_MODEL_COST = 0.1, 1.0
+ROWS_PER_CELL, FEW_CELLS = 6, 12
+ROWS_PER_DIMENSION = 10
+
+
+@dataclass(frozen=True)
+class EstimateKConfig:
+    """Settings of the estimate-k stage."""
+
+    space: str = option(
+        "",
+        "the feature space that is counted in, such as clip; empty = the first one, "
+        "'concatenate' = all side by side",
+    )
+    features: str = option(
+        "embeddings",
+        "'embeddings' counts in the features as the backbone gave them; 'refined' runs refine "
+        "first and counts in what it made",
+        choices=("embeddings", "refined"),
+    )
+    method: str = option(
+        "coding-length",
+        "'coding-length' merges many small clusters as long as that shortens the description; "
+        "'paper' is CPP's criterion over k-means partitions, with its published constants: it "
+        "finds too few clusters unless they are large and well apart",
+        choices=("coding-length", "paper"),
+    )
+    k_max: int = option(
+        0,
+        "the largest number tried; 0 = as many as the images allow. Lower it when you know better",
+    )
+    epsilon_squared: float = option(
+        0.3,
+        "of coding-length: squared distortion up to which an image is described. Smaller tells "
+        "finer differences apart and gives more clusters",
+    )
+    model_cost: float = option(
+        0.3,
+        "of coding-length: what a cluster costs beside its images, as a share of the published "
+        "cost. Larger gives fewer clusters; watch the interval when you change it",
+    )
+    offset: float = option(
+        0.2,
+        "of coding-length: size of a constant coordinate that tells opposite directions apart. 0 "
+        "takes two clusters for one after centring; above 0.2 subspaces fall into halves",
+    )
+    dimensions: int = option(
+        32,
+        "principal components that are kept. Few images need few: never more than a tenth of them",
+    )
+    sample: int = option(
+        10_000,
+        "images the estimate is made on, drawn at random. More finds finer clusters, and takes "
+        "memory and time; several hundred clusters need more than the default",
+    )
+    cells: int = option(
+        400, "of coding-length: small clusters that merging starts from; more when K comes near"
+    )
+    restarts: int = option(
+        3, "independent k-means runs that the lengths are averaged over; 2 at least"
+    )
+    resamples: int = option(
+        40, "of coding-length: bootstrap draws per run, from which the interval is computed"
+    )
+
+
+def _reads(config: EstimateKConfig) -> Mapping[str, Input]:
+    if config.features == "refined":
+        return {"features": Input(Refined, "features")}
+    return {"features": Input(Embeddings, "{space}/features")}
+
+
+def _k_is_given(stages: Mapping[str, Any], read: Callable[[Input], Any]) -> str | None:
+    given = stages["assign"].k
+    return f"assign.k = {given} is given" if given > 0 else None
+
+
+@stage(version=1, config=EstimateKConfig, reads=_reads, writes=KEstimate, skip=_k_is_given)
+def estimate_k(
+    features: Rows,
+    config: EstimateKConfig = EstimateKConfig(),
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> KEstimate:
+    """Estimate the number of clusters by the shortest description of the images.
+
+    features: (n, d), of any length and precision. A sample of rows is centred, reduced to principal
+    components and scaled to unit length. The description of a partition is the lossy code of each
+    cluster's rows, plus the labels, plus what the clusters cost (numerics.coding_length); `k` has
+    the shortest one. `interval` holds every k that is at most two standard errors longer, by a
+    bootstrap over images: it says how far the criterion can tell, not that the criterion is right.
+    `length` is in nats, for the distinct images of the sample. Memory: sample x d, twice.
+
+    Raises UsageError for an empty source, features that are not numbers, or an unusable setting.
+    """
+    _check(features, config)
+    from clusterpipe.stages.numerics.preparation import are_equal, distinct_rows, principal_rows
+
+    n = features.shape[0]
+    sample = read_rows(features, sample_of(np.arange(n), config.sample, seed))
+    if are_equal(sample):
+        return _one_cluster("all images have the same features")
+    rows = distinct_rows(sample)
+    if _cells(len(rows), config.cells) < 2:
+        return _one_cluster(f"{len(rows)} different images are too few to tell clusters apart")
+    z = principal_rows(rows, min(config.dimensions, max(2, len(rows) // ROWS_PER_DIMENSION)))
+    curve = (_published if config.method == "paper" else _merged)(z, config, seed, progress)
+    low, high = curve.interval()
+    return KEstimate(
+        k=curve.k,
+        interval=np.array([low, high]),
+        candidate=curve.candidate,
+        length=curve.length,
+        reason=_reason(curve, len(rows), n),
+    )
+
+
+def _check(features: Rows, config: EstimateKConfig) -> None:
+    lowest = {"k_max": 0, "dimensions": 1, "sample": 2, "cells": 2, "restarts": 2, "resamples": 2}
+    for name, least in lowest.items():
+        if getattr(config, name) < least:
+            raise UsageError(f"estimate_k.{name} must be at least {least}")
+    if not config.epsilon_squared > 0:
+        raise UsageError("estimate_k.epsilon_squared must be above 0")
+    if not min(config.model_cost, config.offset) >= 0:
+        raise UsageError("estimate_k.model_cost and offset must be at least 0")
+    if features.shape[0] < 1:
+        raise UsageError("there are no images to count clusters in")
+
+
+def _merged(
+    z: NDArray[np.float32], config: EstimateKConfig, seed: int, progress: Progress
+) -> "Curve":
+    """The curve by merging; again from twice as many cells as long as K is near their number."""
+    from clusterpipe.stages.numerics.cluster_count import merged_curve
+    from clusterpipe.stages.numerics.coding_length import Code
+    from clusterpipe.stages.numerics.preparation import with_offset
+
+    z = with_offset(z, config.offset)
+    most = _cells(len(z), len(z))
+    cells = min(config.cells, most)
+    while True:
+        with progress("merging clusters", total=config.restarts, unit="runs") as advance:
+            curve = merged_curve(
+                z,
+                Code(config.epsilon_squared, config.model_cost),
+                cells=cells,
+                largest=config.k_max or cells,
+                restarts=config.restarts,
+                resamples=config.resamples,
+                seed=seed,
+                done=advance,
+            )
+        if cells == most or curve.k <= cells // 3 or curve.k == config.k_max:
+            return curve
+        cells = min(2 * cells, most)
+
+
+def _published(
+    z: NDArray[np.float32], config: EstimateKConfig, seed: int, progress: Progress
+) -> "Curve":
+    """CPP's criterion, over k-means partitions."""
+    from clusterpipe.stages.numerics.cluster_count import partition_curve
+    from clusterpipe.stages.numerics.coding_length import Code
+
+    most = _cells(len(z), len(z))
+    with progress("coding partitions", total=None, unit="candidates") as advance:
+        return partition_curve(
+            z,
+            Code(PAPER_EPSILON_SQUARED, PAPER_MODEL_COST),
+            largest=min(config.k_max or most, most),
+            restarts=config.restarts,
+            seed=seed,
+            done=advance,
+        )
+
+
+def _cells(n: int, wanted: int) -> int:
+    """As many cells as wanted if each can hold some rows; small collections get a few anyway."""
+    return min(wanted, max(n // ROWS_PER_CELL, min(n // 2, FEW_CELLS)))
+
+
+def _one_cluster(why: str) -> KEstimate:
+    return KEstimate(
+        k=1,
+        interval=np.array([1, 1]),
+        candidate=np.array([1]),
+        length=np.array([0.0]),
+        reason=f"1 cluster: {why}",
+    )
+
+
+def _reason(curve: "Curve", rows: int, n: int) -> str:
+    bits = curve.length / (rows * math.log(2))
+    low, high = curve.interval()
+    largest = int(curve.candidate[-1])
+    images = f"{rows:,} images" if rows == n else f"{rows:,} different images of {n:,}"
+    clusters = f"{curve.k} cluster" + ("s" if curve.k > 1 else "")
+    reason = (
+        f"{clusters} describe{'s' if curve.k == 1 else ''} {images} shortest: "
+        f"{bits.min():.2f} bits per image"
+        + (f", against {bits[0]:.2f} as one cluster" if curve.k > 1 else "")
+        + f"; from {low} to {high} the difference is within two standard errors"
+    )
+    if curve.k == largest:
+        reason += (
+            ". This is the largest number tried: there may be more. Raise estimate_k.k_max, or "
+            "estimate_k.sample if there are more images"
+        )
+    return reason

@@ -1,0 +1,303 @@
+"""evaluate: how good the clusters are, beside what chance would give."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.progress import Advance, Progress, silent
+from clusterpipe.cache.rows import Rows
+from clusterpipe.cache.schema import (
+    Assignment,
+    Assignments,
+    Embeddings,
+    IntArray,
+    Metrics,
+    Refined,
+    StringArray,
+)
+from clusterpipe.stages.declaration import Input, option, stage
+from clusterpipe.stages.sampling import read_rows, sample_of
+
+Values: TypeAlias = NDArray[np.float64]
+
+ALL = "all"
+WITH_LABELS = ("accuracy", "nmi", "ami", "ari", "purity")
+UNITS = {
+    **dict.fromkeys(WITH_LABELS, ""),
+    "silhouette": "",
+    "coding_length": "bits per image",
+    "effective_k": "clusters",
+}
+ROWS_PER_CLUSTER = 10
+DIMENSIONS, EPSILON_SQUARED = 32, 0.1
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of the evaluate stage."""
+
+    features: str = option(
+        "embeddings",
+        "features that silhouette and coding length are measured in; 'embeddings' lets methods "
+        "that clustered other features be compared",
+        choices=("embeddings", "refined"),
+    )
+    space: str = option(
+        "",
+        "the feature space when features = embeddings, such as clip; empty = the first one, "
+        "'concatenate' = all side by side",
+    )
+    sample: int = option(
+        4_000,
+        "images that silhouette and coding length are measured on, drawn at random from each "
+        "split. Memory grows with its square (64 MB at 4,000)",
+    )
+    permutations: int = option(
+        5, "random labellings of the same cluster sizes from which chance levels are averaged"
+    )
+
+
+def _reads(config: EvaluateConfig) -> Mapping[str, Input]:
+    refined = config.features == "refined"
+    return {
+        "assignments": Input(Assignments, ""),
+        "features": Input(Refined, "features")
+        if refined
+        else Input(Embeddings, "{space}/features"),
+        "label": Input(Embeddings, "label", optional=True),
+        "class_name": Input(Embeddings, "class_name", optional=True),
+        "split": Input(Embeddings, "split", optional=True),
+    }
+
+
+@stage(version=1, config=EvaluateConfig, reads=_reads, writes=Metrics)
+def evaluate(
+    assignments: Assignments,
+    features: Rows,
+    config: EvaluateConfig = EvaluateConfig(),
+    *,
+    label: IntArray | None = None,
+    class_name: StringArray | None = None,
+    split: StringArray | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Metrics:
+    """Evaluate the clusters of every method, per seed and split, beside chance.
+
+    features: (n, d); label: (n,) ground truth, -1 unknown; split: (n,). Accuracy, NMI (arithmetic),
+    AMI, ARI and purity need labels and use the labelled rows; they are NaN without. Accuracy is
+    also NaN where there are fewer than 10 labelled rows per cluster or class: matching alone then
+    makes it large. Silhouette (cosine) and coding length (CPP's criterion per image, on principal
+    components) are measured on a sample of each split. Chance is the mean over random labels with
+    the sizes of the chosen ones. This is the only stage that sees ground truth.
+
+    Raises UsageError for lengths that do not agree, or features that are not numbers.
+    """
+    _check(assignments, features, label, split, config)
+    n = features.shape[0]
+    truth = np.full(n, -1) if label is None else np.asarray(label)
+    parts = _splits(n, split)
+    methods = assignments.methods
+    scores, chance = [], np.empty((0, 0))
+    total = len(parts) * sum(len(m.label_per_seed) + 1 for m in methods.values())
+    with progress("measuring", total=total, unit="partitions") as advance:
+        for name, rows in parts.items():
+            ground = _ground(features, rows, truth, config.sample, seed)
+            scores.append(_scores(ground, methods, advance))
+            if name == ALL:
+                chance = np.stack([_chance(ground, m, config, seed) for m in methods.values()])
+    per_seed = np.stack(scores)[:, :-1]
+    return Metrics(
+        method=_text(methods),
+        metric=_text(UNITS),
+        split=_text(parts),
+        unit=_text(UNITS.values()),
+        value=per_seed[0].mean(axis=0),
+        spread=per_seed[0].std(axis=0),
+        value_per_seed=per_seed[0],
+        value_per_split=per_seed.mean(axis=1),
+        chosen_value=scores[0][-1],
+        chance=chance,
+        count_per_split=np.array([(truth[rows] >= 0).sum() for rows in parts.values()]),
+        confusion=_confusion(truth, methods[assignments.chosen], class_name),
+        protocol=_protocol(assignments, parts, truth, config),
+    )
+
+
+def _check(
+    assignments: Assignments,
+    features: Rows,
+    label: IntArray | None,
+    split: StringArray | None,
+    config: EvaluateConfig,
+) -> None:
+    n = features.shape[0]
+    lengths = {f"the labels of {name}": m.label for name, m in assignments.methods.items()}
+    for what, values in {**lengths, "the ground truth": label, "the splits": split}.items():
+        if values is not None and len(values) != n:
+            raise UsageError(f"{n} rows of features, but {what} are {len(values)}")
+    if len({len(m.label_per_seed) for m in assignments.methods.values()}) > 1:
+        raise UsageError("all methods must have been fitted with the same number of seeds")
+    if config.sample < 2 or config.permutations < 1:
+        raise UsageError("evaluate.sample must be at least 2, evaluate.permutations at least 1")
+
+
+def _splits(n: int, split: StringArray | None) -> dict[str, NDArray[np.int64]]:
+    """The rows of every split, after those of all."""
+    parts = {ALL: np.arange(n)}
+    names = sorted({str(name) for name in split if name}) if split is not None else []
+    return {**parts, **{name: np.flatnonzero(np.asarray(split) == name) for name in names}}
+
+
+# ---------------------------------------------------------------- the measuring
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What partitions are measured against within one split.
+
+    rows: all rows; labelled: those with ground truth, and label: that truth; sampled: those of the
+    sample, z: their principal components, distance: their cosine distances.
+    """
+
+    rows: NDArray[np.int64]
+    labelled: NDArray[np.int64]
+    label: NDArray[np.int64]
+    sampled: NDArray[np.int64]
+    z: NDArray[np.float32]
+    distance: NDArray[np.float32]
+
+
+def _ground(
+    features: Rows, rows: NDArray[np.int64], truth: IntArray, size: int, seed: int
+) -> _Ground:
+    from clusterpipe.stages.numerics.metrics import cosine_distances
+    from clusterpipe.stages.numerics.preparation import principal_rows, unit_rows
+
+    labelled = rows[truth[rows] >= 0]
+    sampled = sample_of(rows, size, seed)
+    sample = read_rows(features, sampled)
+    z = principal_rows(sample, DIMENSIONS)
+    distance = cosine_distances(unit_rows(sample))
+    return _Ground(rows, labelled, np.asarray(truth[labelled]), sampled, z, distance)
+
+
+def _scores(ground: _Ground, methods: Mapping[str, Assignment], advance: Advance) -> Values:
+    """Every metric (s + 1, a, b): of each seed, and last of the labels the method stands by."""
+    table = []
+    for method in methods.values():
+        column = []
+        for cluster in [*method.label_per_seed, method.label]:
+            column.append(_measured(ground, np.asarray(cluster)))
+            advance(1)
+        table.append(column)
+    return np.array(table).swapaxes(0, 1)
+
+
+def _measured(ground: _Ground, cluster: IntArray) -> Values:
+    """All metrics of one partition of all rows, in the order of `UNITS`."""
+    from clusterpipe.stages.numerics.metrics import silhouette
+
+    sampled = cluster[ground.sampled]
+    inside = cluster[ground.rows]
+    return np.array(
+        [
+            *_agreement(ground.label, cluster[ground.labelled]),
+            silhouette(ground.distance, sampled),
+            _bits_per_image(ground.z, sampled),
+            len(np.unique(inside[inside >= 0])),
+        ]
+    )
+
+
+def _agreement(label: NDArray[np.int64], cluster: IntArray) -> list[float]:
+    from clusterpipe.stages.numerics.metrics import agreement
+
+    if not len(label):
+        return [float("nan")] * len(WITH_LABELS)
+    found = agreement(label, cluster)
+    values = {name: float(getattr(found, name)) for name in WITH_LABELS}
+    if _too_few(label, cluster):
+        values["accuracy"] = float("nan")
+    return list(values.values())
+
+
+def _too_few(label: IntArray, cluster: IntArray) -> bool:
+    """Whether one-to-one matching would flatter: fewer than 10 rows per cluster or class."""
+    return len(label) < ROWS_PER_CLUSTER * max(len(np.unique(label)), len(np.unique(cluster)))
+
+
+def _bits_per_image(z: NDArray[np.float32], cluster: IntArray) -> float:
+    from clusterpipe.stages.numerics.coding_length import Code, group_statistics, partition_length
+
+    known = cluster >= 0
+    if not known.any():
+        return float("nan")
+    groups = group_statistics(z[known], cluster[known])
+    nats = partition_length(groups, Code(EPSILON_SQUARED, model_cost=1.0))
+    return nats / int(known.sum()) / float(np.log(2))
+
+
+def _chance(ground: _Ground, method: Assignment, config: EvaluateConfig, seed: int) -> Values:
+    """Metrics of the method's labels dealt out at random; the number of clusters has no chance."""
+    generator = np.random.default_rng(seed)
+    draws = [generator.permutation(method.label) for _ in range(config.permutations)]
+    values = np.mean([_measured(ground, draw) for draw in draws], axis=0)
+    values[list(UNITS).index("effective_k")] = np.nan
+    return np.asarray(values)
+
+
+# ---------------------------------------------------------------- the report
+
+
+def _confusion(
+    truth: IntArray, method: Assignment, class_name: StringArray | None
+) -> IntArray | None:
+    from clusterpipe.stages.numerics.metrics import contingency
+
+    if not (truth >= 0).any():
+        return None
+    classes = max(int(truth.max()) + 1, 0 if class_name is None else len(class_name))
+    found = contingency(truth, np.asarray(method.label))
+    confusion = np.zeros((classes, len(method.centroid)), np.int64)
+    confusion[: found.shape[0], : found.shape[1]] = found
+    return confusion
+
+
+def _protocol(
+    assignments: Assignments,
+    parts: Mapping[str, NDArray[np.int64]],
+    truth: IntArray,
+    config: EvaluateConfig,
+) -> str:
+    chosen = assignments.methods[assignments.chosen]
+    n, seeds = len(truth), len(chosen.label_per_seed)
+    splits = ", ".join(f"{name} {len(rows):,}" for name, rows in parts.items() if name != ALL)
+    small = ", ".join(name for name, rows in parts.items() if _refused(rows, truth, chosen))
+    sentences = [
+        f"fitted on {chosen.fitted_on or 'unknown rows'}, without labels",
+        f"reported on all {n:,} images, {int((truth >= 0).sum()):,} of them labelled",
+        f"splits: {splits}" if splits else "",
+        f"{seeds} independent fit{'s' if seeds > 1 else ''}; the labels shown have least inertia",
+        f"silhouette and coding length on {min(n, config.sample):,} images, in {config.features}",
+        f"chance: mean of {config.permutations} random labellings with the same sizes",
+        f"no accuracy for {small}: under {ROWS_PER_CLUSTER} labelled images per cluster, where "
+        "matching alone makes it large"
+        if small
+        else "",
+    ]
+    return "; ".join(sentence for sentence in sentences if sentence)
+
+
+def _refused(rows: NDArray[np.int64], truth: IntArray, method: Assignment) -> bool:
+    """Whether there is ground truth, but too little of it for accuracy."""
+    labelled = rows[truth[rows] >= 0]
+    return len(labelled) > 0 and _too_few(truth[labelled], np.asarray(method.label)[labelled])
+
+
+def _text(values: Any) -> StringArray:
+    return np.array([str(value) for value in values], dtype=object)

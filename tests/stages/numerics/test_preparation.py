@@ -1,0 +1,78 @@
+"""Preparation against NumPy's singular value decomposition and plain formulas."""
+
+import numpy as np
+import pytest
+
+from clusterpipe.stages.numerics.preparation import (
+    are_equal,
+    center_of,
+    distinct_rows,
+    prepare,
+    principal_rows,
+    unit_rows,
+    with_offset,
+)
+
+ROWS = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32) + 2
+
+
+def test_unit_rows_keep_zero_rows() -> None:
+    unit = unit_rows(np.vstack([ROWS, np.zeros(6)]).astype(np.float16))
+    assert unit.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(unit[:-1], axis=1), 1, rtol=1e-6)
+    assert not unit[-1].any()
+
+
+def test_center_is_the_mean_of_rows_or_of_directions() -> None:
+    np.testing.assert_allclose(center_of(ROWS, unit=False), ROWS.mean(axis=0), rtol=1e-6)
+    directions = ROWS / np.linalg.norm(ROWS, axis=1, keepdims=True)
+    np.testing.assert_allclose(center_of(ROWS, unit=True), directions.mean(axis=0), rtol=1e-6)
+
+
+def test_prepared_rows_are_centred_or_unit() -> None:
+    plain = prepare(ROWS, center_of(ROWS, unit=False), unit=False)
+    np.testing.assert_allclose(plain.mean(axis=0), 0, atol=1e-6)
+    sphere = prepare(ROWS, center_of(ROWS, unit=True), unit=True)
+    np.testing.assert_allclose(np.linalg.norm(sphere, axis=1), 1, rtol=1e-6)
+
+
+def test_preparation_on_the_sphere_ignores_length() -> None:
+    center = center_of(ROWS, unit=True)
+    scaled = ROWS * np.linspace(0.1, 9, len(ROWS), dtype=np.float32)[:, None]
+    np.testing.assert_allclose(
+        prepare(scaled, center, unit=True), prepare(ROWS, center, unit=True), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 6), (9, 30)])
+def test_principal_rows_are_those_of_the_singular_value_decomposition(n: int, d: int) -> None:
+    rows = np.random.default_rng(1).normal(size=(n, d))
+    z = prepare(rows, center_of(rows, unit=True), unit=True)
+    u, s, _ = np.linalg.svd(z, full_matrices=False)
+    expected = u[:, :4] * s[:4]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    found = principal_rows(rows, 4)
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-5)
+
+
+def test_principal_rows_are_at_most_as_many_as_there_are() -> None:
+    assert principal_rows(ROWS, 99).shape == (40, 6)
+
+
+def test_equal_rows_are_equal_up_to_rounding() -> None:
+    same = np.tile(ROWS[:1], (5, 1))
+    assert are_equal(same)
+    assert are_equal((same * 3).astype(np.float16))
+    assert are_equal(ROWS[:1])
+    assert not are_equal(ROWS[:2])
+
+
+def test_distinct_rows_keep_the_first_of_each() -> None:
+    np.testing.assert_array_equal(distinct_rows(ROWS[[3, 1, 3, 0, 1]]), ROWS[[3, 1, 0]])
+
+
+def test_an_offset_parts_opposite_rows() -> None:
+    z = np.array([[1, 0], [-1, 0], [0, 1]], np.float32)
+    np.testing.assert_allclose(with_offset(z, 0) @ with_offset(z, 0).T, z @ z.T, atol=1e-6)
+    cosine = with_offset(z, 0.25) @ with_offset(z, 0.25).T
+    np.testing.assert_allclose(cosine, (z @ z.T + 0.25) / 1.25, rtol=1e-6)

@@ -1,0 +1,271 @@
+"""assign on known clusters, on hostile input, and as a declared stage."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from clusterpipe.cache import rows as cache_rows
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.schema import Embeddings, KEstimate, Refined
+from clusterpipe.stages.assign import METHODS, AssignConfig, assign
+from clusterpipe.stages.declaration import STAGES, Input
+from clusterpipe.stages.numerics.kmeans import soft_assign
+from clusterpipe.stages.numerics.preparation import prepare
+
+QUICK = AssignConfig(seeds=3, restarts=2)
+BOTH = replace(QUICK, methods=METHODS)
+K, SIZE = 5, 40
+TRUTH = np.repeat(np.arange(K), SIZE)
+EACH_METHOD = pytest.mark.parametrize("method", METHODS)
+
+
+def blobs(noise: float = 0.4, *, d: int = 24) -> np.ndarray:
+    """Rows around five directions, off the origin, of lengths near 10."""
+    rng = np.random.default_rng(0)
+    centre = 3 * np.eye(K, d)[TRUTH] + 5
+    return np.asarray(centre + noise * rng.normal(size=centre.shape), np.float32)
+
+
+# ---- the clusters -----------------------------------------------------------------------
+
+
+@EACH_METHOD
+def test_finds_known_clusters(method: str) -> None:
+    found = assign(blobs(), K, BOTH).methods[method]
+    assert adjusted_rand_score(TRUTH, found.label) == 1
+    assert found.effective_k == K
+    assert found.centroid.shape == (K, 24)
+
+
+def test_the_run_stands_by_the_first_method() -> None:
+    backwards = replace(QUICK, methods=METHODS[::-1])
+    found = assign(blobs(), K, backwards)
+    assert found.chosen == "kmeans"
+    assert list(found.methods) == ["kmeans", "spherical-kmeans"]
+
+
+def test_spherical_clusters_ignore_length() -> None:
+    rows = blobs()
+    stretched = rows * np.linspace(0.01, 50, len(rows))[:, None]
+    first, second = (assign(x, K, QUICK).methods["spherical-kmeans"] for x in (rows, stretched))
+    np.testing.assert_array_equal(first.label, second.label)
+
+
+def test_half_precision_gives_the_same_clusters() -> None:
+    found = assign(blobs().astype(np.float16), K, QUICK).methods["spherical-kmeans"]
+    assert adjusted_rand_score(TRUTH, found.label) == 1
+
+
+def test_the_seed_of_least_inertia_gives_the_labels() -> None:
+    found = assign(blobs(noise=3.0), 8, QUICK).methods["spherical-kmeans"]
+    best = int(found.objective_per_seed.argmin())
+    assert found.label_per_seed.shape == (3, len(TRUTH))
+    np.testing.assert_array_equal(found.label, found.label_per_seed[best])
+
+
+def test_equal_seeds_give_equal_results_and_more_seeds_add_to_them() -> None:
+    rows = blobs(noise=3.0)
+    three, again = (assign(rows, 8, QUICK, seed=2).methods["spherical-kmeans"] for _ in range(2))
+    five = assign(rows, 8, replace(QUICK, seeds=5), seed=2).methods["spherical-kmeans"]
+    np.testing.assert_array_equal(three.label, again.label)
+    np.testing.assert_array_equal(three.probability, again.probability)
+    np.testing.assert_array_equal(three.objective_per_seed, five.objective_per_seed[:3])
+
+
+@EACH_METHOD
+def test_one_cluster(method: str) -> None:
+    found = assign(blobs(), 1, BOTH).methods[method]
+    assert not found.label.any()
+    assert (found.probability == 1).all()
+    assert found.top_label.shape == (len(TRUTH), 1)
+
+
+def test_as_many_clusters_as_images() -> None:
+    found = assign(blobs()[::20], 10, QUICK).methods["spherical-kmeans"]
+    assert found.effective_k == 10
+
+
+def test_two_images() -> None:
+    assert assign(blobs()[[0, -1]], 2, QUICK).methods["spherical-kmeans"].effective_k == 2
+
+
+def test_centring_is_recorded() -> None:
+    centred = assign(blobs(), K, QUICK).methods["spherical-kmeans"]
+    plain = assign(blobs(), K, replace(QUICK, center=False)).methods["spherical-kmeans"]
+    directions = blobs() / np.linalg.norm(blobs(), axis=1, keepdims=True)
+    np.testing.assert_allclose(centred.center, directions.mean(axis=0), atol=1e-6)
+    assert not plain.center.any()
+
+
+# ---- how sure ---------------------------------------------------------------------------
+
+
+@EACH_METHOD
+def test_anyone_can_assign_an_image_from_the_artifact(method: str) -> None:
+    rows = blobs(noise=2.0)
+    found = assign(rows, K, BOTH).methods[method]
+    z = prepare(rows, found.center, unit=found.normalised)
+    probability = soft_assign(z, found.centroid, temperature=found.temperature)
+    np.testing.assert_array_equal(found.label, probability.argmax(axis=1))
+    np.testing.assert_allclose(found.probability, probability.max(axis=1), rtol=1e-5)
+
+
+def test_the_likeliest_clusters_come_first() -> None:
+    found = assign(blobs(noise=2.0), K, replace(QUICK, top=3)).methods["spherical-kmeans"]
+    np.testing.assert_array_equal(found.top_label[:, 0], found.label)
+    np.testing.assert_array_equal(found.top_probability[:, 0], found.probability)
+    assert (np.diff(found.top_probability, axis=1) <= 0).all()
+    assert all(len(set(row)) == 3 for row in found.top_label)
+    every = assign(blobs(noise=2.0), K, replace(QUICK, top=99)).methods["spherical-kmeans"]
+    np.testing.assert_allclose(every.top_probability.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_mean_probability_is_the_agreement_of_independent_fits() -> None:
+    rows = np.random.default_rng(1).normal(size=(400, 8)).astype(np.float32)
+    found = assign(rows, 6, QUICK).methods["spherical-kmeans"]
+    assert 0.2 < found.probability.mean() < 0.95
+    sure = assign(blobs(noise=0.1), K, QUICK).methods["spherical-kmeans"]
+    assert sure.probability.mean() > 0.98
+
+
+def test_a_given_temperature_is_used() -> None:
+    found = assign(blobs(), K, replace(QUICK, temperature=0.3)).methods["spherical-kmeans"]
+    assert found.temperature == 0.3
+
+
+def test_a_single_seed_has_no_agreement_and_is_called_sure() -> None:
+    found = assign(blobs(noise=2.0), K, replace(QUICK, seeds=1)).methods["spherical-kmeans"]
+    assert found.probability.mean() == pytest.approx(0.99, abs=0.005)
+
+
+def test_exemplars_are_the_members_nearest_the_centre() -> None:
+    rows = blobs(noise=1.0)
+    found = assign(rows, K, replace(QUICK, exemplars=50)).methods["spherical-kmeans"]
+    z = prepare(rows, found.center, unit=True)
+    for cluster in range(K):
+        members = found.exemplar[cluster][found.exemplar[cluster] >= 0]
+        assert set(members) == set(np.flatnonzero(found.label == cluster))
+        cosine = z[members] @ found.centroid[cluster]
+        assert (np.diff(cosine) <= 1e-6).all()
+
+
+def test_outliers_score_high() -> None:
+    rows = blobs(noise=0.2)
+    rows[7] = -rows[7][::-1]
+    found = assign(rows, K, QUICK).methods["spherical-kmeans"]
+    assert found.outlier_score.argmax() == 7
+    assert np.median(found.outlier_score) == pytest.approx(1, abs=0.05)
+
+
+# ---- which rows it is fitted on -----------------------------------------------------------
+
+
+def test_fits_on_a_split_and_assigns_everything() -> None:
+    rows = blobs()
+    split = np.array(["train", "test"], dtype=object)[(np.arange(len(rows)) % 4 == 0).astype(int)]
+    config = replace(QUICK, fit_split="train")
+    found = assign(rows, K, config, split=split).methods["spherical-kmeans"]
+    alone = assign(rows[split == "train"], K, QUICK).methods["spherical-kmeans"]
+    np.testing.assert_allclose(found.centroid, alone.centroid)
+    np.testing.assert_array_equal(found.label[split == "train"], alone.label)
+    assert adjusted_rand_score(TRUTH, found.label) == 1
+    assert found.fitted_on == "the 150 images of split 'train'"
+
+
+def test_fits_on_a_sample_and_assigns_everything() -> None:
+    found = assign(blobs(), K, replace(QUICK, sample=60)).methods["spherical-kmeans"]
+    assert adjusted_rand_score(TRUTH, found.label) == 1
+    assert found.fitted_on == "60 of the 200 images, drawn at random"
+
+
+def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = blobs(noise=2.0)
+    whole = assign(rows, K, QUICK).methods["spherical-kmeans"]
+    monkeypatch.setattr(cache_rows.blocks, "__defaults__", (17,))
+    parts = assign(rows, K, QUICK).methods["spherical-kmeans"]
+    np.testing.assert_array_equal(whole.label, parts.label)
+    np.testing.assert_allclose(whole.probability, parts.probability, rtol=1e-5)
+
+
+# ---- what it refuses ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"methods": ("sperical-kmeans",)}, "did you mean spherical-kmeans"),
+        ({"methods": ()}, "at least one"),
+        ({"seeds": 0}, "assign.seeds must be at least 1"),
+        ({"temperature": -1.0}, "assign.temperature"),
+        ({"fit_split": "trian"}, "did you mean 'train'"),
+        ({"k": 4}, "assign.k = 4, but 5 clusters"),
+    ],
+)
+def test_refuses_unusable_settings(settings: dict[str, object], message: str) -> None:
+    split = np.array(["train", "test"] * 100, dtype=object)
+    with pytest.raises(UsageError, match=message):
+        assign(blobs(), K, replace(QUICK, **settings), split=split)
+
+
+def test_refuses_a_split_where_there_are_none() -> None:
+    with pytest.raises(UsageError, match="no splits"):
+        assign(blobs(), K, replace(QUICK, fit_split="train"))
+
+
+def test_refuses_more_clusters_than_images_to_fit_on() -> None:
+    with pytest.raises(UsageError, match="200 images cannot fill 201 clusters"):
+        assign(blobs(), 201, QUICK)
+    with pytest.raises(UsageError, match="4 images cannot be fitted with 5 clusters"):
+        assign(blobs(), K, replace(QUICK, sample=4))
+
+
+def test_refuses_one_image_and_no_k() -> None:
+    with pytest.raises(UsageError, match="at least 2 images"):
+        assign(blobs()[:1], 1, QUICK)
+    with pytest.raises(UsageError, match=r"give assign\.k, or run estimate-k"):
+        assign(blobs(), config=QUICK)
+
+
+def test_refuses_equal_images_unless_one_cluster_is_asked_for() -> None:
+    same = np.tile(blobs()[:1], (30, 1))
+    with pytest.raises(UsageError, match="same features"):
+        assign(same, 2, QUICK)
+    for found in assign(same, 1, BOTH).methods.values():
+        assert found.effective_k == 1
+        assert np.isfinite(found.outlier_score).all()
+
+
+def test_refuses_features_that_are_not_numbers() -> None:
+    rows = blobs()
+    rows[150, 3] = np.inf
+    with pytest.raises(UsageError, match="not numbers"):
+        assign(rows, K, QUICK)
+
+
+def test_duplicates_fill_what_clusters_they_can() -> None:
+    rows = np.repeat(blobs()[::40], 30, axis=0)
+    found = assign(rows, 8, QUICK).methods["spherical-kmeans"]
+    assert found.effective_k == 5
+    assert np.isfinite(found.outlier_score).all()
+
+
+# ---- declaration ----------------------------------------------------------------------------
+
+
+def test_reads_follow_the_settings() -> None:
+    reads = STAGES["assign"].reads
+    assert reads(AssignConfig(features="refined")) == {
+        "features": Input(Refined, "features"),
+        "k": Input(KEstimate, "k"),
+    }
+    assert reads(AssignConfig(features="embeddings", k=9, fit_split="train")) == {
+        "features": Input(Embeddings, "{space}/features"),
+        "split": Input(Embeddings, "split", optional=True),
+    }
+
+
+def test_k_may_stand_in_the_settings() -> None:
+    found = assign(blobs(), config=replace(QUICK, k=K)).methods["spherical-kmeans"]
+    assert len(found.centroid) == K

@@ -1,0 +1,111 @@
+"""Each stage on toy data gives what it gave when its version was last set.
+
+If a change makes results differ on purpose, raise the stage's version (everything cached under the
+old one becomes stale) and write the new values: python tests/stages/test_golden.py
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clusterpipe.cache.sources import SourceConfig, open_source
+from clusterpipe.stages import STAGES
+from clusterpipe.stages.assign import AssignConfig, assign
+from clusterpipe.stages.caption import caption
+from clusterpipe.stages.embed import embed
+from clusterpipe.stages.estimate_k import estimate_k
+from clusterpipe.stages.evaluate import evaluate
+from clusterpipe.stages.refine import RefineConfig, refine
+
+GOLDEN = Path(__file__).with_name("golden.npz")
+TRUTH = np.repeat(np.arange(4), 30)
+Arrays = Mapping[str, Any]
+
+
+def toy() -> np.ndarray:
+    """120 rows around four directions in 16 dimensions."""
+    rng = np.random.default_rng(0)
+    return np.asarray(np.eye(4, 16)[TRUTH] + 0.1 * rng.normal(size=(120, 16)), np.float32)
+
+
+def embedded() -> Arrays:
+    with TemporaryDirectory() as folder:
+        source = open_source(SourceConfig(limit=5))
+        features = embed(source, folder=Path(folder)).spaces["packaged"].features[:]
+    return {"features": features[:, ::40].astype(np.float32)}
+
+
+def estimated() -> Arrays:
+    found = estimate_k(toy())
+    return {"k": found.k, "interval": found.interval, "length": found.length[:10]}
+
+
+def refined() -> Arrays:
+    found = refine(toy(), RefineConfig(epochs=3))
+    z = found.features[:]
+    return {"cosines": (z @ z.T)[::13, ::11], "loss": found.loss}
+
+
+def assigned() -> Arrays:
+    found = assign(toy(), 4, AssignConfig(seeds=2)).methods["spherical-kmeans"]
+    label = found.label[::10]
+    return {
+        "together": label[:, None] == label[None],
+        "probability": found.probability[::10],
+        "outlier_score": found.outlier_score[::10],
+        "inertia": found.objective_per_seed,
+    }
+
+
+def captioned() -> Arrays:
+    rng = np.random.default_rng(0)
+    features = np.abs(rng.normal(size=(12, 1280))).astype(np.float32)
+    found = caption(features, np.arange(12) % 3, "packaged:efficientnet-lite0")
+    return {"score": found.methods["vote"].score, "margin": found.methods["vote"].margin}
+
+
+def evaluated() -> Arrays:
+    features = toy()
+    found = evaluate(assign(features, 3, AssignConfig(seeds=2)), features, label=TRUTH)
+    return {"chosen": found.chosen_value, "chance": found.chance}
+
+
+STAGE_RESULTS: Mapping[str, Callable[[], Arrays]] = {
+    "embed": embedded,
+    "estimate-k": estimated,
+    "refine": refined,
+    "assign": assigned,
+    "caption": captioned,
+    "evaluate": evaluated,
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_results_changed_only_with_the_version(stage: str) -> None:
+    golden = np.load(GOLDEN)
+    if golden[f"{stage}/version"] != STAGES[stage].version:
+        pytest.fail(f"{stage} has a new version: write its golden values (see this file's top)")
+    for name, value in STAGE_RESULTS[stage]().items():
+        np.testing.assert_allclose(
+            np.asarray(value, np.float64),
+            golden[f"{stage}/{name}"],
+            rtol=2e-2,
+            atol=2e-2,
+            err_msg=f"results changed: bump the version of {stage}",
+        )
+
+
+def main() -> None:
+    arrays: dict[str, Any] = {}
+    for stage, results in STAGE_RESULTS.items():
+        arrays[f"{stage}/version"] = STAGES[stage].version
+        arrays |= {f"{stage}/{name}": np.asarray(v, np.float64) for name, v in results().items()}
+    np.savez_compressed(GOLDEN, **arrays)
+
+
+if __name__ == "__main__":
+    main()
