@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache import provenance as origin
 from clusterpipe.cache import storage
-from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact
+from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, RunLocked
 from clusterpipe.cache.rows import Rows, blocks
 from clusterpipe.cache.schema import FORMAT, Artifact, Attribute, Dataset, Groups, Members
 
@@ -101,7 +101,7 @@ def write(path: Path, artifact: Artifact, provenance: origin.Provenance) -> str:
     """
     with storage.replacing(path) as temporary, _refusals():
         storage.reserve(temporary, _room(artifact))
-        with h5py.File(temporary, "w", libver=_LIBVER, locking=False) as file:
+        with h5py.File(temporary, "w", libver=_LIBVER) as file:
             contents = dict(_write_record(file, artifact))
             _build(file, type(artifact), path, load=False)
             content_id = origin.digest(origin.canonical(contents).encode())
@@ -264,7 +264,7 @@ def read_value(path: Path, artifact: type[Artifact], place: str) -> Any:
     with opened(path, artifact) as file, naming(path):
         if "@" in place:
             return _attribute(file, place, None)
-        if place not in file:
+        if not linked(file, place):
             return None
         node = file[place]
         _check_stored(node, path)
@@ -278,7 +278,7 @@ def content_id(path: Path, artifact: type[Artifact], place: str) -> str:
     with opened(path, artifact) as file, naming(path):
         if "@" in place:
             return origin.canonical(_attribute(file, place, ABSENT))
-        return str(file[place].attrs["content_id"]) if place in file else ABSENT
+        return str(file[place].attrs["content_id"]) if linked(file, place) else ABSENT
 
 
 def header(path: Path, artifact: type[Artifact] | None = None) -> Header:
@@ -308,13 +308,15 @@ def header(path: Path, artifact: type[Artifact] | None = None) -> Header:
 
 @contextmanager
 def opened(path: Path, artifact: type[Artifact] | None = None) -> Iterator[h5py.File]:
-    """The file opened read-only. Raises MissingArtifact or DamagedArtifact."""
+    """The file opened read-only. Raises MissingArtifact, DamagedArtifact or RunLocked."""
     if not path.exists():
         raise MissingArtifact(f"{path} is missing: {_remedy(path, artifact)}")
     try:
-        file = h5py.File(path, "r", locking=False)
+        file = h5py.File(path, "r")
     except PermissionError:
         raise
+    except BlockingIOError as error:
+        raise RunLocked(f"{path} is open for writing in another program: close it there") from error
     except OSError as error:
         raise DamagedArtifact(
             f"{path} cannot be read as HDF5 (damaged or foreign): {_remedy(path, artifact)}"
@@ -327,8 +329,8 @@ def names(path: Path, artifact: type[Artifact]) -> list[str]:
     """The group names of an artifact that has one group per name."""
     declared = [f.metadata["hdf5"] for f in fields(artifact)]  # type: ignore[arg-type]
     own = {spec.path.split("/")[0] for spec in declared if isinstance(spec, Dataset)}
-    with opened(path, artifact) as file:
-        return [k for k, v in file.items() if isinstance(v, h5py.Group) and k not in own]
+    with opened(path, artifact) as file, naming(path):
+        return [name for name in file if isinstance(file[name], h5py.Group) and name not in own]
 
 
 def _build(group: h5py.Group, record: type[Any], path: Path, *, load: bool = True) -> Any:
@@ -349,12 +351,13 @@ class _Builder:
         spec = field.metadata["hdf5"]
         if isinstance(spec, Groups):
             return {
-                name: self.record(node, spec.of, dict(sizes))
-                for name, node in group.items()
-                if holds(spec.of, node)
+                name: self.record(group[name], spec.of, dict(sizes))
+                for name in group
+                if holds(spec.of, group[name])
             }
         if isinstance(spec, Members):
-            return {name: self._array(node) for name, node in group[field.name].items()}
+            parent = group[field.name]
+            return {name: self._array(parent[name]) for name in parent}
         if isinstance(spec, Attribute):
             return plain(group.attrs[field.name])
         return self._dataset(group, spec.path or field.name, spec, sizes, lazy=field.type is Rows)
@@ -366,7 +369,7 @@ class _Builder:
     def _dataset(
         self, group: h5py.Group, place: str, spec: Dataset, sizes: dict[str, int], *, lazy: bool
     ) -> Any:
-        if place not in group:
+        if not linked(group, place):
             if spec.optional:
                 return None
             raise DamagedArtifact(f"{self.path} lacks {group.name.rstrip('/')}/{place}")
@@ -374,6 +377,11 @@ class _Builder:
         _check_stored(node, self.path)
         _check(node, spec, self.path, sizes)
         return _load(node, self.path, lazy=lazy) if self.load else None
+
+
+def linked(group: h5py.Group, place: str) -> bool:
+    """Whether there is something at `place`, be it damaged; `in` says no to what is damaged."""
+    return not place or group.get(place, getlink=True) is not None
 
 
 def holds(record: type[Any], node: Any) -> bool:
@@ -437,7 +445,7 @@ def naming(path: Path) -> Iterator[None]:
     """Names the file when HDF5 finds it damaged half-way through."""
     try:
         yield
-    except (KeyError, RuntimeError, UnicodeDecodeError) as error:
+    except (KeyError, RuntimeError, UnicodeError) as error:
         raise DamagedArtifact(f"{path} is damaged: {error}") from error
     except OSError as error:
         if error.errno is not None:
@@ -447,8 +455,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def _attribute(file: h5py.File, place: str, default: Any) -> Any:
     group, name = place.split("@")
-    node = file.get(group or "/")
-    return default if node is None else plain(node.attrs.get(name, default))
+    return plain(file[group or "/"].attrs.get(name, default)) if linked(file, group) else default
 
 
 def plain(value: Any) -> Any:

@@ -51,12 +51,11 @@ def inspect(path: Path) -> Inspection:
     artifact.check(path, kind)
     with artifact.opened(path, kind) as file, artifact.naming(path):
         _verify(file, path)
-        contents = dict(_contents(file, kind))
+        if head.content_id != digest(canonical(dict(_contents(file, kind))).encode()):
+            raise DamagedArtifact(f"{path} is damaged: what it holds does not fit its content id")
+        if head.key != head.identity.key():
+            raise DamagedArtifact(f"{path} is damaged: its provenance does not fit its key")
         nodes = tuple(_nodes(file))
-    if head.content_id != digest(canonical(contents).encode()):
-        raise DamagedArtifact(f"{path} is damaged: what it holds does not fit its content id")
-    if head.key != head.identity.key():
-        raise DamagedArtifact(f"{path} is damaged: its provenance does not fit its key")
     return Inspection(path, head.artifact, dict(head.attributes), nodes)
 
 
@@ -73,24 +72,26 @@ def _contents(group: h5py.Group, record: type[Any]) -> Iterator[tuple[str, str]]
     for field in fields(record):
         spec = field.metadata["hdf5"]
         if isinstance(spec, Groups):
-            for node in group.values():
-                if artifact.holds(spec.of, node):
-                    yield from _contents(node, spec.of)
+            for name in group:
+                if artifact.holds(spec.of, group[name]):
+                    yield from _contents(group[name], spec.of)
         elif isinstance(spec, Attribute):
             value = artifact.plain(group.attrs[field.name])
             yield f"{group.name}@{field.name}", canonical(value)
         elif isinstance(spec, Members):
-            for node in group[field.name].values():
+            for name in group[field.name]:
+                node = group[field.name][name]
                 yield node.name, str(node.attrs["content_id"])
-        elif not spec.address and (node := group.get(spec.path or field.name)):
+        elif not spec.address and artifact.linked(group, spec.path or field.name):
+            node = group[spec.path or field.name]
             yield node.name, str(node.attrs["content_id"])
 
 
 def _verify(node: h5py.Group | h5py.Dataset, path: Path) -> None:
     """Raises DamagedArtifact when what a dataset holds does not fit its content id."""
     if isinstance(node, h5py.Group):
-        for member in node.values():
-            _verify(member, path)
+        for name in node:
+            _verify(node[name], path)
     elif node.attrs.get("content_id", "") not in ("", _content_id(node)):
         raise DamagedArtifact(f"{path} is damaged: {node.name} does not fit its content id")
 

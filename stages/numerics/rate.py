@@ -83,7 +83,7 @@ def sparse_membership_coding_rate(
     n, p = z.shape
     total = weights.sum(dim=1) + TOTAL_FLOOR
     scale = p / (total * epsilon_squared)
-    members = z[support]
+    members = z.index_select(0, support.flatten()).view(*support.shape, p)  # deterministic backward
     log_det = log_det_identity_plus(members @ members.mT, scale[:, None] * weights)
     return (total * log_det).sum() / (2 * n)
 

@@ -131,8 +131,8 @@ def test_equal_images_are_one_cluster(n: int) -> None:
 
 
 def test_a_few_images_many_times_over() -> None:
-    rows = np.repeat(directions([10] * 3, noise=0.2), 20, axis=0)
-    assert estimate_k(rows, QUICK).k == 3
+    rows = np.repeat(directions([20] * 4, noise=0.2), 20, axis=0)
+    assert estimate_k(rows, QUICK).k == 4
 
 
 def test_never_silent_at_the_edge_of_its_range() -> None:
