@@ -29,9 +29,14 @@ def blocks(rows: Rows, size: int = BLOCK) -> Iterator[NDArray[Any]]:
 
 
 def take(rows: Rows, index: NDArray[np.integer[Any]], size: int = BLOCK) -> NDArray[Any]:
-    """The rows named by `index` (m,), in that order, reading each block at most once."""
+    """The rows named by `index` (m,), in that order, reading each block at most once.
+
+    Raises IndexError for a row that is not among 0..n-1.
+    """
     order = np.argsort(index, kind="stable")
     wanted = np.asarray(index)[order]
+    if len(wanted) and not (wanted[0] >= 0 and wanted[-1] < rows.shape[0]):
+        raise IndexError(f"rows {wanted[0]}..{wanted[-1]} of {rows.shape[0]}")
     out = np.empty((len(wanted), *rows.shape[1:]), rows.dtype)
     for start in range(0, rows.shape[0], size):
         low, high = np.searchsorted(wanted, [start, start + size])

@@ -169,7 +169,8 @@ def _run_one(
         progress=reporter.progress,
         tell=reporter.tell,
     )
-    typer.echo(done.artifacts[stage.writes.name])
+    if path := done.artifacts.get(stage.writes.name):
+        typer.echo(path)
 
 
 @app.command()
@@ -179,6 +180,8 @@ def status(
 ) -> None:
     """Say for every stage whether it is fresh, and if not, why."""
     folder = run_dir or _only_run()
+    if not RunDirectory(folder).config.exists():
+        raise MissingArtifact(f"{folder} is no run: start one with `clusterpipe run-all`")
     resolved, run = _configured(None, folder, None, None, None, {})
     _show_plan(resolved, run, json_, estimating=False)
 
@@ -280,9 +283,11 @@ def _only_run() -> Path:
 
 def _announce(config: Config, run: RunDirectory, reporter: Any) -> None:
     """Says when the settings here are not the ones the run keeps."""
-    if run.config.exists() and DEFAULT_FILE.exists():
+    if not run.config.exists() or not DEFAULT_FILE.exists():
+        return
+    if DEFAULT_FILE.stat().st_mtime > run.config.stat().st_mtime:
         here, kept = load(Config(), DEFAULT_FILE), load(Config(), run.config)
-        if here.source == kept.source and here.stages != kept.stages:
+        if here.source.path == kept.source.path and here.stages != kept.stages:
             reporter.note(
                 f"{run.folder} keeps its own settings; ./pipeline.toml differs and was not read "
                 "(--config pipeline.toml applies it)"

@@ -159,7 +159,7 @@ def _up_to_date(
     event = StageEvent(
         stage.name, "skipped" if state.state == "skipped" else "fresh", state.reasons
     )
-    if state.needs_run or state.refresh or (force and state.state != "skipped"):
+    if state.needs_run or state.refresh or force:
         event = _execute(stage, config, run, source, state, progress, tell)
     tell(event)
     return event
@@ -174,7 +174,8 @@ def _execute(
     progress: Progress,
     tell: Tell,
 ) -> StageEvent:
-    reasons = state.reasons or (("forced",) if state.state == "fresh" else (state.state,))
+    forced = state.state in ("fresh", "skipped") and not state.refresh
+    reasons = ("forced",) if forced else state.reasons or (state.state,)
     if not state.refresh:
         tell(StageEvent(stage.name, "starts", reasons))
         _warn_of_length(stage, config, run, source, tell)

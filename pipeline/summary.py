@@ -78,7 +78,7 @@ class Outcome:
 def outcome(run: RunDirectory, config: Config, sheets: Sequence[Path]) -> Outcome:
     """Reads the outcome of a run from whatever artifacts are there."""
     index = artifact.read(run.artifact(Embeddings), Embeddings)
-    estimate = _if_there(run, KEstimate)
+    estimate = None if config.of("assign").k else _if_there(run, KEstimate)
     metrics = _if_there(run, Metrics)
     clusters = _clusters(run, index)
     return Outcome(
@@ -135,7 +135,8 @@ def _headline(found: Outcome, limit: int) -> Text:
         where = Path(found.run_dir) / f"{Embeddings.name}.h5"
         lines[0] += f", {found.skipped:,} skipped: the reasons are in {where} /skipped"
     if found.k:
-        lines.append(f"{found.k} clusters")
+        given = "" if found.k_estimated else ", as given"
+        lines.append(f"{found.k} clusters{given}")
     if found.k_estimated and found.k_interval:
         low, high = found.k_interval
         lines.append(f"K estimated {found.k_estimated}, interval {low} to {high}")
@@ -202,12 +203,13 @@ def _metric_rows(metrics: Metrics) -> list[dict[str, Any]]:
 def _metrics_table(found: Outcome) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("method", "metric"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     for heading in ("this run", "over seeds", "chance"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in found.metrics:
         chance = "" if row["chance"] is None else f"{row['chance']:.3f}"
-        metric = f"{row['metric']} ({row['unit']})" if row["unit"] else row["metric"]
+        unit = row["unit"].replace(" per ", "/")
+        metric = f"{row['metric']} ({unit})" if unit else row["metric"]
         spread = f"{row['mean']:.3f} ± {row['spread']:.3f}"
         table.add_row(row["method"], metric, f"{row['chosen']:.3f}", spread, chance)
     return table

@@ -106,10 +106,11 @@ def estimate_k(
     """Estimate the number of clusters by the shortest description of the images.
 
     features: (n, d), of any length and precision. A sample of rows is centred, reduced to principal
-    components and scaled to unit length (plus a constant coordinate, see `offset`). The description of a partition is the lossy code of each
-    cluster's rows, plus the labels, plus what the clusters cost (numerics.coding_length); `k` has
-    the shortest one. `interval` holds every k that is at most two standard errors longer, by a
-    bootstrap over images: it says how far the criterion can tell, not that the criterion is right.
+    components and scaled to unit length, with a constant coordinate beside (`offset`). The
+    description of a partition is the lossy code of each cluster's rows, plus the labels, plus what
+    the clusters cost (numerics.coding_length); `k` has the shortest one. `interval` holds every k
+    that is at most two standard errors longer, by a bootstrap over images: it says how far the
+    criterion can tell, not that the criterion is right.
     `length` is in nats, for the distinct images of the sample; NaN if there was nothing to compare.
     Memory: a few times sample x d.
 

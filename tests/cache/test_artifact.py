@@ -38,7 +38,24 @@ from clusterpipe.cache.schema import (
 
 KINDS: tuple[type[Artifact], ...] = (*ARTIFACTS, Shard)
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-STAMPED = ["format", "artifact", "schema", "stage", "stage_version", "key", "content_id", "config", "how", "inputs", "seed", "code_version", "created", "seconds", "device", "packages"]
+STAMPED = [
+    "format",
+    "artifact",
+    "schema",
+    "stage",
+    "stage_version",
+    "key",
+    "content_id",
+    "config",
+    "how",
+    "inputs",
+    "seed",
+    "code_version",
+    "created",
+    "seconds",
+    "device",
+    "packages",
+]
 
 
 @pytest.fixture
@@ -280,7 +297,6 @@ def test_a_record_that_does_not_fit_its_schema_is_refused_and_the_old_one_kept(p
         replace(record, interval=np.arange(3)),
         replace(record, candidate=record.candidate.astype(float)),
         replace(record, length=record.length[None]),
-        replace(record, k="7"),
     ]
     for wrong in broken:
         with pytest.raises(DamagedArtifact):
@@ -321,11 +337,11 @@ def test_what_is_not_hdf5_is_damaged(path: Path) -> None:
 
 def test_foreign_hdf5_is_told_apart(path: Path) -> None:
     path.parent.mkdir()
-    for format in (None, "other", 3, [1, 2]):
+    for mark in (None, "other", 3, [1, 2]):
         with h5py.File(path, "w") as file:
             file["k"] = 3
-            if format is not None:
-                file.attrs["format"] = format
+            if mark is not None:
+                file.attrs["format"] = mark
         for look in (artifact.header, inspect):
             with pytest.raises(DamagedArtifact, match="is not a clusterpipe artifact"):
                 look(path)
@@ -433,7 +449,7 @@ def test_no_flipped_bit_goes_unnoticed(kind: type[Artifact], path: Path, tmp_pat
     data = path.read_bytes()
     rng = np.random.default_rng(0)
     seen = set()
-    for at in rng.choice(np.flatnonzero(~global_heap(data)), 150, replace=False):
+    for at in rng.choice(np.flatnonzero(~global_heap(data)), 300, replace=False):
         damaged = bytearray(data)
         damaged[at] ^= 1 << int(rng.integers(8))
         (tmp_path / "damaged.h5").write_bytes(damaged)
@@ -445,13 +461,15 @@ def test_blocks_of_zeros_are_noticed(path: Path, tmp_path: Path) -> None:
     original = written(path, Refined, n=100, e=16, t=50)
     data = np.frombuffer(path.read_bytes(), np.uint8)
     outside = ~global_heap(data.tobytes())
+    seen = []
     for start in range(0, len(data), 512):
         damaged = data.copy()
         within = np.s_[start : start + 512]
         damaged[within] = np.where(outside[within], 0, damaged[within])
         (tmp_path / "damaged.h5").write_bytes(damaged.tobytes())
-        found = examine(tmp_path / "damaged.h5", Refined, original)
-        assert found != "unharmed" or (damaged == data).all() or start > 0
+        seen.append(examine(tmp_path / "damaged.h5", Refined, original))
+    assert seen[0] == "refused"
+    assert "found by inspect" in seen
 
 
 def test_a_truncated_file_is_always_refused(path: Path, tmp_path: Path) -> None:
@@ -492,7 +510,9 @@ def test_a_file_that_a_notebook_has_open_is_read(path: Path) -> None:
 
 def test_a_file_that_another_program_is_writing_is_not_taken_for_damaged(path: Path) -> None:
     written(path, KEstimate)
-    script = f"import h5py, sys; h5py.File({str(path)!r}, 'r+'); print('open', flush=True); input()"
+    script = (
+        f"import h5py; file = h5py.File({str(path)!r}, 'r+'); print('open', flush=True); input()"
+    )
     holder = subprocess.Popen([sys.executable, "-c", script], stdin=PIPE, stdout=PIPE, text=True)
     with holder:
         assert holder.stdout is not None

@@ -1,0 +1,370 @@
+"""Nothing half-written is ever seen: kills, full disks and read-only folders, caused for real."""
+
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import kill_writer
+import numpy as np
+import pytest
+from records import assert_same, in_memory, provenance, sample
+
+from clusterpipe.cache import artifact, storage
+from clusterpipe.cache.errors import StorageError
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import Embeddings, Refined
+from clusterpipe.cache.shards import ShardStore
+
+SHARDS = 30
+
+
+def entries(folder: Path) -> set[str]:
+    """The names of all files below `folder`, hidden ones too."""
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+
+
+# ---------------------------------------------------------------- whole or not at all
+
+
+def test_text_is_written_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "pipeline.toml"
+    for text in ("first = 1\n", "zweites = 'ä🐟'\n"):
+        storage.write_text(path, text)
+        assert path.read_text(encoding="utf-8") == text
+    assert entries(tmp_path) == {"new/folder/pipeline.toml"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail() -> None:
+        with storage.replacing(path) as temporary:
+            temporary.write_text("new, but not finished")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert path.read_text() == "old"
+    assert entries(tmp_path) == {"file"}
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with storage.replacing(path) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == path.parent
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with storage.replacing(path) as one, storage.replacing(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one"
+    assert entries(tmp_path) == {"file"}
+
+
+def test_a_reader_sees_one_version_or_another_and_never_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    versions = [letter * 200_000 for letter in "ab"]
+    storage.write_text(path, versions[0])
+    done = threading.Event()
+
+    def rewrite() -> None:
+        for turn in range(60):
+            storage.write_text(path, versions[turn % 2])
+        done.set()
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    seen = set()
+    while not done.is_set():
+        text = path.read_text()
+        assert text in versions
+        seen.add(text[0])
+    writer.join()
+    assert seen == {"a", "b"}
+
+
+def test_an_open_artifact_is_read_to_its_end_while_a_new_one_takes_its_place(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "refined.h5"
+    old, new = (sample(Refined, seed=seed, n=9) for seed in (1, 2))
+    artifact.write(path, old, provenance())
+    with h5py.File(path) as file:
+        artifact.write(path, new, provenance())
+        np.testing.assert_array_equal(file["features"][:], old.features)
+    assert_same(in_memory(artifact.read(path, Refined)), new)
+
+
+def test_only_what_a_killed_run_left_is_swept(tmp_path: Path) -> None:
+    script = (
+        "import signal, os, sys, pathlib; from clusterpipe.cache import storage\n"
+        "with storage.replacing(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = tmp_path / "folder" / "file"
+    storage.write_text(path, "old")
+    (tmp_path / ".editor.tmp").touch()
+    killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+    assert len(entries(tmp_path)) == 3
+    storage.sweep(tmp_path)
+    assert entries(tmp_path) == {"folder/file", ".editor.tmp"}
+
+
+# ---------------------------------------------------------------- SIGKILL
+
+
+def writer(run: Path, *forever: str) -> list[str]:
+    return [sys.executable, kill_writer.__file__, str(run), str(SHARDS), *forever]
+
+
+def kill_after(run: Path, seconds: float) -> None:
+    """Starts the writer and kills it so long after it has begun to write."""
+    with subprocess.Popen(writer(run, "forever"), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"started\n"
+        time.sleep(seconds)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+
+
+def content(run: Path) -> dict[str, str]:
+    found = sorted(run.rglob("*.h5"))
+    return {str(path.relative_to(run)): artifact.header(path).content_id for path in found}
+
+
+def test_kills_at_random_moments_cost_nothing_that_was_finished(tmp_path: Path) -> None:
+    """What exists is whole after each kill, and in the end all is as if never interrupted."""
+    run, whole = tmp_path / "killed", tmp_path / "whole"
+    store = ShardStore(RunDirectory(run).shards("clip"))
+    moments = random.Random(0)
+    finished: set[int] = set()
+    for _ in range(12):
+        kill_after(run, moments.uniform(0, 0.12))
+        assert finished <= set(store.numbers())
+        finished = set(store.numbers())
+        assert [number for number, _ in store.shards()] == sorted(finished)
+        index = RunDirectory(run).artifact(Embeddings)
+        if index.exists():
+            rows = artifact.read(index, Embeddings).spaces["clip"].features
+            assert not np.isnan(rows[0 : rows.shape[0]]).any()
+    for folder in (run, whole):
+        subprocess.run(writer(folder), stdout=subprocess.DEVNULL, check=True)
+    assert content(run) == content(whole)
+    assert len(content(run)) == SHARDS + 1
+    assert entries(run) == entries(whole)
+
+
+# ---------------------------------------------------------------- a full disk
+
+Remount = Callable[[str], object]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[tuple[Path, Remount]]:
+    """A small disk of its own, and a function that mounts it again with other options."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a disk needs root")
+
+    def remount(options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+    yield folder, remount
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+LARGE = {"n": 4000, "d": 16, "x": 100}  # about 1 MB, mostly strings
+
+
+def test_a_full_disk_is_told_whenever_it_fills_up(disk: tuple[Path, Remount]) -> None:
+    """HDF5 would crash the process on some of these, so it must never meet the end of the disk."""
+    folder, remount = disk
+    path = folder / "embeddings.h5"
+    old = sample(Embeddings, seed=1)
+    large = sample(Embeddings, seed=2, **LARGE)
+    artifact.write(path, old, provenance())
+    for size in (60, 100, 200, 400, 600, 800, 1000):
+        remount(f"size={size}k")
+        with pytest.raises(StorageError, match="no space left to write") as raised:
+            artifact.write(path, large, provenance())
+        assert raised.value.exit_code == 8
+        assert str(path) in str(raised.value)
+        assert entries(folder) == {"embeddings.h5"}
+        assert_same(in_memory(artifact.read(path, Embeddings)), old)
+    remount("size=64m")
+    artifact.write(path, large, provenance())
+    assert_same(in_memory(artifact.read(path, Embeddings)), large)
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told_as_well(disk: tuple[Path, Remount]) -> None:
+    folder, _ = disk
+    rows = np.ones((40_000, 64), np.float32)
+
+    class Filling:
+        """Rows; whoever reads the second block finds that others have filled the disk."""
+
+        shape, dtype = rows.shape, rows.dtype
+
+        def __getitem__(self, wanted: slice, /) -> Any:
+            if wanted.start:
+                with pytest.raises(OSError, match="No space"):
+                    (folder / "others").write_bytes(bytes(80 << 20))
+            return rows[wanted]
+
+    path = folder / "refined.h5"
+    old = sample(Refined, n=5)
+    artifact.write(path, old, provenance())
+    with pytest.raises(StorageError, match="no space left"):
+        artifact.write(path, replace(sample(Refined, n=40_000), features=Filling()), provenance())
+    assert entries(folder) == {"refined.h5", "others"}
+    assert_same(in_memory(artifact.read(path, Refined)), old)
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from records import assert_same, in_memory, provenance, sample
+from clusterpipe.cache import artifact, storage
+from clusterpipe.cache.errors import StorageError
+from clusterpipe.cache.schema import Embeddings
+
+path = Path(sys.argv[1])
+old, large = sample(Embeddings, seed=1), sample(Embeddings, seed=2, n=4000, d=16)
+artifact.write(path, old, provenance())
+for limit in (500, 5_000, 50_000, 150_000, 400_000, 700_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    for attempt in (
+        lambda: artifact.write(path, large, provenance()),
+        lambda: storage.write_text(path, "x" * 800_000),
+    ):
+        try:
+            attempt()
+        except StorageError as error:
+            sys.stdout.write(f"{error.exit_code}\\n")
+        assert_same(in_memory(artifact.read(path, Embeddings)), old)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
+def test_a_limit_on_the_size_of_files_is_told_like_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "embeddings.h5"
+    script = [sys.executable, "-c", LIMITED, str(path)]
+    support = os.path.dirname(kill_writer.__file__)  # noqa: PTH120
+    done = subprocess.run(
+        script,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": support},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["8"] * 12
+    assert entries(tmp_path) == {"run/embeddings.h5"}
+
+
+def test_what_fits_is_reserved_and_what_does_not_is_refused(disk: tuple[Path, Remount]) -> None:
+    folder, remount = disk
+    remount("size=1m")
+    path = folder / "file"
+    path.touch()
+    for size in (0, 1, 900_000):
+        storage.reserve(path, size)
+        assert path.stat().st_size == 0
+        assert shutil.disk_usage(folder).free == 1 << 20
+    with pytest.raises(OSError, match="No space"):
+        storage.reserve(path, 2_000_000)
+
+
+@pytest.mark.parametrize("kind", [Embeddings, Refined])
+@pytest.mark.parametrize("n", [0, 3, 3000])
+def test_more_is_reserved_than_is_written(kind: type[Any], n: int, tmp_path: Path) -> None:
+    path = tmp_path / "artifact.h5"
+    record = sample(kind, n=n, d=8)
+    if kind is Embeddings:
+        long = ["/".join("é" * (1 + row % 800)) for row in range(n)]
+        record = replace(record, path=np.array(long, dtype=object))
+    artifact.write(path, record, provenance())
+    assert path.stat().st_size <= artifact._room(record) <= 3 * path.stat().st_size + 400_000
+
+
+# ---------------------------------------------------------------- not writable
+
+
+def test_a_folder_that_cannot_be_written_is_told(disk: tuple[Path, Remount]) -> None:
+    folder, remount = disk
+    storage.write_text(folder / "file", "old")
+    remount("ro")
+    for path in (folder / "file", folder / "new" / "file"):
+        with pytest.raises(StorageError, match="choose another --run-dir") as raised:
+            storage.write_text(path, "new")
+        assert raised.value.exit_code == 8
+    with pytest.raises(StorageError, match="cannot be written"):
+        artifact.write(folder / "refined.h5", sample(Refined), provenance())
+    with pytest.raises(StorageError), RunDirectory(folder / "run").locked():
+        pass
+    with pytest.raises(StorageError), RunDirectory(folder).locked():
+        pass
+    assert (folder / "file").read_text() == "old"
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
+)
+def test_a_folder_without_permission_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(StorageError, match="Permission denied"):
+        storage.write_text(folder / "file", "new")
+
+
+def test_a_file_in_the_place_of_the_folder_is_not_hidden(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(OSError, match="exists"):
+        storage.write_text(tmp_path / "run" / "file", "new")
+    assert (tmp_path / "run").read_text() == "a file"
+
+
+@pytest.mark.parametrize(
+    ("number", "complaint"),
+    [
+        (errno.ENOSPC, "no space left"),
+        (errno.EDQUOT, "no space left"),
+        (errno.EFBIG, "no space left"),
+        (errno.EROFS, "cannot be written"),
+        (errno.EACCES, "cannot be written"),
+        (errno.EPERM, "cannot be written"),
+    ],
+)
+def test_the_systems_refusals_are_explained(tmp_path: Path, number: int, complaint: str) -> None:
+    with pytest.raises(StorageError, match=complaint), storage.explained(tmp_path):
+        raise OSError(number, os.strerror(number))
+
+
+def test_other_errors_are_not_explained_away(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="Input/output"), storage.explained(tmp_path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
