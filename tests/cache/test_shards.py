@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from records import provenance, sample
 
 from clusterpipe.cache import artifact
-from clusterpipe.cache.errors import DamagedArtifact
+from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact
 from clusterpipe.cache.inspection import inspect
 from clusterpipe.cache.rows import blocks
 from clusterpipe.cache.run_directory import RunDirectory
@@ -173,7 +173,7 @@ def in_order(images: Sequence[str]) -> NDArray[Any]:
     return everything[[IMAGES.index(image) for image in images]]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(images=st.lists(st.sampled_from(IMAGES), min_size=1, max_size=20), data=st.data())
 def test_rows_in_any_order_and_number_are_those_of_the_images(
     images: list[str], data: st.DataObject
@@ -354,6 +354,6 @@ def test_an_index_does_not_outlive_its_rows_when_written(tmp_path: Path) -> None
     store.path(1).unlink()
     space = Space(features=rows, shard=text([]), shard_id=text([]))
     record = replace(sample(Embeddings, n=12), spaces={"clip": space})
-    with pytest.raises(Exception, match=r"000001\.h5"):
+    with pytest.raises(MissingArtifact, match=r"000001\.h5"):
         artifact.write(tmp_path / "embeddings.h5", record, provenance())
     assert not (tmp_path / "embeddings.h5").exists()

@@ -26,7 +26,7 @@ from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Embeddings, Refined
 from clusterpipe.cache.shards import ShardStore
 
-SHARDS = 30
+SHARDS = 10
 
 
 def entries(folder: Path) -> set[str]:
@@ -161,8 +161,8 @@ def test_kills_at_random_moments_cost_nothing_that_was_finished(tmp_path: Path) 
     store = ShardStore(RunDirectory(run).shards("clip"))
     moments = random.Random(0)
     finished: set[int] = set()
-    for _ in range(12):
-        kill_after(run, moments.uniform(0, 0.12))
+    for _ in range(10):
+        kill_after(run, moments.uniform(0, 0.1))
         assert finished <= set(store.numbers())
         finished = set(store.numbers())
         assert [number for number, _ in store.shards()] == sorted(finished)
