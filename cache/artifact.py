@@ -264,7 +264,7 @@ def read_value(path: Path, artifact: type[Artifact], place: str) -> Any:
     with opened(path, artifact) as file, naming(path):
         if "@" in place:
             return _attribute(file, place, None)
-        if not linked(file, place):
+        if place not in file:
             return None
         node = file[place]
         _check_stored(node, path)
@@ -278,7 +278,7 @@ def content_id(path: Path, artifact: type[Artifact], place: str) -> str:
     with opened(path, artifact) as file, naming(path):
         if "@" in place:
             return origin.canonical(_attribute(file, place, ABSENT))
-        return str(file[place].attrs["content_id"]) if linked(file, place) else ABSENT
+        return str(file[place].attrs["content_id"]) if place in file else ABSENT
 
 
 def header(path: Path, artifact: type[Artifact] | None = None) -> Header:
@@ -369,7 +369,7 @@ class _Builder:
     def _dataset(
         self, group: h5py.Group, place: str, spec: Dataset, sizes: dict[str, int], *, lazy: bool
     ) -> Any:
-        if not linked(group, place):
+        if place not in group:
             if spec.optional:
                 return None
             raise DamagedArtifact(f"{self.path} lacks {group.name.rstrip('/')}/{place}")
@@ -377,11 +377,6 @@ class _Builder:
         _check_stored(node, self.path)
         _check(node, spec, self.path, sizes)
         return _load(node, self.path, lazy=lazy) if self.load else None
-
-
-def linked(group: h5py.Group, place: str) -> bool:
-    """Whether there is something at `place`, be it damaged; `in` says no to what is damaged."""
-    return not place or group.get(place, getlink=True) is not None
 
 
 def holds(record: type[Any], node: Any) -> bool:
@@ -455,7 +450,9 @@ def naming(path: Path) -> Iterator[None]:
 
 def _attribute(file: h5py.File, place: str, default: Any) -> Any:
     group, name = place.split("@")
-    return plain(file[group or "/"].attrs.get(name, default)) if linked(file, group) else default
+    if group and group not in file:
+        return default
+    return plain(file[group or "/"].attrs.get(name, default))
 
 
 def plain(value: Any) -> Any:

@@ -82,7 +82,7 @@ def _contents(group: h5py.Group, record: type[Any]) -> Iterator[tuple[str, str]]
             for name in group[field.name]:
                 node = group[field.name][name]
                 yield node.name, str(node.attrs["content_id"])
-        elif not spec.address and artifact.linked(group, spec.path or field.name):
+        elif not spec.address and (spec.path or field.name) in group:
             node = group[spec.path or field.name]
             yield node.name, str(node.attrs["content_id"])
 

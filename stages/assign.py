@@ -39,7 +39,7 @@ class AssignConfig:
     features: str = option(
         "embeddings",
         "'embeddings' clusters features as the backbone gave them; 'refined' what refine made of "
-        "them, which gained accuracy on every CLIP set tried and lost some with the packaged "
+        "them, which gained accuracy on every CLIP set tried and lost on one of the packaged "
         "backbone",
         choices=("embeddings", "refined"),
     )

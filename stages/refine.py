@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CHECKED_ROWS = 4096  # rows on which the finished map is checked for collapse
 DIAGONAL_SHARE = 0.3  # of its own membership that a typical sample keeps
-SCALABLE_WIDTH = 128
+LEAST_WIDTH, MOST_WIDTH = 2, 128  # of what 'scalable' takes by itself
 SCALABLE_LEARNING_RATE = 3e-3
 SCALABLE_STEPS = 200  # at most
 PUBLISHED_LEARNING_RATE = 1e-4
@@ -60,8 +60,9 @@ class RefineConfig:
     )
     width: int = option(
         0,
-        "Numbers per image after refinement. 0 takes 128, or the published number ('paper'). "
-        "'scalable' never takes more than the features have. More keeps finer differences.",
+        "Numbers per image after refinement. 0 takes the principal components that stand out from "
+        "noise, 128 at most, or the published number ('paper'). 'scalable' never takes more than "
+        "the features have. More keeps finer differences, and may split tight clusters.",
     )
     epsilon_squared: float = option(
         0.1,
@@ -85,10 +86,10 @@ class RefineConfig:
         "another, raise it if they stay loose.",
     )
     retain: float = option(
-        0.75,
-        "'scalable' stops when images share less than this of their nearest neighbours with the "
-        "start. Lower it to let refinement change more, at the risk of undoing what the backbone "
-        "knew.",
+        0.95,
+        "'scalable' stops when the similarities of all images align less than this with those at "
+        "the start (centred kernel alignment, 1: unchanged). Lower it to let refinement change "
+        "more, at the risk of undoing what the backbone knew.",
     )
     epochs: int = option(
         0,
@@ -181,12 +182,15 @@ class _Training:
 
 
 def _scalable(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: int) -> _Training:
-    """A linear map of the principal components, trained on sparse membership rows."""
+    """A linear map of the components that stand out from noise, trained on sparse membership rows.
+
+    Rate reduction whitens: on noise components it would spread, and so split, tight clusters.
+    """
     import torch
 
     from clusterpipe.stages.numerics import refinement
 
-    directions = _principal_directions(sample, config.width or SCALABLE_WIDTH)
+    directions = _principal_directions(sample, config.width or _width(sample, seed))
     device = _device(config.device)
     projected = torch.from_numpy(sample @ directions.T).to(device)
     network = refinement.linear_network(directions).to(device)
@@ -305,6 +309,12 @@ def _principal_directions(sample: NDArray[np.float32], width: int) -> NDArray[np
         return principal_directions(sample, width)
     except ValueError as error:
         raise UsageError(f"cannot refine: {error}") from error
+
+
+def _width(sample: NDArray[np.float32], seed: int) -> int:
+    from clusterpipe.stages.numerics.refinement import parallel_analysis
+
+    return min(MOST_WIDTH, max(LEAST_WIDTH, parallel_analysis(sample, seed=seed)))
 
 
 def _batches(n: int, size: int, seed: int) -> "Iterator[Tensor]":

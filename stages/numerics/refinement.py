@@ -34,6 +34,7 @@ from clusterpipe.stages.numerics.sinkhorn import doubly_stochastic
 
 MAX_TEMPERATURE = 1.0
 RANK_TOLERANCE = 1e-6  # of the largest variance: what float32 input can still tell from zero
+FLIPPED_ROWS = 8192  # rows whose signs are drawn at a time
 COLLAPSE_MARGIN = 1.05  # a rate within 5% of that of one single direction is a collapse
 
 
@@ -89,6 +90,23 @@ def principal_directions(prepared: NDArray[np.float32], width: int) -> NDArray[n
         raise ValueError("all rows are the same: there is nothing to tell apart")
     leading = vectors[:, ::-1][:, : min(width, rank)].T
     return np.ascontiguousarray(leading, np.float32)
+
+
+def parallel_analysis(prepared: NDArray[np.float32], *, seed: int) -> int:
+    """How many leading principal components of prepared rows (n, d) stand out from noise.
+
+    Those before the first that varies no more than the same component of the rows with a random
+    sign on every number: that keeps how much there is of everything, and undoes what goes
+    together. Parallel analysis, Horn 1965, by sign flips (Hong, Sheng and Dobriban 2020).
+    """
+    rng = np.random.default_rng(seed)
+    noise = np.zeros((prepared.shape[1],) * 2, np.float32)
+    for start in range(0, len(prepared), FLIPPED_ROWS):
+        rows = prepared[start : start + FLIPPED_ROWS]
+        flipped = np.where(rng.random(rows.shape, np.float32) < 0.5, rows, -rows)
+        noise += flipped.T @ flipped
+    above = np.linalg.eigvalsh(prepared.T @ prepared) > np.linalg.eigvalsh(noise)
+    return int(np.logical_and.accumulate(above[::-1]).sum())
 
 
 # ---- the map ------------------------------------------------------------------------------
@@ -327,30 +345,27 @@ def descend(
 
 
 @torch.no_grad()
-def nearest_neighbours(z: Tensor, *, k: int) -> Tensor:
-    """(m, k) numbers of the rows of z (m, e) with the highest cosine to each, itself left out."""
-    cosines = z @ z.T
-    return cosines.fill_diagonal_(-math.inf).topk(k, dim=1).indices
+def alignment(first: Tensor, second: Tensor) -> float:
+    """Alignment (0 to 1) of the centred cosine matrices of the same rows, z (m, e) and (m, e').
+
+    1 when one is the other turned. Linear CKA, Kornblith et al. 2019, eq. 3.
+    """
+    first, second = first - first.mean(dim=0), second - second.mean(dim=0)
+    own = (first.T @ first).norm() * (second.T @ second).norm()
+    return float((first.T @ second).square().sum() / own) if own > 0 else 1.0
 
 
-def shared_neighbours(first: Tensor, second: Tensor) -> float:
-    """Mean share (0 to 1) of the neighbours (m, k) of a row that are in both lists, any order."""
-    return float((first[:, :, None] == second[:, None, :]).any(dim=2).float().mean())
-
-
-def while_neighbours_stay(
+def while_aligned(
     steps: Iterable[Step], features: Callable[[], Tensor], *, retain: float
 ) -> Iterator[Step]:
-    """The steps, up to the one after which `features()` (m, e) have lost too many neighbours.
+    """The steps, up to the one that takes the `alignment` with the start below `retain`.
 
-    That is when its rows share less than `retain` of their ten nearest neighbours with the start.
+    `features()` are (m, e), of the same rows each time.
     """
-    before = features()
-    nearest = partial(nearest_neighbours, k=max(1, min(10, len(before) // 4)))
-    start = nearest(before)
+    start = features()
     for step in steps:
         yield step
-        if shared_neighbours(start, nearest(features())) < retain:
+        if alignment(start, features()) < retain:
             return
 
 
@@ -370,9 +385,9 @@ def train_sparse(
     """Trains `network` in place on rows of `sample` (n, d) by Adam on `sparse_objective`. Ours.
 
     `compression` is the pull of R_c relative to the push of R at the start, 1 when they balance.
-    Ends after `max_steps`, or as soon as the rows of a probe (the first batch) share less than
-    `retain` of their ten nearest neighbours with the start: the objective goes on falling long
-    after it has begun to undo what the features knew.
+    Ends after `max_steps`, or as soon as the `alignment` of a probe (the first batch) with its
+    start falls below `retain`: the objective goes on falling long after it has begun to undo what
+    the features knew. Nearest neighbours would not tell: they stay while tight clusters split.
     """
 
     def features(batch: Tensor) -> Tensor:
@@ -392,7 +407,7 @@ def train_sparse(
         islice(batches, max_steps),
         [Adam(network.parameters(), lr=learning_rate)],
     )
-    yield from while_neighbours_stay(steps, lambda: features(probe), retain=retain)
+    yield from while_aligned(steps, lambda: features(probe), retain=retain)
 
 
 @dataclass(frozen=True)

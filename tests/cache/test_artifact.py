@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from faults import flip_bits, isolated, zero_blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -416,60 +417,37 @@ def test_what_others_add_is_left_alone(edited: Edit) -> None:
 # ---------------------------------------------------------------- damage
 
 
-def global_heap(data: bytes) -> np.ndarray[Any, Any]:
-    """Marks the bytes of HDF5's heap of strings, the one structure without checksums."""
-    marked, start = np.zeros(len(data), bool), -1
-    while (start := data.find(b"GCOL", start + 1)) >= 0:
-        size = int.from_bytes(data[start + 8 : start + 16], "little")
-        marked[start : start + size] = True
-    return marked
-
-
-def examine(path: Path, kind: type[Artifact], original: Any) -> str:
-    """Reads and inspects: what is wrong must be noticed by one or the other."""
-    try:
-        found = in_memory(artifact.read(path, kind))
-    except DamagedArtifact:
-        with pytest.raises(DamagedArtifact):
-            inspect(path)
-        return "refused"
-    try:
-        assert_same(found, original)
-    except AssertionError:
-        with pytest.raises(DamagedArtifact, match="content id"):
-            inspect(path)
-        return "found by inspect"
-    return "unharmed"
-
-
 @pytest.mark.parametrize("kind", [KEstimate, Refined], ids=lambda kind: kind.name)
-def test_no_flipped_bit_goes_unnoticed(kind: type[Artifact], path: Path, tmp_path: Path) -> None:
+def test_no_flipped_bit_goes_unnoticed(kind: type[Artifact], path: Path) -> None:
     """Bits of the string heap are left out: HDF5 itself may not come back from those."""
-    original = written(path, kind, n=30, e=8, t=20, m=40)
-    data = path.read_bytes()
-    rng = np.random.default_rng(0)
-    seen = set()
-    for at in rng.choice(np.flatnonzero(~global_heap(data)), 300, replace=False):
-        damaged = bytearray(data)
-        damaged[at] ^= 1 << int(rng.integers(8))
-        (tmp_path / "damaged.h5").write_bytes(damaged)
-        seen.add(examine(tmp_path / "damaged.h5", kind, original))
+    written(path, kind, n=30, e=8, t=20, m=40)
+    seen = isolated(flip_bits, path, kind, 300)
     assert seen == {"refused", "found by inspect", "unharmed"}
 
 
-def test_blocks_of_zeros_are_noticed(path: Path, tmp_path: Path) -> None:
-    original = written(path, Refined, n=100, e=16, t=50)
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    outside = ~global_heap(data.tobytes())
-    seen = []
-    for start in range(0, len(data), 512):
-        damaged = data.copy()
-        within = np.s_[start : start + 512]
-        damaged[within] = np.where(outside[within], 0, damaged[within])
-        (tmp_path / "damaged.h5").write_bytes(damaged.tobytes())
-        seen.append(examine(tmp_path / "damaged.h5", Refined, original))
+def test_no_block_of_zeros_goes_unnoticed(path: Path) -> None:
+    written(path, Refined, n=100, e=16, t=50)
+    seen = isolated(zero_blocks, path, Refined, 512)
+    assert set(seen) <= {"refused", "found by inspect", "unharmed"}
     assert seen[0] == "refused"
     assert "found by inspect" in seen
+
+
+@pytest.mark.parametrize("place", ["label", "clip/shard", "clip", "skipped", "clip/features"])
+def test_what_is_damaged_is_not_taken_for_absent(path: Path, place: str) -> None:
+    written(path, Embeddings)
+    with h5py.File(path) as file:
+        address = h5py.h5o.get_info(file[place].id).addr
+    data = bytearray(path.read_bytes())
+    data[address + 16] ^= 1
+    path.write_bytes(data)
+    for look in (artifact.read, artifact.check, lambda path, kind: inspect(path)):
+        with pytest.raises(DamagedArtifact):
+            look(path, Embeddings)
+    with pytest.raises(DamagedArtifact):
+        artifact.read_value(path, Embeddings, place)
+    with pytest.raises(DamagedArtifact):
+        artifact.content_id(path, Embeddings, place)
 
 
 def test_a_truncated_file_is_always_refused(path: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ import h5py
 import kill_writer
 import numpy as np
 import pytest
+from faults import (
+    LARGE,
+    fill_meanwhile,
+    fill_up,
+    isolated,
+    limit_disk,
+    limit_files,
+    write_until_full,
+)
 from records import assert_same, in_memory, provenance, sample
 
 from clusterpipe.cache import artifact, storage
@@ -27,6 +37,9 @@ from clusterpipe.cache.schema import Embeddings, Refined
 from clusterpipe.cache.shards import ShardStore
 
 SHARDS = 10
+NO_SPACE = (
+    "no space left to write {}: free some and run the same command again; what was finished is kept"
+)
 
 
 def entries(folder: Path) -> set[str]:
@@ -179,123 +192,67 @@ def test_kills_at_random_moments_cost_nothing_that_was_finished(tmp_path: Path) 
 
 # ---------------------------------------------------------------- a full disk
 
-Remount = Callable[[str], object]
-
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[tuple[Path, Remount]]:
-    """A small disk of its own, and a function that mounts it again with other options."""
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of its own."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting a disk needs root")
-
-    def remount(options: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
-
-    yield folder, remount
+    yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-LARGE = {"n": 4000, "d": 16, "x": 100}  # about 1 MB, mostly strings
+SIZES = [10_000, 60_000, 100_000, 200_000, 400_000, 700_000, 1_000_000]
+limited_files = pytest.mark.skipif(sys.platform == "win32", reason="no limits on files")
 
 
-def test_a_full_disk_is_told_whenever_it_fills_up(disk: tuple[Path, Remount]) -> None:
-    """HDF5 would crash the process on some of these, so it must never meet the end of the disk."""
-    folder, remount = disk
-    path = folder / "embeddings.h5"
-    old = sample(Embeddings, seed=1)
+def test_a_full_disk_is_told_whenever_it_fills_up(disk: Path) -> None:
+    """HDF5 crashes the process on some of these, so it must never meet the end of the disk."""
+    path = disk / "embeddings.h5"
+    said = isolated(fill_up, path, partial(limit_disk, disk), SIZES[2:])
+    assert said == [NO_SPACE.format(path)] * 10
+    assert entries(disk) == {"embeddings.h5"}
+    limit_disk(disk, 64_000_000)
     large = sample(Embeddings, seed=2, **LARGE)
-    artifact.write(path, old, provenance())
-    for size in (60, 100, 200, 400, 600, 800, 1000):
-        remount(f"size={size}k")
-        with pytest.raises(StorageError, match="no space left to write") as raised:
-            artifact.write(path, large, provenance())
-        assert raised.value.exit_code == 8
-        assert str(path) in str(raised.value)
-        assert entries(folder) == {"embeddings.h5"}
-        assert_same(in_memory(artifact.read(path, Embeddings)), old)
-    remount("size=64m")
     artifact.write(path, large, provenance())
     assert_same(in_memory(artifact.read(path, Embeddings)), large)
 
 
-def test_a_disk_that_fills_up_meanwhile_is_told_as_well(disk: tuple[Path, Remount]) -> None:
-    folder, _ = disk
-    rows = np.ones((40_000, 64), np.float32)
-
-    class Filling:
-        """Rows; whoever reads the second block finds that others have filled the disk."""
-
-        shape, dtype = rows.shape, rows.dtype
-
-        def __getitem__(self, wanted: slice, /) -> Any:
-            if wanted.start:
-                with pytest.raises(OSError, match="No space"):
-                    (folder / "others").write_bytes(bytes(80 << 20))
-            return rows[wanted]
-
-    path = folder / "refined.h5"
-    old = sample(Refined, n=5)
-    artifact.write(path, old, provenance())
-    with pytest.raises(StorageError, match="no space left"):
-        artifact.write(path, replace(sample(Refined, n=40_000), features=Filling()), provenance())
-    assert entries(folder) == {"refined.h5", "others"}
-    assert_same(in_memory(artifact.read(path, Refined)), old)
-
-
-LIMITED = """
-import resource, sys
-from pathlib import Path
-from records import assert_same, in_memory, provenance, sample
-from clusterpipe.cache import artifact, storage
-from clusterpipe.cache.errors import StorageError
-from clusterpipe.cache.schema import Embeddings
-
-path = Path(sys.argv[1])
-old, large = sample(Embeddings, seed=1), sample(Embeddings, seed=2, n=4000, d=16)
-artifact.write(path, old, provenance())
-for limit in (500, 5_000, 50_000, 150_000, 400_000, 700_000):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    for attempt in (
-        lambda: artifact.write(path, large, provenance()),
-        lambda: storage.write_text(path, "x" * 800_000),
-    ):
-        try:
-            attempt()
-        except StorageError as error:
-            sys.stdout.write(f"{error.exit_code}\\n")
-        assert_same(in_memory(artifact.read(path, Embeddings)), old)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
+@limited_files
 def test_a_limit_on_the_size_of_files_is_told_like_a_full_disk(tmp_path: Path) -> None:
     path = tmp_path / "run" / "embeddings.h5"
-    script = [sys.executable, "-c", LIMITED, str(path)]
-    support = os.path.dirname(kill_writer.__file__)  # noqa: PTH120
-    done = subprocess.run(
-        script,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": support},
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split() == ["8"] * 12
+    said = isolated(fill_up, path, limit_files, SIZES)
+    assert said == [NO_SPACE.format(path)] * 14
     assert entries(tmp_path) == {"run/embeddings.h5"}
 
 
-def test_what_fits_is_reserved_and_what_does_not_is_refused(disk: tuple[Path, Remount]) -> None:
-    folder, remount = disk
-    remount("size=1m")
-    path = folder / "file"
+def test_a_disk_that_others_fill_meanwhile_is_told_as_well(disk: Path) -> None:
+    path = disk / "refined.h5"
+    said = isolated(fill_meanwhile, path, partial(write_until_full, disk / "others"))
+    assert said == NO_SPACE.format(path)
+    assert entries(disk) == {"refined.h5", "others"}
+
+
+@limited_files
+def test_a_limit_that_is_met_while_closing_is_told_as_well(tmp_path: Path) -> None:
+    """HDF5 tells of it by a RuntimeError."""
+    path = tmp_path / "refined.h5"
+    said = isolated(fill_meanwhile, path, partial(limit_files, 1_000_000))
+    assert said == NO_SPACE.format(path)
+    assert entries(tmp_path) == {"refined.h5"}
+
+
+def test_what_fits_is_reserved_and_what_does_not_is_refused(disk: Path) -> None:
+    limit_disk(disk, 1 << 20)
+    path = disk / "file"
     path.touch()
     for size in (0, 1, 900_000):
         storage.reserve(path, size)
         assert path.stat().st_size == 0
-        assert shutil.disk_usage(folder).free == 1 << 20
+        assert shutil.disk_usage(disk).free == 1 << 20
     with pytest.raises(OSError, match="No space"):
         storage.reserve(path, 2_000_000)
 
@@ -315,21 +272,19 @@ def test_more_is_reserved_than_is_written(kind: type[Any], n: int, tmp_path: Pat
 # ---------------------------------------------------------------- not writable
 
 
-def test_a_folder_that_cannot_be_written_is_told(disk: tuple[Path, Remount]) -> None:
-    folder, remount = disk
-    storage.write_text(folder / "file", "old")
-    remount("ro")
-    for path in (folder / "file", folder / "new" / "file"):
+def test_a_folder_that_cannot_be_written_is_told(disk: Path) -> None:
+    storage.write_text(disk / "file", "old")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    for path in (disk / "file", disk / "new" / "file"):
         with pytest.raises(StorageError, match="choose another --run-dir") as raised:
             storage.write_text(path, "new")
         assert raised.value.exit_code == 8
     with pytest.raises(StorageError, match="cannot be written"):
-        artifact.write(folder / "refined.h5", sample(Refined), provenance())
-    with pytest.raises(StorageError), RunDirectory(folder / "run").locked():
-        pass
-    with pytest.raises(StorageError), RunDirectory(folder).locked():
-        pass
-    assert (folder / "file").read_text() == "old"
+        artifact.write(disk / "refined.h5", sample(Refined), provenance())
+    for folder in (disk, disk / "run"):
+        with pytest.raises(StorageError), RunDirectory(folder).locked():
+            pass
+    assert (disk / "file").read_text() == "old"
 
 
 @pytest.mark.skipif(

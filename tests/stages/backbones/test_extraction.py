@@ -106,16 +106,18 @@ def test_without_a_batch_size_a_cpu_takes_32(tmp_path: Path, backbone: Backbone)
 
 @dataclass
 class Padded:
-    """A real backbone that notes the shape of what it is given to encode."""
+    """A real backbone that notes the shape of what it is given, and which slots hold images."""
 
     backbone: Backbone
     shapes: list[tuple[int, ...]] = field(default_factory=list)
+    slots: list[list[int]] = field(default_factory=list)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backbone, name)
 
     def encode_images(self, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         self.shapes.append(batch.shape)
+        self.slots.append(np.flatnonzero(batch.any(axis=(1, 2, 3))).tolist())
         return self.backbone.encode_images(batch)
 
 
@@ -140,7 +142,9 @@ def test_the_fate_of_its_neighbours_does_not_change_a_feature(
     whole = run(photos, backbone, batch_size=4)
     skipped = {whole[0].looked_at[1].digest, whole[1].looked_at[0].digest}
     (photos / "03.png").write_bytes(b"damaged")
-    some = run(photos, backbone, batch_size=4, known=skipped.__contains__)
+    padded: Any = Padded(backbone)
+    some = run(photos, padded, batch_size=4, known=skipped.__contains__)
+    assert padded.slots == [[0, 2], [1, 2, 3], [0, 1, 2]]
     kept = [row for row in range(N) if row not in (1, 3, 4)]
     assert [loaded.row for extract in some for loaded in extract.encoded] == kept
     assert_array_equal(features(some), features(whole)[kept])

@@ -1,6 +1,7 @@
 """Training on unions of subspaces, the map as arrays against the network, and its pieces."""
 
 import math
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
@@ -9,12 +10,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from clusterpipe.stages.numerics.rate import membership_coding_rate
 from clusterpipe.stages.numerics.refinement import (
     Step,
+    alignment,
     apply_map,
     balance,
     direction_mean,
@@ -22,18 +23,18 @@ from clusterpipe.stages.numerics.refinement import (
     is_collapsed,
     linear_network,
     map_parameters,
-    nearest_neighbours,
+    parallel_analysis,
     prepare,
     principal_directions,
     published_network,
     published_objective,
     published_settings,
-    shared_neighbours,
     shuffled_batches,
     sparse_objective,
     temperature_for,
     train_published,
     train_sparse,
+    while_aligned,
 )
 from clusterpipe.stages.numerics.sinkhorn import doubly_stochastic
 
@@ -82,6 +83,29 @@ def test_principal_directions_stop_at_the_rank() -> None:
 def test_equal_rows_have_no_direction() -> None:
     with pytest.raises(ValueError, match="all rows are the same"):
         principal_directions(np.zeros((5, 3), np.float32), 2)
+
+
+@pytest.mark.parametrize("components", [1, 4, 12])
+def test_parallel_analysis_counts_the_components_above_the_noise(components: int) -> None:
+    rng = np.random.default_rng(0)
+    directions = np.linalg.qr(rng.normal(size=(60, components)))[0].T
+    rows = (
+        3 * rng.normal(size=(400, components)) @ directions + rng.normal(size=(400, 60))
+    ).astype(np.float32)
+    assert parallel_analysis(rows, seed=0) == components
+
+
+def test_parallel_analysis_finds_little_in_noise_of_unequal_columns() -> None:
+    """One in two leading components of noise varies more than its flipped counterpart."""
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(400, 60)) * rng.uniform(0.1, 3, size=60)).astype(np.float32)
+    assert np.mean([parallel_analysis(rows, seed=seed) for seed in range(10)]) < 5
+
+
+def test_parallel_analysis_draws_from_its_seed() -> None:
+    rows = np.random.default_rng(0).normal(size=(300, 40)).astype(np.float32)
+    counts = [parallel_analysis(rows, seed=seed) for seed in (*range(10), *range(10))]
+    assert counts[:10] == counts[10:]
 
 
 # ---- the map as arrays --------------------------------------------------------------------
@@ -188,16 +212,18 @@ def test_balance_of_a_force_that_is_not_there() -> None:
     assert balance(terms, [z]) == 1.0
 
 
-def test_shared_neighbours_ignores_their_order() -> None:
-    first, second = torch.tensor([[1, 2, 3], [0, 2, 4]]), torch.tensor([[3, 1, 2], [0, 5, 6]])
-    assert shared_neighbours(first, second) == pytest.approx((1 + 1 / 3) / 2)
+def test_alignment_is_that_of_the_centred_cosine_matrices() -> None:
+    first, second = unit_rows(30, 6), unit_rows(30, 4, seed=1)
+    centring = np.eye(30) - 1 / 30
+    k, other = (centring @ (z @ z.T).double().numpy() @ centring for z in (first, second))
+    expected = (k * other).sum() / (np.linalg.norm(k) * np.linalg.norm(other))
+    assert alignment(first, second) == pytest.approx(expected, rel=1e-4)
 
 
-def test_nearest_neighbours_equal_scikit_learns() -> None:
-    z = unit_rows(50, 6)
-    tree = NearestNeighbors(n_neighbors=5).fit(z.numpy())
-    expected = tree.kneighbors(return_distance=False)
-    assert shared_neighbours(nearest_neighbours(z, k=5), torch.from_numpy(expected)) == 1.0
+def test_turning_and_shifting_keep_the_alignment() -> None:
+    z, turn = unit_rows(30, 6), torch.linalg.qr(unit_rows(6, 6, seed=1)).Q
+    assert alignment(z, z @ turn + 1) == pytest.approx(1)
+    assert alignment(torch.ones(5, 3), torch.ones(5, 3)) == 1.0
 
 
 def test_expansion_is_the_rate_alone() -> None:
@@ -288,6 +314,24 @@ def trained(seed: int) -> list[Step]:
             learning_rate=1e-2,
         )
     )
+
+
+def test_training_stops_once_the_features_have_turned_too_far() -> None:
+    """A circle squeezed along one axis by s has alignment (1 + s^2) / sqrt(2 (1 + s^4))."""
+    circle = torch.linspace(0, 2 * math.pi, 13)[:-1]
+    z = torch.stack([circle.cos(), circle.sin()], dim=1)
+    scale = torch.ones(2)
+
+    def squeeze() -> Iterator[Step]:
+        while True:
+            scale[1] *= 0.8
+            yield Step(0.0, 0.0, 0.0)
+
+    def expected(s: float) -> float:
+        return (1 + s**2) / math.sqrt(2 * (1 + s**4))
+
+    assert expected(0.8**2) > 0.9 > expected(0.8**3)
+    assert len(list(while_aligned(squeeze(), lambda: z * scale, retain=0.9))) == 3
 
 
 def test_same_seed_same_steps() -> None:
