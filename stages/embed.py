@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from clusterpipe.stages.declaration import STAGES, option, stage
 
 if TYPE_CHECKING:
     from clusterpipe.stages.backbones import Backbone
-    from clusterpipe.stages.backbones.extraction import Extract
+    from clusterpipe.stages.backbones.extraction import Extract, Loaded
 
 CHECKPOINT_SECONDS = 60
 
@@ -91,13 +91,11 @@ def embed(
     specs = backbone_specs(config)
     stores = {spec.name: store(folder, spec, config) for spec in specs}
     ledgers = {name: shards.ledger() for name, shards in stores.items()}
-    digests = _known(source, ledgers.values(), previous, progress)
+    found = _Findings(_known(source, ledgers.values(), previous, progress))
     for spec in specs:
-        if _todo(ledgers[spec.name], digests):
-            ledgers[spec.name] = _complete(
-                source, spec, config, stores[spec.name], digests, progress
-            )
-    index = _index(source.manifest, stores, ledgers, digests)
+        if _todo(ledgers[spec.name], found):
+            ledgers[spec.name] = _complete(source, spec, config, stores[spec.name], found, progress)
+    index = _index(source.manifest, stores, ledgers, found)
     _refuse_too_many_bad(index, config.max_bad)
     return index
 
@@ -132,6 +130,19 @@ def local_files(spec: BackboneSpec) -> dict[str, str]:
 # ---------------------------------------------------------------- computing what is missing
 
 
+@dataclass
+class _Findings:
+    """Of each row of the source its digest, empty if it was not read; and why it could not be."""
+
+    digest: list[str]
+    unreadable: dict[int, str] = field(default_factory=dict)
+
+    def add(self, loaded: "Loaded") -> None:
+        self.digest[loaded.row] = loaded.digest
+        if not loaded.digest:
+            self.unreadable[loaded.row] = loaded.reason
+
+
 def _known(
     source: ImageSource,
     ledgers: Iterable[Ledger],
@@ -145,8 +156,8 @@ def _known(
     return [d or "" for d in inventory.known_digests(source, recorded, progress=progress)]
 
 
-def _todo(ledger: Ledger, digests: list[str]) -> list[int]:
-    return [row for row, image in enumerate(digests) if not ledger.knows(image)]
+def _todo(ledger: Ledger, found: _Findings) -> list[int]:
+    return [row for row, image in enumerate(found.digest) if not ledger.knows(image)]
 
 
 def _complete(
@@ -154,10 +165,10 @@ def _complete(
     spec: BackboneSpec,
     config: EmbedConfig,
     shards: ShardStore,
-    digests: list[str],
+    found: _Findings,
     progress: Progress,
 ) -> Ledger:
-    """Embeds the rows that this space lacks and fills in `digests` for what it reads."""
+    """Embeds the rows that this space lacks and enters in `found` what it reads."""
     from clusterpipe.stages.backbones import open_backbone
     from clusterpipe.stages.backbones.extraction import extract
 
@@ -165,7 +176,7 @@ def _complete(
         spec, device=config.device, precision=config.precision, download=config.download
     )
     ledger = shards.ledger(weights=backbone.weights_digest)
-    todo = _todo(ledger, digests)
+    todo = _todo(ledger, found)
     pending = _Pending(source.manifest, spec, config, shards, backbone, ledger)
     batches = extract(
         source,
@@ -180,7 +191,7 @@ def _complete(
             for batch in batches:
                 pending.add(batch)
                 for loaded in batch.looked_at:
-                    digests[loaded.row] = loaded.digest
+                    found.add(loaded)
                 advance(len(batch.looked_at))
         finally:
             pending.flush()
@@ -275,24 +286,24 @@ def _index(
     manifest: Manifest,
     stores: Mapping[str, ShardStore],
     ledgers: Mapping[str, Ledger],
-    digests: list[str],
+    found: _Findings,
 ) -> Embeddings:
     """The index over the shards: rows in the order they were first embedded, so new ones append."""
     first = next(iter(ledgers.values()))
     usable = [
         row
-        for row, image in enumerate(digests)
+        for row, image in enumerate(found.digest)
         if all(image in ledger.place for ledger in ledgers.values())
     ]
-    usable.sort(key=lambda row: first.place[digests[row]])
-    bad = sorted(set(range(len(digests))) - set(usable))
+    usable.sort(key=lambda row: first.place[found.digest[row]])
+    bad = sorted(set(range(len(found.digest))) - set(usable))
     if not usable:
-        raise SourceError(_no_usable_image(manifest, ledgers, digests))
-    images = [digests[row] for row in usable]
+        raise SourceError(_no_usable_image(manifest, ledgers, found))
+    images = [found.digest[row] for row in usable]
     places = [first.place[image] for image in images]
     files = manifest.take(np.array(usable))
     return Embeddings(
-        **_skipped(manifest, bad, ledgers, digests),
+        **_skipped(manifest, bad, ledgers, found),
         **{name: getattr(files, name) for name in ("id", "path", "size", "mtime")},
         **{name: getattr(files, name) for name in inventory.COLUMNS},
         digest=_text(images),
@@ -320,7 +331,7 @@ def _space(shards: ShardStore, ledger: Ledger, images: list[str]) -> Space:
 
 
 def _skipped(
-    manifest: Manifest, bad: list[int], ledgers: Mapping[str, Ledger], digests: list[str]
+    manifest: Manifest, bad: list[int], ledgers: Mapping[str, Ledger], found: _Findings
 ) -> dict[str, Any]:
     """The columns of /skipped: images that could not be decoded, then what the scan refused."""
     reasons = {d: why for ledger in ledgers.values() for d, why in ledger.bad.items()}
@@ -329,13 +340,13 @@ def _skipped(
         "skipped_path": _text([*manifest.id[bad], *manifest.skipped_path]),
         "skipped_reason": _text(
             [
-                *(reasons.get(digests[row], "cannot be read") for row in bad),
+                *(found.unreadable.get(row) or reasons[found.digest[row]] for row in bad),
                 *manifest.skipped_reason,
             ]
         ),
         "skipped_size": np.concatenate([manifest.size[bad], np.zeros(scanned, np.int64)]),
         "skipped_mtime": np.concatenate([manifest.mtime[bad], np.zeros(scanned, np.int64)]),
-        "skipped_digest": _text([*(digests[row] for row in bad), *[""] * scanned]),
+        "skipped_digest": _text([*(found.digest[row] for row in bad), *[""] * scanned]),
     }
 
 
@@ -349,8 +360,8 @@ def _refuse_too_many_bad(index: Embeddings, max_bad: float) -> None:
         )
 
 
-def _no_usable_image(manifest: Manifest, ledgers: Mapping[str, Ledger], digests: list[str]) -> str:
-    skipped = _skipped(manifest, list(range(len(digests))), ledgers, digests)
+def _no_usable_image(manifest: Manifest, ledgers: Mapping[str, Ledger], found: _Findings) -> str:
+    skipped = _skipped(manifest, list(range(len(found.digest))), ledgers, found)
     if not len(skipped["skipped_path"]):
         return "the source holds no image"
     first, why = skipped["skipped_path"][0], skipped["skipped_reason"][0]

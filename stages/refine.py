@@ -140,13 +140,14 @@ def refine(
     `numerics.refinement.apply_map`; and the objective at each step. Raises UsageError when the
     features cannot be refined or training collapsed. CPP (Chu et al. 2024); 'scalable' is ours.
     """
-    from clusterpipe.stages.numerics.refinement import apply_map, direction_mean, prepare
+    from clusterpipe.stages.numerics.preparation import center_of, prepare
+    from clusterpipe.stages.numerics.refinement import apply_map
 
     _check(features, config)
     rows = read_rows(features, sample_of(np.arange(features.shape[0]), config.sample, seed))
-    center = direction_mean(rows)
+    center = center_of(rows, unit=True)
     begin = _published if config.preset == "paper" else _scalable
-    training = begin(prepare(rows, center), features.shape[0], config, seed)
+    training = begin(prepare(rows, center, unit=True), features.shape[0], config, seed)
     steps = _train(training, config, progress)
     parameters = training.parameters(center)
     return Refined(

@@ -22,9 +22,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import normalize as unit_rows
+from torch.nn.functional import normalize
 from torch.optim import SGD, Adam, Optimizer
 
+from clusterpipe.stages.numerics.preparation import prepare, unit_rows
 from clusterpipe.stages.numerics.rate import (
     coding_rate,
     membership_coding_rate,
@@ -56,27 +57,7 @@ class Terms:
     loss: Tensor
 
 
-# ---- preparing features, and starting at their principal components --------------------------
-
-
-def direction_mean(features: NDArray[Any]) -> NDArray[np.float32]:
-    """(d,) mean of the rows of `features` (n, d) after scaling each to unit length."""
-    return np.asarray(_unit(features).mean(axis=0, dtype=np.float64), np.float32)
-
-
-def prepare(features: NDArray[Any], center: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows (n, d) of unit length around `center` (d,); a row that equals `center` is zero."""
-    rows = _unit(features)
-    rows -= center
-    return _unit(rows)
-
-
-def _unit(rows: NDArray[Any]) -> NDArray[np.float32]:
-    """A copy in float32 with rows of unit length; a zero row stays zero."""
-    rows = rows.astype(np.float32)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    rows /= np.where(length > 0, length, 1)
-    return rows
+# ---- where the map starts: the principal components ------------------------------------------
 
 
 def principal_directions(prepared: NDArray[np.float32], width: int) -> NDArray[np.float32]:
@@ -124,10 +105,10 @@ class RefinementNetwork(nn.Module):
         self.membership_head = membership_head
 
     def features(self, hidden: Tensor) -> Tensor:
-        return unit_rows(self.feature_head(hidden), dim=1)
+        return normalize(self.feature_head(hidden), dim=1)
 
     def membership_features(self, hidden: Tensor) -> Tensor:
-        return unit_rows(self.membership_head(hidden), dim=1)
+        return normalize(self.membership_head(hidden), dim=1)
 
     @torch.no_grad()
     def copy_feature_head(self) -> None:
@@ -195,11 +176,11 @@ def apply_map(
     images are refined as the old ones were. `parameters` come from `map_parameters`.
     `head="membership"` gives the rows between whose cosines CPP's membership is computed.
     """
-    z = prepare(features, parameters["center"])
+    z = prepare(features, parameters["center"], unit=True)
     for i in range(sum(name.startswith("hidden_") for name in parameters) // 2):
         z = z @ parameters[f"hidden_{i}_weight"].T + parameters[f"hidden_{i}_bias"]
         np.maximum(z, 0, out=z)
-    return _unit(z @ parameters[f"{head}_weight"].T + parameters[f"{head}_bias"])
+    return unit_rows(z @ parameters[f"{head}_weight"].T + parameters[f"{head}_bias"])
 
 
 @dataclass(frozen=True)

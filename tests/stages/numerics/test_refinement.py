@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from clusterpipe.stages.numerics.preparation import center_of, prepare
 from clusterpipe.stages.numerics.rate import membership_coding_rate
 from clusterpipe.stages.numerics.refinement import (
     Step,
     alignment,
     apply_map,
     balance,
-    direction_mean,
     expansion,
     is_collapsed,
     linear_network,
     map_parameters,
     parallel_analysis,
-    prepare,
     principal_directions,
     published_network,
     published_objective,
@@ -56,9 +55,9 @@ def generator(seed: int = 0) -> torch.Generator:
 def test_prepared_rows_have_unit_length_around_the_mean_direction() -> None:
     features = np.random.default_rng(0).normal(3, 1, (50, 6)).astype(np.float16)
     lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
-    center = direction_mean(features)
+    center = center_of(features, unit=True)
     np.testing.assert_allclose(center, (features / lengths).mean(axis=0), atol=1e-6)
-    prepared = prepare(features, center)
+    prepared = prepare(features, center, unit=True)
     assert prepared.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(prepared, axis=1), 1, atol=1e-6)
     expected = features / lengths - center
@@ -113,8 +112,8 @@ def test_parallel_analysis_draws_from_its_seed() -> None:
 
 def test_linear_map_starts_as_projection_on_the_principal_components() -> None:
     features = np.random.default_rng(0).normal(size=(60, 10)).astype(np.float32)
-    center = direction_mean(features)
-    prepared = prepare(features, center)
+    center = center_of(features, unit=True)
+    prepared = prepare(features, center, unit=True)
     directions = principal_directions(prepared, 4)
     refined = apply_map(map_parameters(linear_network(directions), center, directions), features)
     expected = prepared @ directions.T
@@ -125,7 +124,7 @@ def test_linear_map_starts_as_projection_on_the_principal_components() -> None:
 def trained_published_network(features: NDArray[np.float32], center: NDArray[np.float32]):  # type: ignore[no-untyped-def]
     """A published network whose running statistics have left their start."""
     network = published_network(features.shape[1], hidden=16, width=5, seed=0)
-    rows = torch.from_numpy(prepare(features, center))
+    rows = torch.from_numpy(prepare(features, center, unit=True))
     batches = shuffled_batches(len(rows), 32, generator())
     settings = {"epsilon_squared": EPSILON_SQUARED, "temperature": 0.2, "learning_rate": 1e-2}
     list(train_published(network, rows, batches, warmup_steps=5, steps=5, **settings))
@@ -135,10 +134,10 @@ def trained_published_network(features: NDArray[np.float32], center: NDArray[np.
 @pytest.mark.parametrize("head", ["feature", "membership"])
 def test_published_map_equals_the_network_in_evaluation_mode(head: str) -> None:
     features = np.random.default_rng(0).normal(1, 1, (100, 8)).astype(np.float32)
-    center = direction_mean(features)
+    center = center_of(features, unit=True)
     network = trained_published_network(features, center)
     with torch.no_grad():
-        hidden = network.hidden(torch.from_numpy(prepare(features, center)))
+        hidden = network.hidden(torch.from_numpy(prepare(features, center, unit=True)))
         expected = (
             network.features(hidden) if head == "feature" else network.membership_features(hidden)
         )
