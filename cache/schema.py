@@ -150,7 +150,7 @@ class Embeddings(Artifact):
     skipped_digest: StringArray = dataset(
         "x", "str", path="skipped/digest", doc="blake2b of the file; empty if it could not be read"
     )
-    fingerprint: str = attribute(doc="blake2b of the file that features were given in")
+    fingerprint: str = attribute(doc="blake2b of the features that were given")
     default_space: str = attribute(doc="the space that stages read when none is named")
     spaces: Mapping[str, Space] = groups(Space, doc="one group per feature space")
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
-from clusterpipe.cache.rows import Rows
+from clusterpipe.cache.rows import Rows, blocks
 from clusterpipe.cache.schema import Embeddings
 from clusterpipe.cache.sources.columns import array_manifest
 from clusterpipe.cache.sources.containers import ArrayFile, describe
@@ -55,9 +55,17 @@ class FileFeatures:
     file: Path
 
     def fingerprint(self) -> str:
-        """blake2b (256 bits, hexadecimal) of the file's bytes. Raises `OSError`."""
-        with self.file.open("rb") as stream:
-            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+        """blake2b (256 bits, hexadecimal) of every space's name, shape, dtype and rows.
+
+        Labels that are added to the file leave it as it is. Raises `OSError`, and `UsageError`
+        for rows that are not numbers.
+        """
+        state = hashlib.blake2b(digest_size=32)
+        for name, rows in self.spaces.items():
+            state.update(f"{name} {rows.shape} {rows.dtype.str}".encode())
+            for block in blocks(rows):
+                state.update(np.ascontiguousarray(block).tobytes())
+        return state.hexdigest()
 
 
 def holds_features(file: ArrayFile) -> bool:

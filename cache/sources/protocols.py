@@ -48,4 +48,4 @@ class FeatureSource(Protocol):
     def spaces(self) -> Mapping[str, Rows]: ...
 
     def fingerprint(self) -> str:
-        """Digest of all the bytes the features come from."""
+        """Digest of the features themselves, whatever stands beside them in the file."""

@@ -67,7 +67,7 @@ class ImageSubset:
 
 @dataclass(frozen=True)
 class FeatureSubset:
-    """The rows `index` (m,) of a feature source; the fingerprint is that of the whole file."""
+    """The rows `index` (m,) of a feature source; the fingerprint is that of all rows."""
 
     source: FeatureSource
     index: IntArray

@@ -373,9 +373,9 @@ def test_a_limit_is_another_selection_of_the_same_rows(features: Path) -> None:
     assert shrunk.identity == index_identity(some)
 
 
-def test_labels_added_to_the_file_of_features_make_it_another_file(features: Path) -> None:
+def test_labels_added_to_the_file_of_features_leave_the_features_known(features: Path) -> None:
     index = given_index(given(features))
     save(features, np.load(features)["features"], labels=np.arange(10) % 3)
     touch(features)
-    expected = {"changed": 10, "columns": ("label", "class_name")}
+    expected = {"touched": 10, "columns": ("label", "class_name")}
     assert told(survey(given(features), index)) == expected

@@ -105,3 +105,20 @@ def test_a_limit_is_part_of_what_the_source_holds(blobs: Path, tmp_path: Path) -
     limited = override(config, ["source.limit=60"])
     assert limited.source == SourceConfig(path=str(blobs), limit=60)
     assert states(limited, tmp_path)["embed"].reasons == ("60 removed images",)
+
+
+def test_labels_added_to_given_features_rerun_evaluate_only(blobs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "blobs.npz"
+    features = np.load(blobs)["features"]
+    np.savez(path, features=features)
+    config = config_of(path)
+    run_all(config, run_dir=tmp_path / "run")
+    np.savez(path, features=features, labels=np.repeat(np.arange(3), 40))
+    found = states(config, tmp_path / "run")
+    assert {s.stage for s in found.values() if s.needs_run} == {"evaluate"}
+    result = run_all(config, run_dir=tmp_path / "run")
+    actions = {event.stage: event.action for event in result.events}
+    assert actions.pop("embed") == "refreshed"
+    assert actions.pop("evaluate") == "ran"
+    assert set(actions.values()) == {"fresh", "skipped"}
+    assert result.metrics["spherical-kmeans"]["accuracy"] == 1.0

@@ -1,4 +1,3 @@
-import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -117,9 +116,14 @@ def test_spaces_can_be_sent_to_another_process(tmp_path: Path) -> None:
     assert_array_equal(pickle.loads(pickle.dumps(spaces))["features"][4:6], CLIP[4:6])  # noqa: S301
 
 
-def test_the_fingerprint_is_the_digest_of_the_bytes(tmp_path: Path) -> None:
-    source = open_npz(tmp_path, features=CLIP)
-    content = (tmp_path / "x.npz").read_bytes()
-    assert source.fingerprint() == hashlib.blake2b(content, digest_size=32).hexdigest()
-    (tmp_path / "x.npz").write_bytes(content + b"x")
-    assert source.fingerprint() != hashlib.blake2b(content, digest_size=32).hexdigest()
+def test_the_fingerprint_is_of_the_features_and_not_of_what_stands_beside_them(
+    tmp_path: Path,
+) -> None:
+    alone = open_npz(tmp_path, features=CLIP).fingerprint()
+    labels = np.arange(len(CLIP))
+    assert open_npz(tmp_path, features=CLIP, labels=labels).fingerprint() == alone
+    assert open_npz(tmp_path, features_clip=CLIP).fingerprint() != alone
+    assert open_npz(tmp_path, features=CLIP.astype(np.float64)).fingerprint() != alone
+    changed = CLIP.copy()
+    changed[-1, -1] += 1
+    assert open_npz(tmp_path, features=changed).fingerprint() != alone
