@@ -9,7 +9,7 @@ from clusterpipe.cache.errors import MissingArtifact, UsageError
 from clusterpipe.cache.provenance import digest, file_digest
 from clusterpipe.cache.rows import ConcatenatedRows
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignments, Embeddings
+from clusterpipe.cache.schema import ARTIFACTS, Artifact, Assignments, Embeddings
 from clusterpipe.pipeline.config import Config
 from clusterpipe.stages.declaration import FileInput, Input, Stage
 
@@ -58,6 +58,22 @@ def content(stage: Stage, config: Config, run: RunDirectory) -> dict[str, str]:
             name = f"{path.name} /{place}".rstrip("/ ")
             found[name] = artifact.content_id(path, source.artifact, place)
     return found
+
+
+def describes(kind: type[Artifact], run: RunDirectory) -> bool:
+    """Whether the artifact is there and was made from what the others hold now.
+
+    After `--until assign`, captions and metrics may still speak of the clusters before.
+    """
+    path = run.artifact(kind)
+    if not path.exists():
+        return False
+    for name, was in artifact.header(path, kind).identity.inputs.items():
+        file, _, place = name.partition(" /")
+        source = next((other for other in ARTIFACTS if f"{other.name}.h5" == file), None)
+        if source and artifact.content_id(run.artifact(source), source, place) != was:
+            return False
+    return True
 
 
 def _places(source: Input, stage: Stage, config: Config, run: RunDirectory) -> list[str]:

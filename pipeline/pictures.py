@@ -17,6 +17,7 @@ from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Assignment, Assignments, Captions, Embeddings
 from clusterpipe.cache.sources import FeatureSource, ImageSource
 from clusterpipe.cache.storage import replacing
+from clusterpipe.pipeline.inputs import describes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,11 +76,10 @@ def _planned(run: RunDirectory, index: Embeddings) -> Iterator[Sheet]:
 
 
 def cluster_captions(run: RunDirectory, k: int) -> list[str]:
-    """The first phrase of each of the k clusters; empty where there is none."""
-    path = run.artifact(Captions)
-    if not path.exists():
+    """The first phrase of each of the k clusters; empty where there is none, or no current one."""
+    if not describes(Captions, run):
         return [""] * k
-    captions = artifact.read(path, Captions)
+    captions = artifact.read(run.artifact(Captions), Captions)
     phrases = [str(phrase) for phrase in captions.methods[captions.chosen].text[:k, 0]]
     return phrases + [""] * (k - len(phrases))
 

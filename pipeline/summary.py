@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,7 @@ from clusterpipe.cache.schema import Assignments, Embeddings, KEstimate, Metrics
 from clusterpipe.cache.sources import SourceConfig
 from clusterpipe.pipeline.config import Config
 from clusterpipe.pipeline.estimate import Estimate
+from clusterpipe.pipeline.inputs import describes
 from clusterpipe.pipeline.pictures import cluster_captions
 from clusterpipe.pipeline.plan import StageState
 from clusterpipe.pipeline.run import RunResult
@@ -78,8 +80,8 @@ class Outcome:
 def outcome(run: RunDirectory, config: Config, sheets: Sequence[Path]) -> Outcome:
     """Reads the outcome of a run from whatever artifacts are there."""
     index = artifact.read(run.artifact(Embeddings), Embeddings)
-    estimate = None if config.of("assign").k else _if_there(run, KEstimate)
-    metrics = _if_there(run, Metrics)
+    estimate = None if config.of("assign").k else _if_current(run, KEstimate)
+    metrics = _if_current(run, Metrics)
     clusters = _clusters(run, index)
     return Outcome(
         run_dir=str(run.folder),
@@ -111,7 +113,7 @@ def show(result: RunResult, config: Config, *, as_json: bool) -> None:
     if as_json:
         stages = [asdict(event) for event in result.events]
         document = {"schema_version": JSON_VERSION, **asdict(found), "stages": stages}
-        print(json.dumps(document, ensure_ascii=False))  # noqa: T201 - this is the result
+        typer.echo(json.dumps(document, ensure_ascii=False))
         return
     console = Console(highlight=False)
     console.print(_headline(found, config.source.limit), soft_wrap=True)
@@ -157,7 +159,7 @@ def _verdict(found: Outcome) -> str:
 
 
 def _clusters(run: RunDirectory, index: Embeddings) -> tuple[Cluster, ...]:
-    assignments = _if_there(run, Assignments)
+    assignments = _if_current(run, Assignments)
     if assignments is None:
         return ()
     chosen = assignments.methods[assignments.chosen]
@@ -232,9 +234,8 @@ def _cluster_table(found: Outcome) -> Table:
     return table
 
 
-def _if_there(run: RunDirectory, kind: Any) -> Any:
-    path = run.artifact(kind)
-    return artifact.read(path, kind) if path.exists() else None
+def _if_current(run: RunDirectory, kind: Any) -> Any:
+    return artifact.read(run.artifact(kind), kind) if describes(kind, run) else None
 
 
 def _number(value: float) -> float | None:

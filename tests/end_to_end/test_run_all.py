@@ -141,6 +141,19 @@ def test_rerunning_one_stage_remembers_its_setting(home: Path, clusterpipe: Comm
         assert len(file[file["chosen"].asstr()[()]]["centroid"]) == 2
 
 
+def test_captions_and_metrics_of_other_clusters_are_not_shown(
+    home: Path, clusterpipe: Command
+) -> None:
+    before = clusterpipe("run-all", "photos", "--json", cwd=home).json()
+    assert before["metrics"]
+    assert any(cluster["caption"] for cluster in before["clusters"])
+    done = clusterpipe(
+        "run-all", "photos", "--set", "assign.k=2", "--until", "assign", "--json", cwd=home
+    )
+    assert [cluster["caption"] for cluster in done.json()["clusters"]] == ["", ""]
+    assert done.json()["metrics"] == []
+
+
 def test_until_and_force(home: Path, clusterpipe: Command) -> None:
     done = clusterpipe("run-all", "--force", "assign", "--until", "assign", "photos", cwd=home)
     assert [done.action(stage) for stage in STAGES] == [*["fresh"] * 3, "ran", *["nothing"] * 2]
