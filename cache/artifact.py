@@ -327,7 +327,7 @@ def opened(path: Path, artifact: type[Artifact] | None = None) -> Iterator[h5py.
 
 def names(path: Path, artifact: type[Artifact]) -> list[str]:
     """The group names of an artifact that has one group per name."""
-    declared = [f.metadata["hdf5"] for f in fields(artifact)]  # type: ignore[arg-type]
+    declared = [f.metadata["hdf5"] for f in fields(artifact)]
     own = {spec.path.split("/")[0] for spec in declared if isinstance(spec, Dataset)}
     with opened(path, artifact) as file, naming(path):
         return [name for name in file if isinstance(file[name], h5py.Group) and name not in own]

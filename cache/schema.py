@@ -93,6 +93,7 @@ def groups(of: type, *, doc: str) -> Any:
     return field(metadata={"hdf5": Groups(of, doc)})
 
 
+@dataclass(frozen=True)
 class Artifact:
     """Base of the six artifacts. `name` is the file's stem, `schema` its version."""
 

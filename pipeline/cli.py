@@ -89,14 +89,11 @@ _DRY_RUN = (
     ],
     False,
 )
-_JSON = (Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")], False)
-_RUN_NAMED = (
-    Annotated[
-        Path | None,
-        typer.Option("--run-dir", "-r", help="The run. Default: the only one under runs/."),
-    ],
-    None,
-)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Run = Annotated[
+    Path | None,
+    typer.Option("--run-dir", "-r", help="The run. Default: the only one under runs/."),
+]
 
 
 def _run_all(
@@ -175,8 +172,8 @@ def _run_one(
 
 @app.command()
 def status(
-    run_dir: _RUN_NAMED[0] = None,  # type: ignore[valid-type]
-    json_: _JSON[0] = False,  # type: ignore[valid-type]
+    run_dir: Run = None,
+    json_: Json = False,
 ) -> None:
     """Say for every stage whether it is fresh, and if not, why."""
     folder = run_dir or _only_run()
@@ -189,7 +186,7 @@ def status(
 @app.command()
 def inspect(
     artifact: Annotated[Path, typer.Argument(help="An HDF5 artifact of a run.")],
-    json_: _JSON[0] = False,  # type: ignore[valid-type]
+    json_: Json = False,
 ) -> None:
     """Print an artifact as a tree (dims, dtype, unit, doc, provenance, a preview) and check it."""
     from clusterpipe.pipeline import inspecting
@@ -300,7 +297,9 @@ def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: boo
     try:
         source = open_source(config.source)
     except UsageError:
-        source = None
+        if estimating:
+            raise
+        source = None  # a run outlives its images
     states = plan.examine(config, run, source)
     costs = None
     if estimating and isinstance(source, ImageSource) and states[0].needs_run:
@@ -341,7 +340,7 @@ def _register() -> None:
             "force": force,
             "dry_run": _DRY_RUN,
             "quiet": _QUIET,
-            "json_": _JSON,
+            "json_": (Json, False),
         },
         [*keys_of("source"), "embed.max_bad", "embed.device", "embed.download"],
     )

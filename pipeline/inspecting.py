@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
@@ -16,7 +17,7 @@ def show(path: Path, *, as_json: bool) -> None:
     found = inspect(path)
     if as_json:
         document = {"schema_version": 1, **asdict(found), "path": str(path)}
-        print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201 - this is the result
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
     Console(highlight=False).print(_tree(found))
 

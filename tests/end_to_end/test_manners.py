@@ -50,6 +50,7 @@ def test_the_demonstration_runs_without_network(tmp_path: Path, clusterpipe: Com
     ("arguments", "code", "message"),
     [
         (["run-all", "phots"], 2, "does not exist"),
+        (["run-all", "phots", "--dry-run"], 2, "does not exist"),
         (["run-all", "--set", "refine.epoch=3"], 2, "there is no setting"),
         (["run-all", "--set", "asign.k=3"], 2, "did you mean assign.k"),
         (["run-all", "--until", "assing"], 2, "--until takes one of"),
