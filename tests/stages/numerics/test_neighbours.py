@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from clusterpipe.stages.numerics import neighbours as module
+from clusterpipe.stages.numerics.neighbours import nearest_rows, neighbours
+from clusterpipe.stages.numerics.preparation import unit_rows
+
+
+@pytest.fixture
+def rows() -> np.ndarray:
+    return unit_rows(np.random.default_rng(0).normal(size=(500, 16)))
+
+
+def test_nearest_rows_are_those_of_scikit_learn(rows: np.ndarray) -> None:
+    queries = unit_rows(np.random.default_rng(1).normal(size=(7, 16)))
+    found = nearest_rows(queries, rows, 5)
+    distance, index = NearestNeighbors(metric="cosine").fit(rows).kneighbors(queries, 5)
+    np.testing.assert_array_equal(found.index, index)
+    np.testing.assert_allclose(found.cosine, 1 - distance, atol=1e-5)
+
+
+def test_queries_are_looked_up_in_blocks(rows: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = nearest_rows(rows, rows, 5)
+    monkeypatch.setattr(module, "QUERIES", 64)
+    np.testing.assert_array_equal(nearest_rows(rows, rows, 5).index, whole.index)
+
+
+def test_a_row_is_not_its_own_neighbour(rows: np.ndarray) -> None:
+    twice = np.concatenate([rows[:50], rows[:50], rows[:50]])
+    found = neighbours(twice, 4)
+    assert found.index.shape == (150, 4)
+    assert not (found.index == np.arange(150)[:, None]).any()
+    np.testing.assert_allclose(found.cosine[:, :2], 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "expected"), [(1, 0), (2, 1), (4, 3)])
+def test_there_are_no_more_neighbours_than_other_rows(n: int, expected: int) -> None:
+    assert neighbours(np.eye(4, 8, dtype=np.float32)[:n], 9).index.shape == (n, expected)
+
+
+def test_an_inverted_file_finds_nearly_all(
+    rows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = unit_rows(np.random.default_rng(2).normal(size=(6000, 16)))
+    exact = neighbours(many, 10)
+    monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
+    approximate = neighbours(many, 10)
+    same = [len(np.intersect1d(a, b)) for a, b in zip(exact.index, approximate.index, strict=True)]
+    assert np.mean(same) > 0.93 * 10
