@@ -35,6 +35,8 @@ def value(source: Input | FileInput, stage: Stage, config: Config, run: RunDirec
     """One argument of `stage`."""
     if isinstance(source, FileInput):
         return Path(source.path)
+    if _is_left_out(source, run):
+        return None
     path = run.artifact(source.artifact)
     places = _places(source, stage, config, run)
     found = [artifact.read_value(path, source.artifact, place) for place in places]
@@ -53,10 +55,12 @@ def content(stage: Stage, config: Config, run: RunDirectory) -> dict[str, str]:
         if isinstance(source, FileInput):
             found[source.path] = _file_content(Path(source.path))
             continue
-        path = run.artifact(source.artifact)
+        left_out, path = _is_left_out(source, run), run.artifact(source.artifact)
         for place in _places(source, stage, config, run):
             name = f"{path.name} /{place}".rstrip("/ ")
-            found[name] = artifact.content_id(path, source.artifact, place)
+            found[name] = (
+                artifact.ABSENT if left_out else artifact.content_id(path, source.artifact, place)
+            )
     return found
 
 
@@ -71,9 +75,19 @@ def describes(kind: type[Artifact], run: RunDirectory) -> bool:
     for name, was in artifact.header(path, kind).identity.inputs.items():
         file, _, place = name.partition(" /")
         source = next((other for other in ARTIFACTS if f"{other.name}.h5" == file), None)
-        if source and artifact.content_id(run.artifact(source), source, place) != was:
+        if source and _content_now(source, place, run) != was:
             return False
     return True
+
+
+def _content_now(kind: type[Artifact], place: str, run: RunDirectory) -> str:
+    path = run.artifact(kind)
+    return artifact.content_id(path, kind, place) if path.exists() else artifact.ABSENT
+
+
+def _is_left_out(source: Input, run: RunDirectory) -> bool:
+    """Whether it can be done without, and its artifact is not there or speaks of other images."""
+    return source.optional and not describes(source.artifact, run)
 
 
 def _places(source: Input, stage: Stage, config: Config, run: RunDirectory) -> list[str]:
