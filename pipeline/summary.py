@@ -77,10 +77,13 @@ class Outcome:
     retrieval: tuple[dict[str, Any], ...]
     retrieval_protocol: str
     pictures: str | None
+    plots: str | None
     remarks: tuple[str, ...]
 
 
-def outcome(run: RunDirectory, config: Config, sheets: Sequence[Path]) -> Outcome:
+def outcome(
+    run: RunDirectory, config: Config, sheets: Sequence[Path], plots: Sequence[Path] = ()
+) -> Outcome:
     """Reads the outcome of a run from whatever artifacts are there."""
     index = artifact.read(run.artifact(Embeddings), Embeddings)
     estimate = None if config.of("assign").k else _if_current(run, KEstimate)
@@ -101,6 +104,7 @@ def outcome(run: RunDirectory, config: Config, sheets: Sequence[Path]) -> Outcom
         retrieval=tuple(_retrieval_rows(metrics)) if metrics else (),
         retrieval_protocol=(metrics.retrieval_protocol or "") if metrics else "",
         pictures=str(sheets[0].parent) if sheets else None,
+        plots=str(plots[0].parent) if plots else None,
         remarks=tuple(_remarks(config, index)),
     )
 
@@ -114,7 +118,7 @@ def _remarks(config: Config, index: Embeddings) -> Iterator[str]:
 
 def show(result: RunResult, config: Config, *, as_json: bool) -> None:
     """Prints the outcome of a run on stdout."""
-    found = outcome(RunDirectory(result.folder), config, result.pictures)
+    found = outcome(RunDirectory(result.folder), config, result.pictures, result.plots)
     if as_json:
         stages = [asdict(event) for event in result.events]
         document = {"schema_version": JSON_VERSION, **asdict(found), "stages": stages}
@@ -135,6 +139,8 @@ def show(result: RunResult, config: Config, *, as_json: bool) -> None:
     console.print(f"artifacts  {found.run_dir}", markup=False, soft_wrap=True)
     if found.pictures:
         console.print(f"pictures   {found.pictures}", markup=False, soft_wrap=True)
+    if found.plots:
+        console.print(f"plots      {found.plots}", markup=False, soft_wrap=True)
 
 
 def _headline(found: Outcome, limit: int) -> Text:

@@ -109,6 +109,8 @@ def test_every_command_has_help_and_stands_in_the_readme(clusterpipe: Command) -
         "evaluate",
         "status",
         "inspect",
+        "search",
+        "plots",
     )
     for command in commands:
         done = clusterpipe(command, "--help")
