@@ -1,6 +1,5 @@
 """What the plots show is what the artifacts hold."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
