@@ -100,12 +100,15 @@ def _coding_length(run: RunDirectory) -> "Figure":
     """The whole curve, and what happens around its least value."""
     found = artifact.read(run.artifact(KEstimate), KEstimate)
     figure = _figure(9, 3.8)
+    if np.isnan(found.length).all():
+        figure.text(0.5, 0.5, found.reason, ha="center", va="center", wrap=True)
+        return figure
     whole, near = figure.subplots(1, 2)
     low, high = int(found.interval[0]), int(found.interval[1])
     around = (found.candidate >= low / 2) & (found.candidate <= 2 * high)
     for axes, shown in ((whole, np.full_like(around, True)), (near, around)):
         _plain(axes)
-        axes.axvspan(low, high, color=ORANGE, alpha=0.25, linewidth=0, label="interval")
+        axes.axvspan(low, high, color=ORANGE, alpha=0.25, label="interval")
         axes.plot(found.candidate[shown], found.length[shown], color=BLUE, marker=".")
         axes.axvline(found.k, color=GREY, linestyle="--", label=f"k = {found.k}")
         axes.set(xlabel="clusters k", ylabel="coding length (nats)")

@@ -1,9 +1,11 @@
 """What the plots show is what the artifacts hold."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from records import provenance
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.run_directory import RunDirectory
@@ -76,3 +78,17 @@ def test_a_key_says_what_a_plot_shows(run: RunDirectory) -> None:
     keys = {plot.key(run) for plot in PLOTS}
     assert len(keys) == len(PLOTS)
     assert keys == {plot.key(run) for plot in PLOTS}
+
+
+def test_a_curve_without_a_length_gives_way_to_the_reason(tmp_path: Path) -> None:
+    nothing = KEstimate(
+        k=1,
+        interval=np.array([1, 1]),
+        candidate=np.array([1]),
+        length=np.array([np.nan]),
+        reason="too few images",
+    )
+    artifact.write(tmp_path / "k_estimate.h5", nothing, provenance())
+    figure = PLOTS[0].draw(RunDirectory(tmp_path))
+    assert [text.get_text() for text in figure.texts] == ["too few images"]
+    assert not figure.axes
