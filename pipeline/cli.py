@@ -237,7 +237,14 @@ def search(
 
     resolved, run = _existing(run_dir)
     options = searching.SearchOptions(
-        features, space, top, exclude_self, sheet, not no_sheet, device, download
+        features=features,
+        space=space,
+        top=top,
+        exclude_self=exclude_self,
+        sheet=sheet,
+        drawn=not no_sheet,
+        device=device,
+        download=download,
     )
     answers = searching.search(run, resolved, image, options, progress=Reporter(quiet).progress)
     searching.show(run, answers, as_json=json_)

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UsageError
-from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.progress import Advance, Progress, silent
 from clusterpipe.cache.provenance import canonical, digest
-from clusterpipe.cache.rows import blocks
+from clusterpipe.cache.rows import Rows, blocks
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Assignments, Embeddings
 from clusterpipe.cache.sources import FeatureSource, ImageSource, open_source
@@ -104,7 +104,7 @@ def search(
 
     Each of `images` is an image file, or the id, path or row of an image of the run. A file that
     the run knows by its content is taken from there; any other goes through the run's own backbone.
-    Memory does not grow with the number of images.
+    Memory: the index without its features, and one block of those.
 
     Raises UsageError for what is no image or cannot be searched for, MissingArtifact naming the
     stage to run first, WeightsMissing when the backbone is needed and not on disk.
@@ -147,26 +147,23 @@ def _answers(
     from clusterpipe.stages.numerics.retrieval import nearest_in_blocks
 
     vectors = unit_rows(np.stack([query.vector for query in queries]))
-    n = collection.rows.shape[0]
-
-    def read() -> Iterator[FloatRows]:
-        with progress("searching", total=n, unit="images") as advance:
-            for block in blocks(finite(collection.rows)):
-                yield unit_rows(block)
-                advance(len(block))
-
-    found = nearest_in_blocks(vectors, read(), options.top + options.exclude_self)
-    describe = _Describer.of(collection)
-    answers = []
+    with progress("searching", total=collection.rows.shape[0], unit="images") as advance:
+        listed = _unit_blocks(collection.rows, advance)
+        found = nearest_in_blocks(vectors, listed, options.top + options.exclude_self)
+    describer, answers = _Describer.of(collection), []
     for query, rows, scores in zip(queries, found.index, found.cosine, strict=True):
-        pairs = zip(rows.tolist(), scores.tolist(), strict=True)
-        kept = [pair for pair in pairs if not (options.exclude_self and pair[0] == query.row)]
-        hits = [
-            describe.hit(rank, row, score, is_query=row == query.row)
-            for rank, (row, score) in enumerate(kept[: options.top], start=1)
-        ]
-        answers.append(Answer(query.name, query.row, collection.name, tuple(hits)))
+        kept = rows != query.row if options.exclude_self else np.full(len(rows), True)
+        hits = describer.hits(rows[kept][: options.top], scores[kept][: options.top], query.row)
+        answers.append(Answer(query.name, query.row, collection.name, hits))
     return answers
+
+
+def _unit_blocks(rows: Rows, advance: Advance) -> Iterator[FloatRows]:
+    from clusterpipe.stages.numerics.preparation import unit_rows
+
+    for block in blocks(finite(rows)):
+        yield unit_rows(block)
+        advance(len(block))
 
 
 @dataclass(frozen=True)
@@ -187,7 +184,14 @@ class _Describer:
         captions = pictures.cluster_captions(run, len(chosen.centroid))
         return cls(collection.index, chosen.label, captions)
 
-    def hit(self, rank: int, row: int, score: float, *, is_query: bool) -> Hit:
+    def hits(
+        self, rows: NDArray[np.int64], scores: FloatRows, query: int | None
+    ) -> tuple[Hit, ...]:
+        """What is told of rows (q,) with those scores, best first; `query` is the query's row."""
+        ranked = enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1)
+        return tuple(self._hit(rank, row, score, row == query) for rank, (row, score) in ranked)
+
+    def _hit(self, rank: int, row: int, score: float, is_query: bool) -> Hit:
         cluster = None if self.label is None else int(self.label[row])
         return Hit(
             rank=rank,

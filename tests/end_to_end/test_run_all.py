@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from itertools import product
 from pathlib import Path
 
 import h5py
@@ -59,6 +60,10 @@ def test_labels_rerun_evaluate_only(home: Path, clusterpipe: Command) -> None:
     assert set(states.values()) == {"fresh"}
     assert "accuracy" in done.out
     assert "chance" in done.out
+    measured = clusterpipe("run-all", "photos", "--json", cwd=home).json()["retrieval"]
+    spaces, metrics = ("embeddings", "refined"), ("precision@20", "mAP@100")
+    assert [(m["space"], m["metric"]) for m in measured] == list(product(spaces, metrics))
+    assert all(m["chance"] < m["value"] <= 1 for m in measured)
 
 
 def test_touching_every_image_reruns_nothing(home: Path, clusterpipe: Command) -> None:
