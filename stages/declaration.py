@@ -30,7 +30,8 @@ class Input:
     """Where an argument of a stage comes from: dataset or attribute `field` of `artifact`.
 
     `field` is the path within the file; `{space}` stands for the configured space, and a path
-    that ends in `@name` is an attribute. `optional` inputs are None when absent.
+    that ends in `@name` is an attribute. `optional` inputs are None when absent, be it the field,
+    the artifact, or an artifact that was made from what the others no longer hold.
     """
 
     artifact: type[Artifact]
