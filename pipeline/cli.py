@@ -81,7 +81,6 @@ _SEED = (
     None,
 )
 _FORCE = (Annotated[bool, typer.Option("--force", "-f", help="Run even if fresh.")], False)
-_QUIET = (Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")], False)
 _DRY_RUN = (
     Annotated[
         bool,
@@ -90,6 +89,7 @@ _DRY_RUN = (
     False,
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
 Run = Annotated[
     Path | None,
     typer.Option("--run-dir", "-r", help="The run. Default: the only one under runs/."),
@@ -176,10 +176,7 @@ def status(
     json_: Json = False,
 ) -> None:
     """Say for every stage whether it is fresh, and if not, why."""
-    folder = run_dir or _only_run()
-    if not RunDirectory(folder).config.exists():
-        raise MissingArtifact(f"{folder} is no run: start one with `clusterpipe run-all`")
-    resolved, run = _configured(None, folder, None, None, None, {})
+    resolved, run = _existing(run_dir)
     _show_plan(resolved, run, json_, estimating=False)
 
 
@@ -192,6 +189,41 @@ def inspect(
     from clusterpipe.pipeline import inspecting
 
     inspecting.show(artifact, as_json=json_)
+
+
+@app.command()
+def export(
+    to: Annotated[str, typer.Option(help="csv, json, parquet or folders.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where to write. Default: export/ below the run."),
+    ] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Folders of copies, not links, to take elsewhere.")
+    ] = False,
+    run_dir: Run = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write the clusters as a table of one row per image, or as one folder per cluster.
+
+    csv, json and parquet have the same columns: id, path, cluster, caption, probability, ... ;
+    folders, named like 012_red-bicycle, hold links. Originals are never moved or deleted.
+    """
+    from clusterpipe.pipeline import exporting
+    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.results import read_results
+
+    config, run = _existing(run_dir)
+    done = exporting.export(
+        read_results(run, config.source),
+        config.source,
+        to=to,
+        output=output,
+        copy=copy,
+        progress=Reporter(quiet).progress,
+    )
+    exporting.show(done, as_json=json_)
 
 
 def _version(wanted: bool) -> None:
@@ -263,6 +295,14 @@ def _refuse_another_source(folder: Path, config: Config, *, named: bool) -> None
         raise UsageError(
             f"{folder} belongs to {before}: give --run-dir another folder for {config.source.path}"
         )
+
+
+def _existing(run_dir: Path | None) -> tuple[Config, RunDirectory]:
+    """A run that is there, with the settings it keeps."""
+    folder = run_dir or _only_run()
+    if not RunDirectory(folder).config.exists():
+        raise MissingArtifact(f"{folder} is no run: start one with `clusterpipe run-all`")
+    return _configured(None, folder, None, None, None, {})
 
 
 def _only_run() -> Path:
@@ -339,7 +379,7 @@ def _register() -> None:
             "until": until,
             "force": force,
             "dry_run": _DRY_RUN,
-            "quiet": _QUIET,
+            "quiet": (Quiet, False),
             "json_": (Json, False),
         },
         [*keys_of("source"), "embed.max_bad", "embed.device", "embed.download"],
@@ -356,7 +396,7 @@ def _register_stage(stage: Stage, shared: dict[str, tuple[Any, Any]]) -> None:
         **shared,
         "force": _FORCE,
         "dry_run": _DRY_RUN,
-        "quiet": _QUIET,
+        "quiet": (Quiet, False),
     }
     keys = [*(keys_of("source") if reads_source else ()), *keys_of(stage.table)]
 

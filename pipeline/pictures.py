@@ -70,7 +70,7 @@ def _planned(run: RunDirectory, index: Embeddings) -> Iterator[Sheet]:
         rows = _shown(clusters, cluster, members)
         named = f" · {caption}" if caption else ""
         title = f"cluster {cluster}{named} · {len(members):,} images"
-        name = f"{cluster:03d}_{_safe(caption)}.png"
+        name = f"{cluster_name(cluster, caption)}.png"
         shown = [index.digest[row] for row in rows]
         yield Sheet(name, title, rows, digest(canonical([title, shown]).encode()))
 
@@ -82,6 +82,12 @@ def cluster_captions(run: RunDirectory, k: int) -> list[str]:
     captions = artifact.read(run.artifact(Captions), Captions)
     phrases = [str(phrase) for phrase in captions.methods[captions.chosen].text[:k, 0]]
     return phrases + [""] * (k - len(phrases))
+
+
+def cluster_name(cluster: int, caption: str) -> str:
+    """A cluster as the name of a file or folder: 012_red-bicycle."""
+    words = re.sub(r"[\W_]+", "-", caption.casefold()).strip("-")
+    return f"{cluster:03d}_{words[:40].rstrip('-') or 'cluster'}"
 
 
 def _shown(clusters: Assignment, cluster: int, members: NDArray[Any]) -> tuple[int, ...]:
@@ -144,8 +150,3 @@ def _key(path: Path) -> str | None:
 
 def _drawn(folder: Path) -> Sequence[Path]:
     return [path for path in sorted(folder.glob("*.png")) if _key(path) is not None]
-
-
-def _safe(caption: str) -> str:
-    """A caption as part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", caption.lower()).strip("-")[:40] or "cluster"
