@@ -192,6 +192,45 @@ def inspect(
 
 
 @app.command()
+def report(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The folder to write. Default: report/ below the run."),
+    ] = None,
+    map: Annotated[
+        str, typer.Option(help="umap, tsne or pca; auto takes UMAP where it is installed.")
+    ] = "auto",
+    images: Annotated[int, typer.Option(min=1, help="Show at most this many images.")] = 50_000,
+    doubtful_below: Annotated[
+        float, typer.Option(help="Images of lower probability stand apart.")
+    ] = 0.5,
+    outlier_above: Annotated[
+        float, typer.Option(help="Images with a higher outlier score stand apart.")
+    ] = 2.0,
+    run_dir: Run = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show a run in the browser: overview, a gallery per cluster, a map of all images.
+
+    Writes one folder that opens from disk and asks nothing of the network. Images are linked, not
+    copied; thumbnails are made once.
+    """
+    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.report import ReportSettings, write_report
+    from clusterpipe.pipeline.results import read_results
+
+    config, run = _existing(run_dir)
+    done = write_report(
+        read_results(run, config.source),
+        config,
+        output=output,
+        settings=ReportSettings(map, images, doubtful_below, outlier_above, config.seed),
+        progress=Reporter(quiet).progress,
+    )
+    typer.echo(done.page)
+
+
+@app.command()
 def export(
     to: Annotated[str, typer.Option(help="csv, json, parquet or folders.")],
     output: Annotated[

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import MissingArtifact
+from clusterpipe.cache.rows import ConcatenatedRows, Rows
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignment, Assignments, Embeddings
+from clusterpipe.cache.schema import Assignment, Assignments, Embeddings, Refined
 from clusterpipe.cache.sources import SourceConfig, file_path, folder_of
 from clusterpipe.pipeline.inputs import describes
 from clusterpipe.pipeline.pictures import cluster_captions
@@ -51,6 +52,24 @@ class Results:
         if label is None or names is None:
             return [None] * len(self.index.id)
         return [str(names[k]) if k >= 0 else None for k in label.tolist()]
+
+    @property
+    def class_names(self) -> list[str]:
+        """The true classes; none where there is no ground truth."""
+        names = self.index.class_name
+        return [] if names is None or self.index.label is None else names.tolist()
+
+    def features(self) -> Rows:
+        """The features (n, d) that were clustered, as they are stored."""
+        head = artifact.header(self.run.artifact(Assignments), Assignments)
+        found = [
+            artifact.read_value(self.run.artifact(kind), kind, place)
+            for kind in (Embeddings, Refined)
+            for name in head.identity.inputs
+            if (place := name.removeprefix(f"{kind.name}.h5 /")) != name
+            and place.endswith("features")
+        ]
+        return ConcatenatedRows(found) if len(found) > 1 else found[0]
 
     def members(self, cluster: int) -> NDArray[Any]:
         """The rows of a cluster's images, ascending."""

@@ -111,6 +111,7 @@ def test_every_command_has_help_and_stands_in_the_readme(clusterpipe: Command) -
         "status",
         "inspect",
         "export",
+        "report",
     )
     for command in commands:
         done = clusterpipe(command, "--help")
