@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.special import softmax
-from scipy.stats import t as student
+from scipy.special import softmax, stdtrit
 from torch import Tensor
 
 from clusterpipe.stages.numerics.voting import cast_votes, elect
@@ -79,19 +78,18 @@ def by_distinction(evidence: Evidence, count: int, *, sharing: str, level: float
 
     A word's distinction is its mean log-probability in the cluster less the mean of that over all
     clusters (one cluster has nothing to be told from: nothing is subtracted); the score is its
-    softmax over the vocabulary. A cluster is unsure when its best word does not stand out among
-    the v words by `outstanding` at `level`, before anything is subtracted, or when all its words
-    are captions of other clusters. `sharing` is as in `dealt`.
+    softmax over the vocabulary. A caption must besides stand out among the v words by
+    `outstanding` at `level`, before anything is subtracted. A cluster is unsure when none of its
+    words does, or all that do are captions of other clusters. `sharing` is as in `dealt`.
     """
     filled = np.flatnonzero(evidence.count)
     mean = evidence.mean[filled]
     score = softmax(mean - mean.mean(axis=0) if len(mean) > 1 else mean, axis=1)
     word = np.argsort(-score, axis=1, kind="stable")[:, :count]
     score = np.take_along_axis(score, word, axis=1)
-    fits = np.take_along_axis(fit(evidence)[filled], word[:, :1], axis=1)[:, 0]
-    sure = fits >= outstanding(evidence.votes.shape[1], level)
-    place = np.full(len(filled), -1)
-    place[sure] = dealt(word[sure], score[sure], sharing)
+    fits = np.take_along_axis(fit(evidence)[filled], word, axis=1)
+    eligible = fits >= outstanding(evidence.votes.shape[1], level)
+    place = dealt(word, np.where(eligible, score, -1), sharing)
     return _named(len(evidence.count), filled, word, score, place)
 
 
@@ -115,19 +113,20 @@ def outstanding(v: int, level: float) -> float:
     """
     if level >= 1 or v < 3:
         return -np.inf
-    squared = student.isf(level / v, v - 2) ** 2
+    squared = stdtrit(v - 2, level / v) ** 2  # Student's quantile
     scale = (v - 1) / np.sqrt(v) * np.sqrt(v / (v - 1))  # population, not sample deviation
     return float(scale * np.sqrt(squared / (v - 2 + squared)))
 
 
 def dealt(word: NDArray[np.int64], score: Floats, sharing: str) -> NDArray[np.int64]:
-    """The place (k,) of each cluster's caption among its words (k, c); -1 where all are taken.
+    """The place (k,) of each cluster's caption among its words (k, c); -1 where it gets none.
 
-    No two clusters get the same word. "optimal" makes the sum of scores largest, "greedy" deals
-    words out from the highest score down, "allowed" gives each cluster its first.
+    Words whose score is negative are not dealt. No two clusters get the same word: "optimal" makes
+    the sum of scores largest, "greedy" deals words out from the highest score down. "allowed"
+    gives each cluster its best.
     """
     if sharing == "allowed" or not len(word):
-        return np.zeros(len(word), np.int64)
+        return np.where(score.max(axis=1) >= 0, score.argmax(axis=1), -1)
     return _optimal(word, score) if sharing == "optimal" else _greedy(word, score)
 
 
@@ -146,7 +145,7 @@ def _greedy(word: NDArray[np.int64], score: Floats) -> NDArray[np.int64]:
     place, taken = np.full(len(word), -1), set[int]()
     for flat in np.argsort(-score, axis=None, kind="stable").tolist():
         cluster, at = divmod(flat, word.shape[1])
-        if place[cluster] < 0 and int(word[cluster, at]) not in taken:
+        if score[cluster, at] >= 0 > place[cluster] and int(word[cluster, at]) not in taken:
             place[cluster] = at
             taken.add(int(word[cluster, at]))
     return place

@@ -137,6 +137,13 @@ def test_a_greedy_deal_goes_from_the_highest_score_down() -> None:
     assert dealt(word, score, "allowed").tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("sharing", ["optimal", "greedy", "allowed"])
+def test_words_of_negative_score_are_not_dealt(sharing: str) -> None:
+    word = np.array([[7, 3], [7, 4], [5, 6]])
+    score = np.array([[-1, 0.2], [0.1, -1], [-1, -1]])
+    assert dealt(word, score, sharing).tolist() == [1, 0, -1]
+
+
 def test_a_cluster_whose_word_went_to_another_takes_its_next() -> None:
     mean = np.full((3, 20), -9.0)
     mean[0, 5], mean[1, 5], mean[1, 6], mean[2, 7] = -1.0, -1.2, -6.0, -1.0
@@ -164,6 +171,15 @@ def test_meaningless_words_stand_out_as_rarely_as_stated() -> None:
 
 def test_everything_stands_out_where_nothing_can_be_told() -> None:
     assert outstanding(2, 0.1) == outstanding(100, 1.0) == -np.inf
+
+
+def test_a_distinctive_word_that_does_not_fit_is_passed_over() -> None:
+    """Word 3 tells cluster 0 from the other best, word 17 fits it."""
+    mean = np.random.default_rng(0).normal(size=(2, 100))
+    mean[:, 3], mean[:, 17] = [-2, -30], [9, 6]
+    names = by_distinction(evidence_from_means(mean), 3, sharing="optimal", level=0.1)
+    assert names.word[0].tolist()[:2] == [17, 3]
+    assert names.margin[0] < 0
 
 
 def test_clusters_that_no_word_fits_are_unsure() -> None:
