@@ -1,0 +1,143 @@
+"""Spectral clustering: the leading eigenvectors of a normalised affinity, and k-means in them.
+
+Sources: Ng, Jordan and Weiss (2002), "On spectral clustering", for the normalised affinity
+D^-1/2 A D^-1/2 and unit rows; von Luxburg (2007), "A tutorial on spectral clustering", for its
+relation to the Laplacian (the eigenvectors of I - D^-1/2 A D^-1/2 that belong to the smallest
+eigenvalues); CPP (Chu et al. 2024) for spectral clustering of a membership.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from clusterpipe.stages.numerics.kmeans import kmeans
+from clusterpipe.stages.numerics.preparation import unit_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Affinity: TypeAlias = "NDArray[np.floating[Any]] | csr_array"
+
+DENSE_UP_TO = 2000  # rows; beyond, Lanczos finds the few eigenvectors that are wanted
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The largest eigenvalues of a normalised affinity, (q,) descending, and their vectors (n, q).
+
+    Both float64; the vectors are orthonormal. The values lie in [-1, 1], and the first is 1.
+    """
+
+    value: NDArray[np.float64]
+    vector: NDArray[np.float64]
+
+
+def spectrum(affinity: Affinity, count: int, *, seed: int = 0) -> Spectrum:
+    """The `count` leading eigenpairs of D^-1/2 A D^-1/2, A = (affinity + its transpose) / 2.
+
+    affinity: (n, n), dense or sparse, not negative. A row without any affinity has eigenvalue 0.
+    Dense decomposition up to 2,000 rows or if many pairs are wanted, otherwise Lanczos with a start
+    vector drawn from `seed`, to the square root of the precision of `affinity`. Raises ValueError
+    unless 1 <= count <= n.
+    """
+    n = affinity.shape[0]
+    if not 1 <= count <= n:
+        raise ValueError(f"{count} eigenvectors of {n} rows")
+    scale = _inverse_root(_degrees(affinity))
+    if n <= DENSE_UP_TO or count > n // 5:
+        return _by_decomposition(affinity, scale, count)
+    return _by_lanczos(affinity, scale, count, seed)
+
+
+def spectral_partitions(
+    membership: "Tensor | NDArray[np.floating[Any]]",
+    candidates: Sequence[int],
+    *,
+    seed: int,
+    restarts: int = 10,
+) -> dict[int, NDArray[np.int64]]:
+    """Partitions (n,) of one membership into each number of clusters of `candidates`.
+
+    membership: (n, n), not negative, such as `sinkhorn.doubly_stochastic` gives; only its symmetric
+    part counts. One eigendecomposition serves all candidates: for k clusters, the k leading
+    eigenvectors are scaled to unit rows and clustered by k-means, the best of `restarts` runs.
+    Clusters are 0..k-1 from the largest down. Raises ValueError for a candidate outside 1..n.
+    CPP's labelling (Chu et al. 2024, section 3.3) with its 10 restarts.
+    """
+    if not candidates:
+        return {}
+    n = membership.shape[0]
+    if not 1 <= min(candidates) <= max(candidates) <= n:
+        raise ValueError(f"candidates must lie between 1 and the number of rows, {n}")
+    vector = spectrum(_array(membership), max(candidates), seed=seed).vector
+    return {
+        k: kmeans(unit_rows(vector[:, :k]), k, spherical=False, restarts=restarts, seed=seed).label
+        for k in candidates
+    }
+
+
+def _array(values: "Tensor | NDArray[np.floating[Any]]") -> NDArray[np.floating[Any]]:
+    return np.asarray(values if isinstance(values, np.ndarray) else values.detach().cpu())
+
+
+def _degrees(affinity: Affinity) -> NDArray[np.float64]:
+    out, into = (np.asarray(affinity.sum(axis=axis, dtype=np.float64)) for axis in (1, 0))
+    return np.asarray((out + into) / 2, np.float64)
+
+
+def _inverse_root(degree: NDArray[np.float64]) -> NDArray[np.float64]:
+    """degree^-1/2, and 0 where there is no degree."""
+    return np.where(degree > 0, 1 / np.sqrt(np.where(degree > 0, degree, 1)), 0)
+
+
+def _by_decomposition(affinity: Affinity, scale: NDArray[np.float64], count: int) -> Spectrum:
+    dense = affinity if isinstance(affinity, np.ndarray) else affinity.toarray()
+    normal = scale[:, None] * ((dense + dense.T) / 2) * scale
+    n = len(normal)
+    value, vector = eigh(normal, subset_by_index=[n - count, n - 1])
+    return Spectrum(value[::-1], np.ascontiguousarray(vector[:, ::-1]))
+
+
+def _by_lanczos(affinity: Affinity, scale: NDArray[np.float64], count: int, seed: int) -> Spectrum:
+    """Lanczos on what is left without the known vectors: it would miss repeated eigenvalues."""
+    known = _component_vectors(affinity, scale)[:, :count]
+    wanted = count - known.shape[1]
+    if wanted == 0:
+        return Spectrum(np.ones(count), known)
+    precision = affinity.dtype
+
+    def times(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        scaled = (scale * x.ravel()).astype(precision, copy=False)
+        image = scale * (affinity @ scaled + affinity.T @ scaled) / 2
+        return np.asarray(image - 2 * known @ (known.T @ x.ravel()), np.float64)
+
+    n = len(scale)
+    start = np.random.default_rng(seed).normal(size=n)
+    tolerance = float(np.sqrt(np.finfo(precision).eps))
+    rest = LinearOperator((n, n), matvec=times, dtype=np.float64)
+    value, vector = eigsh(rest, wanted, which="LA", v0=start, tol=tolerance)
+    order = np.argsort(-value, kind="stable")
+    return Spectrum(
+        np.concatenate([np.ones(count - wanted), value[order]]),
+        np.hstack([known, vector[:, order]]),
+    )
+
+
+def _component_vectors(affinity: Affinity, scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The orthonormal vectors of eigenvalue 1, (n, c): one per component, the heaviest first."""
+    connected = isinstance(affinity, np.ndarray) and bool(affinity.min() > 0)
+    label = np.zeros(len(scale), np.int64)
+    if not connected:
+        label = connected_components(csr_array(affinity), directed=False)[1]
+    degree = np.where(scale > 0, 1 / np.where(scale > 0, scale, 1) ** 2, 0)
+    weight = np.bincount(label, weights=degree)
+    heaviest = np.argsort(-weight, kind="stable")[: np.count_nonzero(weight)]
+    member = label[:, None] == heaviest
+    return np.asarray(member * np.sqrt(degree[:, None] / weight[heaviest]))

@@ -1,0 +1,169 @@
+"""The eigenvectors against dense algebra, the partitions against scikit-learn and planted truth."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+from sklearn.cluster import SpectralClustering
+from sklearn.metrics import adjusted_rand_score
+
+from clusterpipe.stages.numerics import spectral as module
+from clusterpipe.stages.numerics.preparation import unit_rows
+from clusterpipe.stages.numerics.sinkhorn import doubly_stochastic
+from clusterpipe.stages.numerics.spectral import spectral_partitions, spectrum
+
+SIZES = (40, 30, 20, 10)
+TRUTH = np.repeat(np.arange(4), SIZES)
+
+
+def planted(inside: float = 0.5, outside: float = 0.05, seed: int = 0) -> np.ndarray:
+    """A random graph of 100 nodes in which nodes of one of four blocks are joined more often."""
+    rng = np.random.default_rng(seed)
+    chance = np.where(TRUTH[:, None] == TRUTH, inside, outside)
+    edge = np.triu(rng.random((100, 100)) < chance, 1)
+    return np.asarray(edge + edge.T + np.eye(100), np.float64)
+
+
+def subspaces(noise: float = 0.1) -> np.ndarray:
+    """Unit rows in four planes of 24 dimensions, with noise."""
+    rng = np.random.default_rng(1)
+    basis = np.linalg.qr(rng.normal(size=(24, 8)))[0].reshape(24, 4, 2)
+    rows = np.einsum("dnj,nj->nd", basis[:, TRUTH], rng.normal(size=(100, 2)))
+    return unit_rows(rows + noise * rng.normal(size=(100, 24)) / np.sqrt(24))
+
+
+def membership(rows: np.ndarray) -> torch.Tensor:
+    similarity = torch.from_numpy(rows @ rows.T).abs()
+    return doubly_stochastic(similarity, temperature=0.1, half_steps=5)
+
+
+# ---- eigenvectors -----------------------------------------------------------------------
+
+
+def test_spectrum_is_that_of_the_normalised_affinity() -> None:
+    affinity = planted()
+    degree = affinity.sum(axis=1)
+    normal = affinity / np.sqrt(np.outer(degree, degree))
+    expected = np.linalg.eigvalsh(normal)[::-1]
+    found = spectrum(affinity, 100)
+    np.testing.assert_allclose(found.value, expected, atol=1e-10)
+    np.testing.assert_allclose(normal @ found.vector, found.vector * found.value, atol=1e-10)
+    assert found.value[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, csr_array])
+@pytest.mark.parametrize(("dtype", "near"), [(np.float64, 1e-7), (np.float32, 1e-3)])
+def test_lanczos_finds_what_the_decomposition_finds(
+    kind: type, dtype: type, near: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    affinity = planted()
+    exact = spectrum(affinity, 4)
+    monkeypatch.setattr(module, "DENSE_UP_TO", 10)
+    found = spectrum(kind(affinity.astype(dtype)), 4)
+    np.testing.assert_allclose(found.value, exact.value, atol=near)
+    overlap = np.linalg.svd(found.vector.T @ exact.vector, compute_uv=False)
+    np.testing.assert_allclose(overlap, 1, atol=near)
+
+
+def test_only_the_symmetric_part_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lopsided = np.triu(planted()) + np.triu(planted(), 1)
+    expected = spectrum(planted(), 3)
+    np.testing.assert_allclose(spectrum(lopsided, 3).value, expected.value, atol=1e-10)
+    monkeypatch.setattr(module, "DENSE_UP_TO", 10)
+    np.testing.assert_allclose(spectrum(lopsided, 3).value, expected.value, atol=1e-7)
+
+
+@pytest.mark.parametrize("dense_up_to", [10, 1000])
+def test_a_node_without_affinity_is_in_no_leading_vector(
+    dense_up_to: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DENSE_UP_TO", dense_up_to)
+    affinity = planted()
+    affinity[7] = affinity[:, 7] = 0
+    found = spectrum(affinity, 4)
+    assert np.isfinite(found.vector).all()
+    np.testing.assert_allclose(found.vector[7], 0, atol=1e-6)
+
+
+def test_lanczos_sees_every_component_of_a_graph_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DENSE_UP_TO", 10)
+    found = spectrum(csr_array(planted(outside=0.0, inside=0.6)), 5)
+    np.testing.assert_allclose(found.value[:4], 1, atol=1e-7)
+    assert found.value[4] < 0.9
+
+
+def test_of_more_components_than_are_asked_for_the_heaviest_come_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "DENSE_UP_TO", 10)
+    found = spectrum(csr_array(planted(outside=0.0, inside=0.6)), 2)
+    np.testing.assert_array_equal(found.value, 1)
+    np.testing.assert_array_equal(found.vector > 0, TRUTH[:, None] == [0, 1])
+
+
+def test_as_many_vectors_as_there_are_rows_at_most() -> None:
+    with pytest.raises(ValueError, match="101 eigenvectors of 100 rows"):
+        spectrum(planted(), 101)
+    with pytest.raises(ValueError, match="0 eigenvectors"):
+        spectrum(planted(), 0)
+
+
+# ---- partitions of one membership ---------------------------------------------------------
+
+
+def test_partitions_are_those_of_scikit_learn() -> None:
+    affinity = planted(inside=0.6, outside=0.02)
+    found = spectral_partitions(affinity, [4], seed=0)[4]
+    reference = SpectralClustering(4, affinity="precomputed", random_state=0).fit_predict(affinity)
+    assert adjusted_rand_score(reference, found) == 1
+    assert adjusted_rand_score(TRUTH, found) == 1
+
+
+def test_finds_planted_subspaces_at_the_true_number_whatever_else_is_asked() -> None:
+    pi = membership(subspaces())
+    several = spectral_partitions(pi, [9, 4, 2], seed=0)
+    alone = spectral_partitions(pi, [4], seed=0)[4]
+    assert list(several) == [9, 4, 2]
+    assert adjusted_rand_score(TRUTH, several[4]) == 1
+    assert adjusted_rand_score(alone, several[4]) == 1
+    assert all(set(label) == set(range(k)) for k, label in several.items())
+
+
+def test_clusters_are_numbered_from_the_largest_down() -> None:
+    found = spectral_partitions(membership(subspaces()), [4], seed=0)[4]
+    np.testing.assert_array_equal(np.bincount(found), SIZES)
+
+
+def test_order_of_rows_and_rotation_do_not_matter() -> None:
+    rows, rng = subspaces(), np.random.default_rng(2)
+    order, turn = rng.permutation(100), np.linalg.qr(rng.normal(size=(24, 24)))[0]
+    plain = spectral_partitions(membership(rows), [4], seed=0)[4]
+    moved = spectral_partitions(membership(unit_rows(rows[order] @ turn)), [4], seed=0)[4]
+    np.testing.assert_array_equal(moved, plain[order])
+
+
+def test_equal_seeds_give_equal_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DENSE_UP_TO", 10)
+    pi = membership(subspaces(noise=2.0))
+    first, second = (spectral_partitions(pi, [3, 7], seed=5) for _ in range(2))
+    assert all((first[k] == second[k]).all() for k in (3, 7))
+
+
+def test_a_tensor_with_a_gradient_is_taken_as_it_is() -> None:
+    pi = membership(subspaces())
+    found = spectral_partitions(pi.clone().requires_grad_(), [4], seed=0)[4]
+    np.testing.assert_array_equal(found, spectral_partitions(pi.numpy(), [4], seed=0)[4])
+
+
+def test_one_cluster_one_per_row_and_none() -> None:
+    affinity = planted()[:6, :6]
+    found = spectral_partitions(affinity, [1, 6], seed=0)
+    assert not found[1].any()
+    assert set(found[6]) == set(range(6))
+    assert spectral_partitions(affinity, [], seed=0) == {}
+
+
+@pytest.mark.parametrize("candidates", [[0, 2], [2, 101]])
+def test_refuses_candidates_that_the_rows_cannot_fill(candidates: list[int]) -> None:
+    with pytest.raises(ValueError, match="between 1 and the number of rows, 100"):
+        spectral_partitions(planted(), candidates, seed=0)
