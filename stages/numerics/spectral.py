@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, diags_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, eigsh
 
@@ -50,10 +50,12 @@ def spectrum(affinity: Affinity, count: int, *, seed: int = 0) -> Spectrum:
     n = affinity.shape[0]
     if not 1 <= count <= n:
         raise ValueError(f"{count} eigenvectors of {n} rows")
-    scale = _inverse_root(_degrees(affinity))
+    symmetric = (affinity + affinity.T) / 2
+    degree = np.asarray(symmetric.sum(axis=1, dtype=np.float64))
+    normal = _normalised(symmetric, degree)
     if n <= DENSE_UP_TO or count > n // 5:
-        return _by_decomposition(affinity, scale, count)
-    return _by_lanczos(affinity, scale, count, seed)
+        return _by_decomposition(normal, count)
+    return _by_lanczos(normal, degree, count, seed)
 
 
 def spectral_partitions(
@@ -87,38 +89,37 @@ def _array(values: "Tensor | NDArray[np.floating[Any]]") -> NDArray[np.floating[
     return np.asarray(values if isinstance(values, np.ndarray) else values.detach().cpu())
 
 
-def _degrees(affinity: Affinity) -> NDArray[np.float64]:
-    out, into = (np.asarray(affinity.sum(axis=axis, dtype=np.float64)) for axis in (1, 0))
-    return np.asarray((out + into) / 2, np.float64)
+def _normalised(symmetric: Affinity, degree: NDArray[np.float64]) -> Affinity:
+    """D^-1/2 A D^-1/2 in the precision of A; a row without any affinity stays zero."""
+    scale = np.where(degree > 0, 1 / np.sqrt(np.where(degree > 0, degree, 1)), 0)
+    scale = scale.astype(symmetric.dtype)
+    if isinstance(symmetric, np.ndarray):
+        symmetric *= scale[:, None]
+        symmetric *= scale
+        return symmetric
+    return csr_array(diags_array(scale) @ symmetric @ diags_array(scale))
 
 
-def _inverse_root(degree: NDArray[np.float64]) -> NDArray[np.float64]:
-    """degree^-1/2, and 0 where there is no degree."""
-    return np.where(degree > 0, 1 / np.sqrt(np.where(degree > 0, degree, 1)), 0)
-
-
-def _by_decomposition(affinity: Affinity, scale: NDArray[np.float64], count: int) -> Spectrum:
-    dense = affinity if isinstance(affinity, np.ndarray) else affinity.toarray()
-    normal = scale[:, None] * ((dense + dense.T) / 2) * scale
-    n = len(normal)
-    value, vector = eigh(normal, subset_by_index=[n - count, n - 1])
+def _by_decomposition(normal: Affinity, count: int) -> Spectrum:
+    dense = normal if isinstance(normal, np.ndarray) else normal.toarray()
+    n = len(dense)
+    value, vector = eigh(dense.astype(np.float64), subset_by_index=[n - count, n - 1])
     return Spectrum(value[::-1], np.ascontiguousarray(vector[:, ::-1]))
 
 
-def _by_lanczos(affinity: Affinity, scale: NDArray[np.float64], count: int, seed: int) -> Spectrum:
+def _by_lanczos(normal: Affinity, degree: NDArray[np.float64], count: int, seed: int) -> Spectrum:
     """Lanczos on what is left without the known vectors: it would miss repeated eigenvalues."""
-    known = _component_vectors(affinity, scale)[:, :count]
+    known = _component_vectors(normal, degree)[:, :count]
     wanted = count - known.shape[1]
     if wanted == 0:
         return Spectrum(np.ones(count), known)
-    precision = affinity.dtype
+    precision = normal.dtype
 
     def times(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        scaled = (scale * x.ravel()).astype(precision, copy=False)
-        image = scale * (affinity @ scaled + affinity.T @ scaled) / 2
+        image = normal @ x.ravel().astype(precision, copy=False)
         return np.asarray(image - 2 * known @ (known.T @ x.ravel()), np.float64)
 
-    n = len(scale)
+    n = len(degree)
     start = np.random.default_rng(seed).normal(size=n)
     tolerance = float(np.sqrt(np.finfo(precision).eps))
     rest = LinearOperator((n, n), matvec=times, dtype=np.float64)
@@ -130,13 +131,11 @@ def _by_lanczos(affinity: Affinity, scale: NDArray[np.float64], count: int, seed
     )
 
 
-def _component_vectors(affinity: Affinity, scale: NDArray[np.float64]) -> NDArray[np.float64]:
+def _component_vectors(normal: Affinity, degree: NDArray[np.float64]) -> NDArray[np.float64]:
     """The orthonormal vectors of eigenvalue 1, (n, c): one per component, the heaviest first."""
-    connected = isinstance(affinity, np.ndarray) and bool(affinity.min() > 0)
-    label = np.zeros(len(scale), np.int64)
-    if not connected:
-        label = connected_components(csr_array(affinity), directed=False)[1]
-    degree = np.where(scale > 0, 1 / np.where(scale > 0, scale, 1) ** 2, 0)
+    label = np.zeros(len(degree), np.int64)
+    if not (isinstance(normal, np.ndarray) and normal.min() > 0):
+        label = connected_components(csr_array(normal), directed=False)[1]
     weight = np.bincount(label, weights=degree)
     heaviest = np.argsort(-weight, kind="stable")[: np.count_nonzero(weight)]
     member = label[:, None] == heaviest
