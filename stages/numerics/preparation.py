@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
+from scipy.sparse import csr_array
 
 BLOCK = 16_384
 SAME = 1e-3  # rows that differ by less, at unit length, are taken as equal (float16 rounding)
@@ -34,6 +35,18 @@ def prepare(rows: NDArray[Any], center: NDArray[np.float32], *, unit: bool) -> N
     if not unit:
         return np.asarray(rows.astype(np.float32, copy=False) - center, np.float32)
     return unit_rows(unit_rows(rows) - center)
+
+
+def mean_directions(
+    rows: NDArray[np.float32], label: NDArray[np.integer[Any]], k: int
+) -> NDArray[np.float32]:
+    """The mean of the rows (n, d) of each of k labels (n,), at unit length; (k, d).
+
+    Zero for a label that no row has.
+    """
+    start = np.arange(len(label) + 1)
+    member = csr_array((np.ones(len(label), np.float32), label, start), (len(label), k))
+    return unit_rows(np.asarray(member.T @ rows))
 
 
 def are_equal(rows: NDArray[Any]) -> bool:
