@@ -52,8 +52,8 @@ class AssignConfig:
     )
     seeds: int = option(
         5,
-        "independent fits. The one of lowest inertia gives the labels; all are kept to tell how "
-        "much chance decides",
+        "independent fits. The one of lowest inertia (coding-length: length) gives the labels; all "
+        "are kept to tell how much chance decides",
     )
     restarts: int = option(
         4, "runs per fit, of which the one of lowest inertia counts. More is steadier and slower"
@@ -61,13 +61,13 @@ class AssignConfig:
     iterations: int = option(25, "k-means iterations per run")
     center: bool = option(
         True,
-        "subtract the mean direction first (spherical-kmeans). Backbone features share a large "
-        "common part; it helped on every data set tried",
+        "subtract the mean (kmeans) or the mean direction (all others) first. Backbone features "
+        "share a large common part; it helped on every data set tried",
     )
     temperature: float = option(
         0.0,
-        "of the softmax over cosines that gives probabilities; larger is less sure. 0 = such that "
-        "the mean probability is the share of images on which independent fits agree",
+        "of the softmax that gives probabilities; larger is less sure. 0 = such that the mean "
+        "probability is the share of images on which independent fits agree",
     )
     neighbours: int = option(
         15,
@@ -80,7 +80,15 @@ class AssignConfig:
         "beyond, to landmarks, in time and memory that grow with their number only",
     )
     landmarks: int = option(
-        1024, "of spectral: how many there are beyond exact_up_to; at least 4 per cluster are taken"
+        1024, "of spectral: how many there are beyond exact_up_to; at least 5 per cluster are taken"
+    )
+    components: int = option(
+        32,
+        "of coding-length: principal components that are coded; at most half as many as the "
+        "average cluster has images",
+    )
+    rounds: int = option(
+        15, "of coding-length: times that images may move to the cluster that codes them best"
     )
     top: int = option(5, "how many clusters are kept per image, likeliest first")
     exemplars: int = option(16, "how many images nearest the centre are kept per cluster")
@@ -164,7 +172,9 @@ def _check(features: Rows, k: int, config: AssignConfig) -> None:
     if not config.methods or len(set(config.methods)) < len(config.methods):
         raise UsageError("assign.methods must name at least one method, and none twice")
     lowest = {"seeds": 1, "restarts": 1, "iterations": 1, "top": 1, "exemplars": 1}
-    for name, least in {**lowest, "sample": 0, "temperature": 0}.items():
+    spectral = {"neighbours": 1, "exact_up_to": 0, "landmarks": 2}
+    coding = {"components": 1, "rounds": 0}
+    for name, least in {**lowest, **spectral, **coding, "sample": 0, "temperature": 0}.items():
         if not getattr(config, name) >= least:
             raise UsageError(f"assign.{name} must be at least {least}")
     n = features.shape[0]

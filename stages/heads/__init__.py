@@ -11,6 +11,7 @@ from typing import Any
 
 from clusterpipe.cache.errors import DamagedArtifact
 from clusterpipe.cache.schema import Assignment
+from clusterpipe.stages.heads.coding_length import CodingLength
 from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
 from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Method
 from clusterpipe.stages.heads.spectral import Spectral
@@ -23,6 +24,7 @@ HEADS: Mapping[str, type[Any]] = {
         SphericalKMeans,
         KMeans,
         Spectral,
+        CodingLength,
     )
 }
 

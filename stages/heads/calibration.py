@@ -1,8 +1,6 @@
-"""One temperature for the models of all seeds, given or found."""
+"""The temperature of a soft assignment, given or found."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,30 +8,33 @@ from numpy.typing import NDArray
 CALIBRATION_ROWS = 10_000
 
 
-def calibrated(
-    models: Sequence[Any],
+def calibration_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """At most 10,000 of the rows (n, d), evenly spread."""
+    return rows[:: -(-len(rows) // CALIBRATION_ROWS)]
+
+
+def temperature_of(
+    soft_at: Callable[[float], NDArray[np.float32]],
     labels: Sequence[NDArray[np.int64]],
     chosen: int,
-    z: NDArray[np.float32],
     *,
-    temperature: float,
+    given: float,
     scale: float,
-) -> tuple[Any, ...]:
-    """The models with `temperature`; for 0 the one that makes the chosen as sure as seeds agree.
+) -> float:
+    """The temperature `given`, or for 0 the one that makes labels as sure as seeds agree.
 
-    labels: of the rows z (n, d) by each model; scale: what the temperature is measured against.
+    soft_at: from a temperature to the chosen model's probabilities (m, k) of some rows; labels: by
+    each seed (n,); scale: what the temperature is measured against.
     """
     from clusterpipe.stages.numerics.temperature import (
         agreement_with_others,
         calibrated_temperature,
     )
 
-    part = z[:: -(-len(z) // CALIBRATION_ROWS)]
-
-    def mean_probability(value: float) -> float:
-        return float(replace(models[chosen], temperature=value).soft(part).max(axis=1).mean())
-
-    found = temperature or calibrated_temperature(
-        mean_probability, agreement_with_others(labels, chosen), scale=scale
+    if given:
+        return given
+    return calibrated_temperature(
+        lambda value: float(soft_at(value).max(axis=1).mean()),
+        agreement_with_others(labels, chosen),
+        scale=scale,
     )
-    return tuple(replace(model, temperature=found) for model in models)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Advance
-from clusterpipe.stages.heads.calibration import calibrated
+from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
 from clusterpipe.stages.heads.protocol import Fits
 
 
@@ -17,7 +17,7 @@ class Centroids:
     """Clusters by nearest centroid, (k, d)."""
 
     centroid: NDArray[np.float32]
-    temperature: float = 1.0
+    temperature: float
 
     def soft(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         from clusterpipe.stages.numerics.kmeans import soft_assign
@@ -55,15 +55,15 @@ class KMeans:
             )
             advance(1)
         inertia = np.array([c.inertia for c in clusterings])
-        models = calibrated(
-            [Centroids(c.centroid) for c in clusterings],
+        chosen, part = int(inertia.argmin()), calibration_rows(z)
+        temperature = temperature_of(
+            lambda value: Centroids(clusterings[chosen].centroid, value).soft(part),
             [c.label for c in clusterings],
-            int(inertia.argmin()),
-            z,
-            temperature=self.temperature,
+            chosen,
+            given=self.temperature,
             scale=float(np.square(z).sum(axis=1, dtype=np.float64).mean()) or 1.0,
         )
-        return Fits(models, inertia, int(inertia.argmin()))
+        return Fits([Centroids(c.centroid, temperature) for c in clusterings], inertia, chosen)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from clusterpipe.stages.sampling import sample_of
 CELL_ITERATIONS = 10
 LANDMARKS_PER_ROW = 5
 ROWS_PER_CELL = 64  # that cells are found from, at most
-CELLS_PER_CLUSTER = 4  # at least
+CELLS_PER_CLUSTER = 5  # at least
 
 
 @dataclass(frozen=True, kw_only=True)

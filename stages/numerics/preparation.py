@@ -76,6 +76,14 @@ def principal_rows(rows: NDArray[Any], width: int) -> NDArray[np.float32]:
     return unit_rows((vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1])
 
 
+def principal_directions(rows: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """The `width` (at most d) leading eigenvectors of the second moments of rows (n, d); (d, e)."""
+    moments = rows.T @ rows
+    first = max(len(moments) - width, 0)
+    _, vector = eigh(moments, subset_by_index=[first, len(moments) - 1])
+    return np.ascontiguousarray(vector[:, ::-1], np.float32)
+
+
 def with_offset(rows: NDArray[np.float32], offset: float) -> NDArray[np.float32]:
     """Unit rows (n, e + 1): one more coordinate, the same for all, of squared size `offset`.
 

@@ -21,7 +21,7 @@ def nodes(path: Path) -> dict[str, Node]:
 @pytest.mark.parametrize("kind", [*ARTIFACTS, Shard], ids=lambda kind: kind.name)
 def test_every_dataset_is_shown_with_its_meaning(kind: type[Artifact], tmp_path: Path) -> None:
     path = tmp_path / "file.h5"
-    artifact.write(path, sample(kind), provenance())
+    artifact.write(path, sample(kind), provenance(schema=kind.schema))
     found = inspect(path)
     assert (found.path, found.artifact) == (path, kind.name)
     assert found.provenance == artifact.header(path).attributes

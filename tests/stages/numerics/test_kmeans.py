@@ -8,7 +8,6 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.stages.numerics.kmeans import (
-    calibrated_temperature,
     fill_empty_clusters,
     kmeans,
     nearest,
@@ -166,18 +165,3 @@ def test_soft_assignment_agrees_with_the_nearest_centroid(temperature: float) ->
         np.testing.assert_array_equal(probability.argmax(axis=1), nearest(rows, centroid).label)
     else:
         np.testing.assert_allclose(probability, 1 / 9, rtol=1e-3)
-
-
-def test_calibrated_temperature_gives_the_confidence_asked_for() -> None:
-    rows = blobs(noise=1.0)
-    centroid = kmeans(rows, 6, spherical=True).centroid
-    temperature = calibrated_temperature(rows, centroid, 0.7)
-    probability = soft_assign(rows, centroid, temperature=temperature)
-    assert probability.max(axis=1).mean() == pytest.approx(0.7, abs=0.005)
-
-
-def test_calibrated_temperature_stays_within_its_bounds() -> None:
-    rows = blobs()
-    assert calibrated_temperature(rows, rows[::40], 0.01) == pytest.approx(10, rel=1e-3)
-    assert calibrated_temperature(rows, rows[::40], 1.1) == pytest.approx(1e-4, rel=1e-3)
-    assert calibrated_temperature(np.zeros((5, 2), np.float32), np.zeros((1, 2)), 0.9) > 0
