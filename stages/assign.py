@@ -238,9 +238,8 @@ def _fit(
     if not config.center:
         center = np.zeros_like(center)
     seeds = np.random.SeedSequence(seed).generate_state(config.seeds)
-    with progress(f"fitting {name}", total=config.seeds, unit="fits") as advance:
-        z = prepare(rows, center, unit=method.unit)
-        fits = method.fit(z, k, [int(one) for one in seeds], advance)
+    z = prepare(rows, center, unit=method.unit)
+    fits = method.fit(z, k, [int(one) for one in seeds], progress)
     return _Fitted(Head(fits.model, center, method.unit), fits)
 
 

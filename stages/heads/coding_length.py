@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterpipe.cache.progress import Advance
+from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
 from clusterpipe.stages.heads.protocol import Fits
 
@@ -65,7 +65,7 @@ class CodingLength:
     rounds: int
     components: int
 
-    def fit(self, z: NDArray[np.float32], k: int, seeds: Sequence[int], advance: Advance) -> Fits:
+    def fit(self, z: NDArray[np.float32], k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         from clusterpipe.stages.numerics.coding_length import partition_length
         from clusterpipe.stages.numerics.incremental_coding import (
             added_length,
@@ -77,14 +77,10 @@ class CodingLength:
 
         width = min(self.components, max(1, len(z) // (k * ROWS_PER_DIMENSION)))
         direction = principal_directions(z, width)
-        rows, labels = _coded(z, direction), []
-        for seed in seeds:
-            labels.append(self._labels(z, rows, k, seed))
-            advance(1)
-        length = np.array(
-            [partition_length(cluster_statistics(rows, one, k), _code()) for one in labels]
-        )
-        costs = [increments(rows, one, k, _code()) for one in labels]
+        rows, code = _coded(z, direction), _code()
+        labels = self._labels(z, rows, k, seeds, progress)
+        length = np.array([partition_length(cluster_statistics(rows, x, k), code) for x in labels])
+        costs = [increments(rows, label, k, code) for label in labels]
         chosen = int(length.argmin())
         added = added_length(calibration_rows(rows), costs[chosen])
         temperature = temperature_of(
@@ -106,18 +102,38 @@ class CodingLength:
         return Fits(models, length, chosen)
 
     def _labels(
-        self, z: NDArray[np.float32], rows: NDArray[np.float32], k: int, seed: int
-    ) -> NDArray[np.int64]:
+        self,
+        z: NDArray[np.float32],
+        rows: NDArray[np.float32],
+        k: int,
+        seeds: Sequence[int],
+        progress: Progress,
+    ) -> list[NDArray[np.int64]]:
         """From k-means to labels that their own codes keep, from the largest cluster down."""
         from clusterpipe.stages.numerics.incremental_coding import settled
         from clusterpipe.stages.numerics.kmeans import kmeans
 
-        start = kmeans(
-            z, k, spherical=True, restarts=self.restarts, iterations=self.iterations, seed=seed
-        )
-        label = settled(rows, start.label, k, _code(), rounds=self.rounds)
-        rank = np.argsort(-np.bincount(label, minlength=k), kind="stable").argsort(kind="stable")
-        return np.asarray(rank[label])
+        labels = []
+        with progress(f"fitting {self.name}", total=len(seeds), unit="fits") as advance:
+            for seed in seeds:
+                start = kmeans(
+                    z,
+                    k,
+                    spherical=True,
+                    restarts=self.restarts,
+                    iterations=self.iterations,
+                    seed=seed,
+                )
+                label = settled(rows, start.label, k, _code(), rounds=self.rounds)
+                labels.append(_by_size(label, k))
+                advance(1)
+        return labels
+
+
+def _by_size(label: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """The labels renumbered from the largest cluster down."""
+    rank = np.argsort(-np.bincount(label, minlength=k), kind="stable").argsort(kind="stable")
+    return np.asarray(rank[label])
 
 
 def _code() -> "Code":

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterpipe.cache.progress import Advance
+from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
 from clusterpipe.stages.heads.protocol import Fits
 
@@ -38,22 +38,31 @@ class KMeans:
     iterations: int
     temperature: float
 
-    def fit(self, z: NDArray[np.float32], k: int, seeds: Sequence[int], advance: Advance) -> Fits:
+    def fit(
+        self,
+        z: NDArray[np.float32],
+        k: int,
+        seeds: Sequence[int],
+        progress: Progress,
+        *,
+        named: str = "",
+    ) -> Fits:
         from clusterpipe.stages.numerics.kmeans import kmeans
 
         clusterings = []
-        for seed in seeds:
-            clusterings.append(
-                kmeans(
-                    z,
-                    k,
-                    spherical=self.unit,
-                    restarts=self.restarts,
-                    iterations=self.iterations,
-                    seed=seed,
+        with progress(f"fitting {named or self.name}", total=len(seeds), unit="fits") as advance:
+            for seed in seeds:
+                clusterings.append(
+                    kmeans(
+                        z,
+                        k,
+                        spherical=self.unit,
+                        restarts=self.restarts,
+                        iterations=self.iterations,
+                        seed=seed,
+                    )
                 )
-            )
-            advance(1)
+                advance(1)
         inertia = np.array([c.inertia for c in clusterings])
         chosen, part = int(inertia.argmin()), calibration_rows(z)
         temperature = temperature_of(

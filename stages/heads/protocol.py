@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
-from clusterpipe.cache.progress import Advance
+from clusterpipe.cache.progress import Progress
 from clusterpipe.cache.rows import Rows
 from clusterpipe.stages.sampling import finite
 
@@ -71,8 +71,8 @@ class Method(Protocol):
     unit: ClassVar[bool]  # whether rows are scaled to unit length
     model: ClassVar[type[Any]]
 
-    def fit(self, z: NDArray[np.float32], k: int, seeds: Sequence[int], advance: Advance) -> Fits:
-        """Fit k clusters to prepared rows (n, d) with each seed; `advance(1)` after each."""
+    def fit(self, z: NDArray[np.float32], k: int, seeds: Sequence[int], progress: Progress) -> Fits:
+        """Fit k clusters to prepared rows (n, d), once with each seed."""
         ...
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterpipe.cache.progress import Advance
+from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.kmeans import Centroids, KMeans
 from clusterpipe.stages.heads.protocol import BLOCK, Fits
 from clusterpipe.stages.sampling import sample_of
@@ -38,10 +38,14 @@ class Graph:
 
     def placed(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         """Places (b, q) of prepared rows (b, d), unit rows."""
-        from clusterpipe.stages.numerics.spectral import embedded
+        from clusterpipe.stages.numerics.spectral import (
+            embedded,
+            local_affinity,
+            nearest_landmarks,
+        )
 
-        affinity = _affinity(z, self.landmark, self.radius, int(self.neighbours))
-        return embedded(affinity, self.coordinate)
+        near = nearest_landmarks(z, self.landmark, int(self.neighbours))
+        return embedded(local_affinity(near, self.radius), self.coordinate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +93,19 @@ class Spectral:
     exact_up_to: int
     landmarks: int
 
-    def fit(self, z: NDArray[np.float32], k: int, seeds: Sequence[int], advance: Advance) -> Fits:
+    def fit(self, z: NDArray[np.float32], k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         from clusterpipe.stages.numerics.kmeans import nearest
         from clusterpipe.stages.numerics.preparation import mean_directions
+        from clusterpipe.stages.numerics.spectral import embedded
 
         exact = len(z) <= self.exact_up_to
-        graph = self._of_rows(z, k) if exact else self._of_landmarks(z, k, seeds[0])
-        places = np.concatenate([graph.placed(block) for block in _blocks(z)])
-        fits = KMeans(self.restarts, self.iterations, self.temperature).fit(
-            places, k, seeds, advance
-        )
+        landmark = z if exact else self._cells(z, k, seeds[0], progress)
+        count = self.neighbours + 1 if exact else LANDMARKS_PER_ROW  # a row is its own nearest
+        affinity, radius = _affinities(z, landmark, min(count, len(landmark)), progress)
+        graph = _graph(affinity, landmark, radius, k, exact, seeds[0], progress)
+        places = embedded(affinity, graph.coordinate)
+        inner = KMeans(self.restarts, self.iterations, self.temperature)
+        fits = inner.fit(places, k, seeds, progress, named=self.name)
         models = [
             SpectralClusters(
                 **vars(graph),
@@ -110,58 +117,63 @@ class Spectral:
         ]
         return SpectralFits(models, fits.objective, fits.chosen)
 
-    def _of_rows(self, z: NDArray[np.float32], k: int) -> Graph:
-        """The graph in which every row is a landmark."""
-        from clusterpipe.stages.numerics.spectral import joined, row_coordinates
-
-        count = min(self.neighbours + 1, len(z))  # each row is its own nearest
-        radius = _radius(z, count)
-        coordinate = joined(row_coordinates(_affinity(z, z, radius, count), k), z)
-        return Graph(landmark=z, radius=radius, coordinate=coordinate, neighbours=count)
-
-    def _of_landmarks(self, z: NDArray[np.float32], k: int, seed: int) -> Graph:
-        """The graph between rows and the centroids of many small k-means cells."""
+    def _cells(
+        self, z: NDArray[np.float32], k: int, seed: int, progress: Progress
+    ) -> NDArray[np.float32]:
+        """The centroids of many small k-means cells, (p, d)."""
         from clusterpipe.stages.numerics.kmeans import kmeans
-        from clusterpipe.stages.numerics.spectral import joined, landmark_coordinates
 
         cells = min(max(self.landmarks, CELLS_PER_CLUSTER * k), len(z))
         sample = z[sample_of(np.arange(len(z)), ROWS_PER_CELL * cells, seed)]
-        landmark = kmeans(
-            sample, cells, spherical=True, iterations=CELL_ITERATIONS, seed=seed
-        ).centroid
-        count = min(LANDMARKS_PER_ROW, cells)
-        radius = _radius(landmark, count)
-        affinity = _affinity(z, landmark, radius, count)
-        coordinate = joined(landmark_coordinates(affinity, min(k, cells)), landmark)
-        return Graph(landmark=landmark, radius=radius, coordinate=coordinate, neighbours=count)
+        with progress(f"finding {cells:,} landmarks", total=1, unit="fits") as advance:
+            found = kmeans(sample, cells, spherical=True, iterations=CELL_ITERATIONS, seed=seed)
+            advance(1)
+        return found.centroid
 
 
-def _radius(landmark: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    from clusterpipe.stages.numerics.spectral import local_radius, nearest_landmarks
-
-    return np.concatenate(
-        [
-            local_radius(nearest_landmarks(block, landmark, count).cosine)
-            for block in _blocks(landmark)
-        ]
-    )
-
-
-def _affinity(
-    z: NDArray[np.float32],
-    landmark: NDArray[np.float32],
-    radius: NDArray[np.float32],
-    count: int,
-) -> Any:
-    """Affinities of rows (n, d) to their `count` nearest landmarks, (n, p) sparse."""
+def _affinities(
+    z: NDArray[np.float32], landmark: NDArray[np.float32], count: int, progress: Progress
+) -> tuple[Any, NDArray[np.float32]]:
+    """Affinities of rows (n, d) to their `count` nearest landmarks, (n, p), and radii (p,)."""
     from scipy.sparse import csr_array, vstack
 
-    from clusterpipe.stages.numerics.spectral import local_affinity, nearest_landmarks
+    from clusterpipe.stages.numerics.spectral import (
+        local_affinity,
+        local_radius,
+        nearest_landmarks,
+    )
 
-    parts = [
-        local_affinity(nearest_landmarks(block, landmark, count), radius) for block in _blocks(z)
-    ]
-    return csr_array(vstack(parts))
+    own = [local_radius(nearest_landmarks(b, landmark, count).cosine) for b in _blocks(landmark)]
+    radius, parts = np.concatenate(own), []
+    with progress("joining images", total=len(z), unit="images") as advance:
+        for block in _blocks(z):
+            parts.append(local_affinity(nearest_landmarks(block, landmark, count), radius))
+            advance(len(block))
+    return csr_array(vstack(parts)), radius
+
+
+def _graph(
+    affinity: Any,
+    landmark: NDArray[np.float32],
+    radius: NDArray[np.float32],
+    k: int,
+    exact: bool,
+    seed: int,
+    progress: Progress,
+) -> Graph:
+    from clusterpipe.stages.numerics.spectral import (
+        joined,
+        landmark_coordinates,
+        row_coordinates,
+    )
+
+    coordinates = row_coordinates if exact else landmark_coordinates
+    count = min(k, len(landmark))
+    with progress("finding eigenvectors", total=count, unit="vectors") as advance:
+        coordinate = joined(coordinates(affinity, count, seed=seed), landmark, affinity)
+        advance(count)
+    neighbours = int(affinity.indptr[1])
+    return Graph(landmark=landmark, radius=radius, coordinate=coordinate, neighbours=neighbours)
 
 
 def _blocks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:

@@ -5,6 +5,7 @@ Source: Wright, Tao, Lin, Ma and Shum (2007), "Classification via minimum increm
 partition, and the shortlist are ours.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from clusterpipe.stages.numerics.coding_length import Code, Groups, coding_lengt
 from clusterpipe.stages.numerics.preparation import mean_directions
 
 SHORTLIST = 10
+BLOCK = 8192
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def settled(
     """
     for _ in range(rounds):
         cost = increments(rows, label, k, code)
-        moved = added_length(rows, cost).argmin(axis=1)
+        moved = np.concatenate([added_length(b, cost).argmin(axis=1) for b in _blocks(rows)])
         changed = float(np.mean(moved != label))
         label = moved
         if changed <= tolerance:
@@ -121,3 +123,8 @@ def _shortlisted(rows: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArra
     chosen = np.zeros(cosine.shape, bool)
     np.put_along_axis(chosen, near, True, axis=1)
     return chosen
+
+
+def _blocks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(rows), BLOCK):
+        yield rows[start : start + BLOCK]

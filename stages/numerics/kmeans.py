@@ -81,17 +81,20 @@ def fill_empty_clusters(rows: NDArray[np.float32], centroid: NDArray[np.float32]
     """Moves each empty cluster's centroid (in place) onto the farthest row of the largest one.
 
     rows: (n, d), centroid: (k, d). Returns what is nearest afterwards. Every move brings the
-    inertia down, so this ends; it ends early when no row lies off its centroid, that is, when
-    there are no more distinct rows than clusters in use.
+    inertia down but for rounding (of all but equal rows), so k of them are the most; it ends early
+    when no row lies off its centroid, that is, when there are no more distinct rows than clusters
+    in use.
     """
-    while True:
-        found = nearest(rows, centroid)
+    found = nearest(rows, centroid)
+    for _ in range(len(centroid)):
         size = np.bincount(found.label, minlength=len(centroid))
         empty = np.flatnonzero(size == 0)
         row = _farthest_row_of_largest(rows, found, size) if len(empty) else None
         if row is None:
-            return found
+            break
         centroid[empty[0]] = rows[row]
+        found = nearest(rows, centroid)
+    return found
 
 
 def soft_assign(

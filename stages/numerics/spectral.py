@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from scipy.sparse import csr_array, diags_array
+from scipy.sparse import block_array, csr_array, diags_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from clusterpipe.stages.numerics.kmeans import kmeans
 from clusterpipe.stages.numerics.neighbours import Nearest, nearest_rows
-from clusterpipe.stages.numerics.preparation import unit_rows
+from clusterpipe.stages.numerics.preparation import mean_directions, unit_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,17 +143,29 @@ def embedded(affinity: csr_array, coordinate: NDArray[np.float32]) -> NDArray[np
     return unit_rows(affinity @ coordinate)
 
 
-def joined(coordinate: NDArray[np.float32], landmark: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Coordinates (p, q) in which landmarks (p, d) that have none take those of the nearest.
+def joined(
+    coordinate: NDArray[np.float32], landmark: NDArray[np.float32], affinity: csr_array
+) -> NDArray[np.float32]:
+    """Coordinates (p, q) in which no piece of the graph is without: it takes those of the nearest.
 
-    They belong to pieces of the graph that no eigenvector was left for. Ours.
+    landmark: (p, d) unit rows; affinity: (n, p), the graph that the coordinates are of. A piece for
+    which no eigenvector was left is joined as a whole, by its mean direction. Ours.
     """
     without = ~coordinate.any(axis=1)
-    if without.any() and not without.all():
-        near = nearest_rows(landmark[without], landmark[~without], 1)
-        coordinate = coordinate.copy()
-        coordinate[without] = coordinate[~without][near.index[:, 0]]
+    if without.all() or not without.any():
+        return coordinate
+    _, orphan = np.unique(_pieces(affinity)[without], return_inverse=True)
+    mean = mean_directions(landmark[without], orphan, int(orphan.max()) + 1)
+    near = nearest_rows(mean, landmark[~without], 1).index[:, 0]
+    coordinate = coordinate.copy()
+    coordinate[without] = coordinate[~without][near][orphan]
     return coordinate
+
+
+def _pieces(affinity: csr_array) -> NDArray[np.int64]:
+    """Which piece of the graph between rows and landmarks each landmark is in, (p,)."""
+    both = block_array([[None, affinity], [affinity.T, None]])
+    return np.asarray(connected_components(both, directed=False)[1][affinity.shape[0] :])
 
 
 def _coordinates(

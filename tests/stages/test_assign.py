@@ -84,12 +84,17 @@ def test_one_cluster(method: str) -> None:
 
 
 def test_as_many_clusters_as_images() -> None:
-    found = assign(blobs()[::20], 10, QUICK).methods["spherical-kmeans"]
-    assert found.effective_k == 10
+    methods = assign(blobs()[::20], 10, EVERY).methods
+    assert methods["spherical-kmeans"].effective_k == methods["kmeans"].effective_k == 10
+    for found in methods.values():
+        assert found.effective_k == len(np.unique(found.label)) <= 10
 
 
-def test_two_images() -> None:
-    assert assign(blobs()[[0, -1]], 2, QUICK).methods["spherical-kmeans"].effective_k == 2
+@EACH_METHOD
+def test_two_images(method: str) -> None:
+    found = assign(blobs()[[0, -1]], 2, EVERY).methods[method]
+    assert found.effective_k == 2
+    assert np.isfinite(found.outlier_score).all()
 
 
 def test_centring_is_recorded() -> None:
@@ -199,6 +204,9 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"methods": ()}, "at least one"),
         ({"seeds": 0}, "assign.seeds must be at least 1"),
         ({"temperature": -1.0}, "assign.temperature"),
+        ({"neighbours": 0}, "assign.neighbours must be at least 1"),
+        ({"landmarks": 1}, "assign.landmarks must be at least 2"),
+        ({"components": 0}, "assign.components must be at least 1"),
         ({"fit_split": "trian"}, "did you mean 'train'"),
         ({"k": 4}, "assign.k = 4, but 5 clusters"),
     ],
@@ -246,9 +254,10 @@ def test_refuses_features_that_are_not_numbers() -> None:
 
 def test_duplicates_fill_what_clusters_they_can() -> None:
     rows = np.repeat(blobs()[::40], 30, axis=0)
-    found = assign(rows, 8, QUICK).methods["spherical-kmeans"]
-    assert found.effective_k == 5
-    assert np.isfinite(found.outlier_score).all()
+    for name, found in assign(rows, 8, EVERY).methods.items():
+        assert found.effective_k == 5 or name == "coding-length"
+        assert 1 <= found.effective_k <= 5
+        assert np.isfinite(found.outlier_score).all()
 
 
 # ---- declaration ----------------------------------------------------------------------------

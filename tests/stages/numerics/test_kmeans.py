@@ -132,6 +132,15 @@ def test_empty_clusters_are_moved_to_the_farthest_row_of_the_largest() -> None:
     np.testing.assert_array_equal(found.label, [0, 0, 2, 1, 1])
 
 
+def test_filling_ends_where_rounding_hides_which_centroid_is_nearest() -> None:
+    """Centroids so near to a row that float32 cannot tell which one is it."""
+    rows = np.repeat(unit_rows(np.random.default_rng(0).normal(size=(2, 64))), 20, axis=0)
+    centroid = np.concatenate([rows[[0, 20]] * 1.0001, rows[[0, 20]] + 1e-4, rows[[0, 0]] + 9])
+    found = fill_empty_clusters(rows, centroid.astype(np.float32))
+    assert found.label.shape == (40,)
+    assert found.squared_distance.max() < 1e-4
+
+
 @pytest.mark.parametrize("k", [0, 11])
 def test_refuses_a_k_that_the_rows_cannot_fill(k: int) -> None:
     with pytest.raises(ValueError, match="between 1 and"):

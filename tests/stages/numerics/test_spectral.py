@@ -261,10 +261,14 @@ def test_new_rows_are_placed_among_rows_like_them() -> None:
     assert adjusted_rand_score(truth[~known], found) > in_sample - 0.1
 
 
-def test_pieces_without_an_eigenvector_join_the_nearest_one() -> None:
-    landmark = np.eye(4, 8, dtype=np.float32)
-    landmark[2] = unit_rows(np.array([[0.1, 0.9, 0.2, 0, 0, 0, 0, 0]]))[0]
-    coordinate = np.array([[1, 0], [0, 1], [0, 0], [0.5, 0.5]], np.float32)
-    found = joined(coordinate, landmark)
-    np.testing.assert_array_equal(found, [[1, 0], [0, 1], [0, 1], [0.5, 0.5]])
-    assert not joined(np.zeros_like(coordinate), landmark).any()
+def test_a_piece_without_an_eigenvector_joins_the_nearest_as_a_whole() -> None:
+    """Landmarks 2 and 3 are one piece; alone, each would go another way."""
+    landmark = unit_rows(np.array([[1, 0, 0], [0, 1, 0], [0.2, 0.9, 1], [0.4, 0.3, 1], [0, 0, -1]]))
+    coordinate = np.array([[1, 0], [0, 1], [0, 0], [0, 0], [0.5, 0.5]], np.float32)
+    near = np.eye(5)
+    near[2, 3] = 0.1
+    found = joined(coordinate, landmark, csr_array(near))
+    np.testing.assert_array_equal(found, [[1, 0], [0, 1], [0, 1], [0, 1], [0.5, 0.5]])
+    apart = joined(coordinate, landmark, csr_array(np.eye(5)))
+    np.testing.assert_array_equal(apart, [[1, 0], [0, 1], [0, 1], [1, 0], [0.5, 0.5]])
+    assert not joined(np.zeros_like(coordinate), landmark, csr_array(near)).any()
