@@ -35,9 +35,10 @@ from clusterpipe.cache.schema import (
     Refined,
     Shard,
     Space,
+    WordFeatures,
 )
 
-KINDS: tuple[type[Artifact], ...] = (*ARTIFACTS, Shard)
+KINDS: tuple[type[Artifact], ...] = (*ARTIFACTS, Shard, WordFeatures)
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 STAMPED = [
     "format",
@@ -67,7 +68,7 @@ def path(tmp_path: Path) -> Path:
 def written(path: Path, kind: type[Artifact], **options: Any) -> Any:
     """A sample of `kind`, which has been written to `path`."""
     record = sample(kind, **options)
-    artifact.write(path, record, provenance(schema=kind.schema))
+    artifact.write(path, record, provenance(schema=record.schema))
     return record
 
 
@@ -194,7 +195,7 @@ def test_any_changed_value_changes_its_own_content_id_and_the_whole(
     before = ids(tmp_path / "a.h5", kind)
     for place, spec in datasets(kind).items():
         artifact.write(
-            tmp_path / "b.h5", with_value(record, place, changed), provenance(schema=kind.schema)
+            tmp_path / "b.h5", with_value(record, place, changed), provenance(schema=record.schema)
         )
         after = ids(tmp_path / "b.h5", kind)
         different = {name for name in before if before[name] != after[name]}
