@@ -62,7 +62,7 @@ def open_collection(run: RunDirectory, *, features: str, space: str) -> Collecti
 
 
 def _refined(run: RunDirectory, index: Embeddings) -> Collection:
-    from clusterpipe.stages.numerics.refinement import apply_map
+    from clusterpipe.stages.numerics.feature_map import apply_map
 
     path = run.artifact(Refined)
     refined = artifact.read(path, Refined)
