@@ -137,7 +137,7 @@ def _loss_terms(run: RunDirectory) -> "Figure":
     for axes, (title, unit, values, color) in zip(panels, terms, strict=True):
         _plain(axes)
         axes.plot(step, values, color=color, marker="." if len(step) < FEW_STEPS else "")
-        axes.set(title=title, xlabel="step", ylabel=unit)
+        axes.set(title=title, xlabel="step, each on a batch of its own", ylabel=unit)
     return figure
 
 
