@@ -81,8 +81,6 @@ _SEED = (
     None,
 )
 _FORCE = (Annotated[bool, typer.Option("--force", "-f", help="Run even if fresh.")], False)
-_QUIET_OPTION = typer.Option("--quiet", "-q", help="No progress, only results.")
-_QUIET = (Annotated[bool, _QUIET_OPTION], False)
 _DRY_RUN = (
     Annotated[
         bool,
@@ -91,6 +89,7 @@ _DRY_RUN = (
     False,
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
 Run = Annotated[
     Path | None,
     typer.Option("--run-dir", "-r", help="The run. Default: the only one under runs/."),
@@ -225,7 +224,7 @@ def search(
     download: Annotated[
         bool, typer.Option("--download", help="Allow fetching weights that are not on disk.")
     ] = False,
-    quiet: Annotated[bool, _QUIET_OPTION] = False,
+    quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
     """Find the images of a run that are most like another one.
@@ -264,7 +263,7 @@ def inspect(
 @app.command()
 def plots(
     run_dir: Run = None,
-    quiet: Annotated[bool, _QUIET_OPTION] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Draw the plots of a run as PNG into its folder plots; run-all does the same.
 
@@ -285,6 +284,80 @@ def plots(
         typer.echo(path)
     for reason in waiting:
         reporter.note(reason)
+
+
+@app.command()
+def report(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The folder to write. Default: report/ below the run."),
+    ] = None,
+    map: Annotated[
+        str, typer.Option(help="umap, tsne or pca; auto takes UMAP where it is installed.")
+    ] = "auto",
+    images: Annotated[int, typer.Option(min=1, help="Show at most this many images.")] = 50_000,
+    doubtful_below: Annotated[
+        float, typer.Option(help="Images of lower probability stand apart.")
+    ] = 0.5,
+    outlier_above: Annotated[
+        float, typer.Option(help="Images with a higher outlier score stand apart.")
+    ] = 2.0,
+    run_dir: Run = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show a run in the browser: overview, a gallery per cluster, a map of all images.
+
+    Writes one folder that opens from disk and asks nothing of the network. Images are linked, not
+    copied; thumbnails are made once.
+    """
+    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.report import ReportSettings, write_report
+    from clusterpipe.pipeline.results import read_results
+
+    config, run = _existing(run_dir)
+    done = write_report(
+        read_results(run, config.source),
+        config,
+        output=output,
+        settings=ReportSettings(map, images, doubtful_below, outlier_above, config.seed),
+        progress=Reporter(quiet).progress,
+    )
+    typer.echo(done.page)
+
+
+@app.command()
+def export(
+    to: Annotated[str, typer.Option(help="csv, json, parquet or folders.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where to write. Default: export/ below the run."),
+    ] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Folders of copies, not links, to take elsewhere.")
+    ] = False,
+    run_dir: Run = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write the clusters as a table of one row per image, or as one folder per cluster.
+
+    csv, json and parquet have the same columns: id, path, cluster, caption, probability, ... ;
+    folders, named like 012_red-bicycle, hold links. Originals are never moved or deleted.
+    """
+    from clusterpipe.pipeline import exporting
+    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.results import read_results
+
+    config, run = _existing(run_dir)
+    done = exporting.export(
+        read_results(run, config.source),
+        config.source,
+        to=to,
+        output=output,
+        copy=copy,
+        progress=Reporter(quiet).progress,
+    )
+    exporting.show(done, as_json=json_)
 
 
 def _version(wanted: bool) -> None:
@@ -328,14 +401,6 @@ def _configured(
     return config, RunDirectory(folder)
 
 
-def _existing(run_dir: Path | None) -> tuple[Config, RunDirectory]:
-    """A run that has begun, with the settings it keeps."""
-    folder = run_dir or _only_run()
-    if not RunDirectory(folder).config.exists():
-        raise MissingArtifact(f"{folder} is no run: start one with `clusterpipe run-all`")
-    return _configured(None, folder, None, None, None, {})
-
-
 def _base(source: str | None, run_dir: Path | None, file: Path | None) -> Config:
     config = Config()
     folder = run_dir or (default_run_dir(_absolute(source)) if source else None)
@@ -364,6 +429,14 @@ def _refuse_another_source(folder: Path, config: Config, *, named: bool) -> None
         raise UsageError(
             f"{folder} belongs to {before}: give --run-dir another folder for {config.source.path}"
         )
+
+
+def _existing(run_dir: Path | None) -> tuple[Config, RunDirectory]:
+    """A run that is there, with the settings it keeps."""
+    folder = run_dir or _only_run()
+    if not RunDirectory(folder).config.exists():
+        raise MissingArtifact(f"{folder} is no run: start one with `clusterpipe run-all`")
+    return _configured(None, folder, None, None, None, {})
 
 
 def _only_run() -> Path:
@@ -440,7 +513,7 @@ def _register() -> None:
             "until": until,
             "force": force,
             "dry_run": _DRY_RUN,
-            "quiet": _QUIET,
+            "quiet": (Quiet, False),
             "json_": (Json, False),
         },
         [*keys_of("source"), "embed.max_bad", "embed.device", "embed.download"],
@@ -457,7 +530,7 @@ def _register_stage(stage: Stage, shared: dict[str, tuple[Any, Any]]) -> None:
         **shared,
         "force": _FORCE,
         "dry_run": _DRY_RUN,
-        "quiet": _QUIET,
+        "quiet": (Quiet, False),
     }
     keys = [*(keys_of("source") if reads_source else ()), *keys_of(stage.table)]
 

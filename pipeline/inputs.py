@@ -11,12 +11,14 @@ from clusterpipe.cache.rows import ConcatenatedRows, Rows
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import ARTIFACTS, Artifact, Assignments, Embeddings, Refined
 from clusterpipe.pipeline.config import Config
-from clusterpipe.stages.declaration import FileInput, Input, Stage
+from clusterpipe.stages.declaration import FileInput, FolderInput, Input, Source, Stage
 
 CONCATENATE = "concatenate"
+_PLACEHOLDERS = ("{space}", "{words}")
+_BY_WORDS = ("open", "closed", "none")
 
 
-def declared(stage: Stage, config: Config) -> Mapping[str, Input | FileInput]:
+def declared(stage: Stage, config: Config) -> Mapping[str, Source]:
     """What `stage` reads under `config`, by parameter name."""
     return stage.reads(config.of(stage.name))
 
@@ -31,14 +33,18 @@ def load(stage: Stage, config: Config, run: RunDirectory) -> dict[str, Any]:
     return {name: value(source, stage, config, run) for name, source in wanted}
 
 
-def value(source: Input | FileInput, stage: Stage, config: Config, run: RunDirectory) -> Any:
+def value(source: Source, stage: Stage, config: Config, run: RunDirectory) -> Any:
     """One argument of `stage`."""
     if isinstance(source, FileInput):
         return Path(source.path)
+    if isinstance(source, FolderInput):
+        return run.folder / source.name
     if _is_left_out(source, run):
         return None
     path = run.artifact(source.artifact)
     places = _places(source, stage, config, run)
+    if source.field in _PLACEHOLDERS:
+        return places[0]
     found = [artifact.read_value(path, source.artifact, place) for place in places]
     if found[0] is None and not source.optional:
         raise MissingArtifact(f"{path} has no {places[0]}, which {stage.name} reads")
@@ -59,6 +65,7 @@ def content(stage: Stage, config: Config, run: RunDirectory) -> dict[str, str]:
     for source in declared(stage, config).values():
         if isinstance(source, FileInput):
             found[source.path] = _file_content(Path(source.path))
+        if not isinstance(source, Input) or source.field in _PLACEHOLDERS:
             continue
         left_out, path = _is_left_out(source, run), run.artifact(source.artifact)
         for place in _places(source, stage, config, run):
@@ -99,21 +106,25 @@ def _places(source: Input, stage: Stage, config: Config, run: RunDirectory) -> l
     if "{chosen}" in source.field:
         chosen = artifact.read_value(run.artifact(Assignments), Assignments, "chosen")
         return [source.field.replace("{chosen}", chosen)]
-    if "{space}" not in source.field:
+    placeholder = next((p for p in _PLACEHOLDERS if p in source.field), None)
+    if placeholder is None:
         return [source.field]
-    names = spaces(config.of(stage.name).space, run, asked_by=f"{stage.table}.space")
-    return [source.field.replace("{space}", space) for space in names]
+    asked_by, worded = f"{stage.table}.space", placeholder == "{words}"
+    names = spaces(config.of(stage.name).space, run, asked_by=asked_by, worded=worded)
+    return [source.field.replace(placeholder, space) for space in names]
 
 
-def spaces(wanted: str, run: RunDirectory, *, asked_by: str) -> list[str]:
-    """The feature spaces that a setting names: the first one if it is empty, one, or all.
+def spaces(wanted: str, run: RunDirectory, *, asked_by: str, worded: bool = False) -> list[str]:
+    """The feature spaces that a setting names: one, all, or if it is empty the first one.
 
-    Raises UsageError, naming the setting `asked_by`, for a space that does not exist.
+    With `worded`, an empty setting names the first one that words can be scored in. Raises
+    UsageError, naming the setting `asked_by`, for a space that does not exist.
     """
     path = run.artifact(Embeddings)
     present = artifact.names(path, Embeddings)
     if not wanted:
-        return [artifact.read_value(path, Embeddings, "@default_space")]
+        default = artifact.read_value(path, Embeddings, "@default_space")
+        return [_worded(path, [default, *present]) if worded else default]
     if wanted == CONCATENATE:
         return present
     if wanted not in present:
@@ -125,6 +136,12 @@ def refined_spaces(run: RunDirectory) -> list[str]:
     """The feature spaces that the run's refined features were made from."""
     header = artifact.header(run.artifact(Refined), Refined)
     return spaces(header.identity.config["space"], run, asked_by="refine.space")
+
+
+def _worded(path: Path, spaces: list[str]) -> str:
+    """The first space that scores any words; else the first that scores its own; else the first."""
+    words = {s: artifact.read_value(path, Embeddings, f"{s}@words") or "none" for s in spaces}
+    return min(words, key=lambda space: _BY_WORDS.index(words[space]))
 
 
 def _file_content(path: Path) -> str:
