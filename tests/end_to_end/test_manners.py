@@ -112,6 +112,9 @@ def test_every_command_has_help_and_stands_in_the_readme(clusterpipe: Command) -
         "inspect",
         "export",
         "report",
+        "init",
+        "config",
+        "models",
     )
     for command in commands:
         done = clusterpipe(command, "--help")
