@@ -165,6 +165,75 @@ def status(
 
 
 @app.command()
+def search(
+    image: Annotated[
+        list[str],
+        typer.Option(
+            "--image",
+            "-i",
+            metavar="QUERY",
+            help="What to look for: an image file, or the id, path or row of an image of the run; "
+            "repeatable. A file that is not part of the run goes through the run's own backbone.",
+        ),
+    ],
+    run_dir: Run = None,
+    features: Annotated[
+        str,
+        typer.Option(
+            help="Where to look: in the features as the backbone gave them ('embeddings'), or in "
+            "those that refine made of them ('refined')."
+        ),
+    ] = "embeddings",
+    space: Annotated[
+        str,
+        typer.Option(
+            help="The feature space of the embeddings, such as clip; empty for the first one, "
+            "'concatenate' for all side by side."
+        ),
+    ] = "",
+    top: Annotated[int, typer.Option(help="How many images to show.")] = 20,
+    exclude_self: Annotated[
+        bool,
+        typer.Option("--exclude-self", help="Leave the query out when it is part of the run."),
+    ] = False,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            help="The contact sheet of query and hits, a PNG. Default: in pictures/search of the "
+            "run."
+        ),
+    ] = None,
+    no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Draw none.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    download: Annotated[
+        bool, typer.Option("--download", help="Allow fetching weights that are not on disk.")
+    ] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Find the images of a run that are most like another one.
+
+    Exact, by the cosine of their features; a query that is part of the run finds itself first.
+    """
+    from clusterpipe.pipeline import searching
+    from clusterpipe.pipeline.console import Reporter
+
+    resolved, run = _existing(run_dir)
+    options = searching.SearchOptions(
+        features=features,
+        space=space,
+        top=top,
+        exclude_self=exclude_self,
+        sheet=sheet,
+        drawn=not no_sheet,
+        device=device,
+        download=download,
+    )
+    answers = searching.search(run, resolved, image, options, progress=Reporter(quiet).progress)
+    searching.show(run, answers, as_json=json_)
+
+
+@app.command()
 def inspect(
     artifact: Annotated[Path, typer.Argument(help="An HDF5 artifact of a run.")],
     json_: Json = False,
@@ -223,6 +292,32 @@ def models(json_: Json = False) -> None:
     from clusterpipe.pipeline import models as catalogue
 
     catalogue.show(as_json=json_)
+
+
+@app.command()
+def plots(
+    run_dir: Run = None,
+    quiet: Quiet = False,
+) -> None:
+    """Draw the plots of a run as PNG into its folder plots; run-all does the same.
+
+    Coding length against k, the loss terms of refinement, and singular values and similarities
+    before and after it. What cannot be drawn yet is said, with the command that it waits for.
+    """
+    from clusterpipe.pipeline import plots as drawing
+    from clusterpipe.pipeline.console import Reporter
+
+    _, run = _existing(run_dir)
+    reporter = Reporter(quiet)
+    with run.locked():
+        drawn = drawing.plots(run, progress=reporter.progress)
+    waiting = list(drawing.impossible(run))
+    if not drawn:
+        raise MissingArtifact(f"there is nothing to draw yet: {waiting[0]}")
+    for path in drawn:
+        typer.echo(path)
+    for reason in waiting:
+        reporter.note(reason)
 
 
 @app.command()
