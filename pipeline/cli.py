@@ -39,55 +39,39 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_SOURCE = (
-    Annotated[
-        str | None,
-        typer.Argument(
-            help="A folder of images; a CSV with path and optionally id, label, split; arrays of "
-            "images or features in .npz, .npy, .h5 or .safetensors; or nothing: the "
-            "demonstration, or what the run directory remembers.",
-        ),
-    ],
-    None,
-)
-_RUN_DIR = (
-    Annotated[
-        Path | None,
-        typer.Option("--run-dir", "-r", help="Where artifacts go. Default: runs/<source name>."),
-    ],
-    None,
-)
-_CONFIG = (
-    Annotated[
-        Path | None,
-        typer.Option("--config", "-c", help="A TOML file of settings. Default: ./pipeline.toml."),
-    ],
-    None,
-)
-_SET = (
-    Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            "-s",
-            metavar="KEY=VALUE",
-            help="Change one setting, as table.field=value; repeatable.",
-        ),
-    ],
-    None,
-)
-_SEED = (
-    Annotated[int | None, typer.Option(help="The one seed, of which every stage derives its own.")],
-    None,
-)
-_FORCE = (Annotated[bool, typer.Option("--force", "-f", help="Run even if fresh.")], False)
-_DRY_RUN = (
-    Annotated[
-        bool,
-        typer.Option("--dry-run", "-n", help="Say what would run and why, and how long it takes."),
-    ],
-    False,
-)
+Source = Annotated[
+    str | None,
+    typer.Argument(
+        help="A folder of images; a CSV with path and optionally id, label, split; arrays of "
+        "images or features in .npz, .npy, .h5 or .safetensors; or nothing: the "
+        "demonstration, or what the run directory remembers.",
+    ),
+]
+RunDir = Annotated[
+    Path | None,
+    typer.Option("--run-dir", "-r", help="Where artifacts go. Default: runs/<source name>."),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="A TOML file of settings. Default: ./pipeline.toml."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Change one setting, as table.field=value; repeatable.",
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="The one seed, of which every stage derives its own.")
+]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Run even if fresh.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", "-n", help="Say what would run and why, and how long it takes."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
 Run = Annotated[
@@ -258,6 +242,56 @@ def inspect(
     from clusterpipe.pipeline import inspecting
 
     inspecting.show(artifact, as_json=json_)
+
+
+@app.command()
+def init(
+    source: Annotated[str | None, typer.Argument(help="The images the settings are for.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file to write.")
+    ] = DEFAULT_FILE,
+    set: Set = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace the file.")] = False,
+) -> None:
+    """Write a pipeline.toml that lists every setting with its meaning, to edit.
+
+    A run that starts in the same folder reads it; `clusterpipe config` shows what came of it.
+    """
+    from clusterpipe.pipeline.settings import write_settings
+
+    config = override(Config(), set or ())
+    if source is not None:
+        config = config.set("source.path", _absolute(source), "argument")
+    write_settings(config, output, replace=force)
+    typer.echo(output)
+
+
+@app.command("config")
+def show_config(
+    source: Source = None,
+    run_dir: RunDir = None,
+    file: ConfigFile = None,
+    set: Set = None,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is no default.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show each setting as a run would take it, and where it came from.
+
+    In rising order: defaults, ./pipeline.toml or --config (a run that is there keeps its own),
+    --set, options.
+    """
+    from clusterpipe.pipeline import settings
+
+    config, _ = _configured(source, run_dir, file, set, None, {})
+    settings.show(config, changed_only=changed, as_json=json_)
+
+
+@app.command()
+def models(json_: Json = False) -> None:
+    """List backbones: size, width, licence, and whether their weights are on disk."""
+    from clusterpipe.pipeline import models as catalogue
+
+    catalogue.show(as_json=json_)
 
 
 @app.command()
@@ -492,7 +526,12 @@ def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: boo
 
 
 def _register() -> None:
-    shared = {"run_dir": _RUN_DIR, "config": _CONFIG, "set": _SET, "seed": _SEED}
+    shared = {
+        "run_dir": (RunDir, None),
+        "config": (ConfigFile, None),
+        "set": (Set, None),
+        "seed": (Seed, None),
+    }
     until = (Annotated[str, typer.Option(help="Stop after this stage.")], "")
     force = (
         Annotated[
@@ -508,11 +547,11 @@ def _register() -> None:
         "Settings of single stages go through --set.",
         _run_all,
         {
-            "source": _SOURCE,
+            "source": (Source, None),
             **shared,
             "until": until,
             "force": force,
-            "dry_run": _DRY_RUN,
+            "dry_run": (DryRun, False),
             "quiet": (Quiet, False),
             "json_": (Json, False),
         },
@@ -526,10 +565,10 @@ def _register() -> None:
 def _register_stage(stage: Stage, shared: dict[str, tuple[Any, Any]]) -> None:
     reads_source = stage.name == "embed"
     base = {
-        **({"source": _SOURCE} if reads_source else {}),
+        **({"source": (Source, None)} if reads_source else {}),
         **shared,
-        "force": _FORCE,
-        "dry_run": _DRY_RUN,
+        "force": (Force, False),
+        "dry_run": (DryRun, False),
         "quiet": (Quiet, False),
     }
     keys = [*(keys_of("source") if reads_source else ()), *keys_of(stage.table)]

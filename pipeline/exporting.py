@@ -71,7 +71,7 @@ def export(
         )
     path = _place(results.run, output, to)
     if output:
-        _refuse_the_source(path, source)
+        refuse_the_source(path, source)
     if to == "folders":
         images = open_source(source, progress=progress)
         if not isinstance(images, ImageSource):
@@ -183,7 +183,7 @@ def _place(run: RunDirectory, output: Path | None, to: str) -> Path:
     return path / f"clusters.{to}" if path.is_dir() else path
 
 
-def _refuse_the_source(path: Path, source: SourceConfig) -> None:
+def refuse_the_source(path: Path, source: SourceConfig) -> None:
     """Nothing is written over a source, or among its images, where the next scan would find it."""
     given = Path(source.path).expanduser().absolute()
     if given.exists() and path.resolve().is_relative_to(given.resolve()):

@@ -108,7 +108,7 @@ def _phrases(results: Results) -> list[list[tuple[str, float]]]:
         [
             (str(text), round(float(score), 4))
             for text, score in zip(texts[:PHRASES], scores[:PHRASES], strict=True)
-            if text
+            if text and score > 0  # an unsure caption stands first with score 0
         ]
         for texts, scores in zip(naming.text[:k], naming.score[:k], strict=True)
     ]

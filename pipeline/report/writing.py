@@ -20,6 +20,7 @@ from clusterpipe.cache.schema import Assignments
 from clusterpipe.cache.sources import ImageSource, open_source
 from clusterpipe.cache.storage import explained, replacing, write_text
 from clusterpipe.pipeline.config import Config
+from clusterpipe.pipeline.exporting import refuse_the_source
 from clusterpipe.pipeline.report import content
 from clusterpipe.pipeline.report.page import page_context
 from clusterpipe.pipeline.report.thumbnails import write_thumbnails
@@ -64,10 +65,13 @@ def write_report(
     """Writes the report into `output`, by default `report` below the run; gives its page.
 
     Thumbnails and the map are kept between reports while the images and features are the same.
-    Raises UsageError for an unknown map, and when `output` holds something else.
+    Raises UsageError for an unknown map, and when `output` holds something else or lies in the
+    source.
     """
     folder = (output or results.run.folder / "report").absolute()
     _refuse_others(folder)
+    if output:
+        refuse_the_source(folder, config.source)
     method = _map_method(settings.map)
     kind = content.kinds(
         results, doubtful_below=settings.doubtful_below, outlier_above=settings.outlier_above

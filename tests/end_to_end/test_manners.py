@@ -116,6 +116,9 @@ def test_every_command_has_help_and_stands_in_the_readme(clusterpipe: Command) -
         "plots",
         "export",
         "report",
+        "init",
+        "config",
+        "models",
     )
     for command in commands:
         done = clusterpipe(command, "--help")

@@ -112,13 +112,19 @@ def _assignments(label: np.ndarray) -> Assignments:
         outlier_score=np.where(np.arange(n) == K + 3, 3.0, 1.0).astype(np.float32),
         normalised=True,
     )
-    return Assignments(chosen="kmeans", methods={"kmeans": found})
+    return replace(sample(Assignments, n=n, k=K), chosen="kmeans", methods={"kmeans": found})
 
 
 def _estimate() -> KEstimate:
     length = np.array([900.0, 700, 600, 650, 720])
-    return KEstimate(
-        k=3, interval=np.array([2, 4]), candidate=np.arange(1, 6), length=length, reason="shortest"
+    found: KEstimate = sample(KEstimate, m=5)
+    return replace(
+        found,
+        k=3,
+        interval=np.array([2, 4]),
+        candidate=np.arange(1, 6),
+        length=length,
+        reason="shortest",
     )
 
 
@@ -127,7 +133,7 @@ def _captions(captions: Sequence[str]) -> Captions:
     naming: Naming = replace(
         sample(Naming, k=K, c=2), text=text, score=np.tile([0.7, 0.2], (K, 1)), margin=np.ones(K)
     )
-    return Captions(chosen="vote", methods={"vote": naming})
+    return replace(sample(Captions, k=K, c=2), chosen="vote", methods={"vote": naming})
 
 
 def _metrics(label: np.ndarray) -> Metrics:

@@ -18,7 +18,7 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   function colour(k, of) {
     const ring = [[62, 46], [72, 62], [50, 38]][Math.floor(k / 13) % 3];
-    return k < 0 ? "#8889" : `hsl(${hue(k, of)} 65% ${ring[dark.matches ? 0 : 1]}%)`;
+    return k < 0 ? "#888888" : `hsl(${hue(k, of)} 65% ${ring[dark.matches ? 0 : 1]}%)`;
   }
 
   const title = (k) => (k < 0 ? "unassigned" : clusters[k].caption || `cluster ${k}`);
@@ -322,34 +322,50 @@
     });
   }
 
+  const MANY = 6000; // images, from which on they are squares, written into the pixels directly
+
   function draw() {
     const began = performance.now();
     const radius = Math.max(1.2, Math.min(5, (100 * Math.sqrt(sight.scale)) / Math.sqrt(count + 600)));
     pen.setTransform(size.dots, 0, 0, size.dots, 0, 0);
     pen.clearRect(0, 0, size.width, size.height);
+    const pixels = count > MANY ? new Uint32Array(size.pixels.data.buffer).fill(0) : null;
     for (const bright of lit < 0 ? [true] : [false, true]) {
+      const alpha = lit < 0 ? 0.8 : bright ? 0.95 : 0.12;
       for (const { colour, rows } of groups) {
-        pen.fillStyle = colour;
-        pen.globalAlpha = lit < 0 ? 0.8 : bright ? 0.95 : 0.12;
-        dots(rows, bright, radius);
+        const seen = lit < 0 ? rows : rows.filter((i) => (images.cluster[i] === lit) === bright);
+        if (pixels) squares(pixels, seen, radius, colour, alpha);
+        else discs(seen, radius, colour, alpha);
       }
     }
+    if (pixels) pen.putImageData(size.pixels, 0, 0);
     return began;
   }
 
-  function dots(rows, bright, radius) {
-    const round = count <= 6000;
-    if (round) pen.beginPath();
+  function discs(rows, radius, colour, alpha) {
+    pen.fillStyle = colour;
+    pen.globalAlpha = alpha;
+    pen.beginPath();
     for (const i of rows) {
-      if (lit >= 0 && (images.cluster[i] === lit) !== bright) continue;
       const [px, py] = [screenX(i), screenY(i)];
-      if (px < -9 || py < -9 || px > size.width + 9 || py > size.height + 9) continue;
-      if (round) {
-        pen.moveTo(px + radius, py);
-        pen.arc(px, py, radius, 0, 6.2832);
-      } else pen.fillRect(px - radius, py - radius, 2 * radius, 2 * radius);
+      pen.moveTo(px + radius, py);
+      pen.arc(px, py, radius, 0, 6.2832);
     }
-    if (round) pen.fill();
+    pen.fill();
+  }
+
+  function squares(pixels, rows, radius, colour, alpha) {
+    pen.fillStyle = colour;
+    const [red, green, blue] = pen.fillStyle.match(/[0-9a-f]{2}/g).map((part) => parseInt(part, 16));
+    const value = ((Math.round(255 * alpha) << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+    const { width, height } = canvas;
+    const side = Math.max(1, Math.round(2 * radius * size.dots));
+    for (const i of rows) {
+      const left = Math.round(screenX(i) * size.dots - side / 2);
+      const top = Math.round(screenY(i) * size.dots - side / 2);
+      if (left < 0 || top < 0 || left + side > width || top + side > height) continue;
+      for (let y = top; y < top + side; y++) pixels.fill(value, y * width + left, y * width + left + side);
+    }
   }
 
   function resize() {
@@ -358,6 +374,7 @@
     size = { width, height, side: 0.94 * Math.min(width, height), dots };
     canvas.width = width * dots;
     canvas.height = height * dots;
+    size.pixels = count > MANY ? pen.createImageData(canvas.width, canvas.height) : null;
     redraw();
   }
 

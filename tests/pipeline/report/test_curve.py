@@ -1,14 +1,17 @@
 """The curve of description lengths, in pixels."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from records import sample
 
 from clusterpipe.cache.schema import KEstimate
 from clusterpipe.pipeline.report.curve import BOTTOM, LEFT, RIGHT, TOP, curve
 
-ESTIMATE = KEstimate(
+ESTIMATE: KEstimate = replace(
+    sample(KEstimate, m=5),
     k=4,
     interval=np.array([2, 8]),
     candidate=np.array([1, 2, 4, 8, 16]),
@@ -32,7 +35,5 @@ def test_points_stand_where_the_axes_say() -> None:
 
 
 def test_a_single_candidate_is_no_curve() -> None:
-    single = KEstimate(
-        k=1, interval=np.array([1, 1]), candidate=np.array([1]), length=np.ones(1), reason=""
-    )
+    single = replace(ESTIMATE, k=1, candidate=np.array([1]), length=np.ones(1))
     assert curve(single, 10) is None

@@ -241,7 +241,7 @@ def test_hostile_names_and_captions_are_text(driver: Any, tmp_path: Path) -> Non
 
 
 def test_a_map_of_fifty_thousand_is_smooth(driver: Any, page: Path, tmp_path: Path) -> None:
-    """Drawing takes a fraction of a second even without a GPU, and so does finding a point."""
+    """Without a GPU and on a busy machine: a frame, and the image under the pointer."""
     many = 50_000
     rng = np.random.default_rng(0)
     data = json.loads((page.parent / "data.js").read_text().partition("=")[2].rstrip(";\n"))
@@ -258,7 +258,7 @@ def test_a_map_of_fifty_thousand_is_smooth(driver: Any, page: Path, tmp_path: Pa
     emulate(driver)
     times = driver.execute_async_script(SWEEP)
     assert len(times["draw"]) >= 10
-    assert np.median(times["draw"]) < 250
+    assert np.median(times["draw"]) < 100
     assert np.median(times["find"]) < 10
 
 

@@ -99,6 +99,12 @@ def test_something_else_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "mine/index.html").read_text() == "my own page"
 
 
+def test_nothing_is_written_among_the_images(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="part of the source"):
+        write(tmp_path, output=tmp_path / "photos/report")
+    assert not (tmp_path / "photos/report").exists()
+
+
 def test_an_unknown_map_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="umap, tsne, pca"):
         write(tmp_path, map="mds")
