@@ -338,6 +338,21 @@ class Metrics(Artifact):
     confusion: IntArray | None = dataset(
         "c k", "int", optional=True, doc="images per true class and chosen cluster"
     )
+    retrieval_space: StringArray | None = dataset(
+        "r", "str", optional=True, path="retrieval/space", doc="the features searched in"
+    )
+    retrieval_metric: StringArray | None = dataset(
+        "g", "str", optional=True, path="retrieval/metric", doc="how the search is measured"
+    )
+    retrieval_value: FloatArray | None = dataset(
+        "r g", "float", optional=True, path="retrieval/value", doc="mean over the queries, 0..1"
+    )
+    retrieval_chance: FloatArray | None = dataset(
+        "g", "float", optional=True, path="retrieval/chance", doc="of a random order, on average"
+    )
+    retrieval_protocol: str | None = dataset(
+        "", "str", optional=True, path="retrieval/protocol", doc="who searched for what, and where"
+    )
     protocol: str = attribute(doc="what was fitted on which rows, and reported on which")
 
 

@@ -81,7 +81,8 @@ _SEED = (
     None,
 )
 _FORCE = (Annotated[bool, typer.Option("--force", "-f", help="Run even if fresh.")], False)
-_QUIET = (Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")], False)
+_QUIET_OPTION = typer.Option("--quiet", "-q", help="No progress, only results.")
+_QUIET = (Annotated[bool, _QUIET_OPTION], False)
 _DRY_RUN = (
     Annotated[
         bool,
@@ -176,11 +177,77 @@ def status(
     json_: Json = False,
 ) -> None:
     """Say for every stage whether it is fresh, and if not, why."""
-    folder = run_dir or _only_run()
-    if not RunDirectory(folder).config.exists():
-        raise MissingArtifact(f"{folder} is no run: start one with `clusterpipe run-all`")
-    resolved, run = _configured(None, folder, None, None, None, {})
+    resolved, run = _existing(run_dir)
     _show_plan(resolved, run, json_, estimating=False)
+
+
+@app.command()
+def search(
+    image: Annotated[
+        list[str],
+        typer.Option(
+            "--image",
+            "-i",
+            metavar="QUERY",
+            help="What to look for: an image file, or the id, path or row of an image of the run; "
+            "repeatable. A file that is not part of the run goes through the run's own backbone.",
+        ),
+    ],
+    run_dir: Run = None,
+    features: Annotated[
+        str,
+        typer.Option(
+            help="Where to look: in the features as the backbone gave them ('embeddings'), or in "
+            "those that refine made of them ('refined')."
+        ),
+    ] = "embeddings",
+    space: Annotated[
+        str,
+        typer.Option(
+            help="The feature space of the embeddings, such as clip; empty for the first one, "
+            "'concatenate' for all side by side."
+        ),
+    ] = "",
+    top: Annotated[int, typer.Option(help="How many images to show.")] = 20,
+    exclude_self: Annotated[
+        bool,
+        typer.Option("--exclude-self", help="Leave the query out when it is part of the run."),
+    ] = False,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            help="The contact sheet of query and hits, a PNG. Default: in pictures/search of the "
+            "run."
+        ),
+    ] = None,
+    no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Draw none.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    download: Annotated[
+        bool, typer.Option("--download", help="Allow fetching weights that are not on disk.")
+    ] = False,
+    quiet: Annotated[bool, _QUIET_OPTION] = False,
+    json_: Json = False,
+) -> None:
+    """Find the images of a run that are most like another one.
+
+    Exact, by the cosine of their features; a query that is part of the run finds itself first.
+    """
+    from clusterpipe.pipeline import searching
+    from clusterpipe.pipeline.console import Reporter
+
+    resolved, run = _existing(run_dir)
+    options = searching.SearchOptions(
+        features=features,
+        space=space,
+        top=top,
+        exclude_self=exclude_self,
+        sheet=sheet,
+        drawn=not no_sheet,
+        device=device,
+        download=download,
+    )
+    answers = searching.search(run, resolved, image, options, progress=Reporter(quiet).progress)
+    searching.show(run, answers, as_json=json_)
 
 
 @app.command()
@@ -192,6 +259,32 @@ def inspect(
     from clusterpipe.pipeline import inspecting
 
     inspecting.show(artifact, as_json=json_)
+
+
+@app.command()
+def plots(
+    run_dir: Run = None,
+    quiet: Annotated[bool, _QUIET_OPTION] = False,
+) -> None:
+    """Draw the plots of a run as PNG into its folder plots; run-all does the same.
+
+    Coding length against k, the loss terms of refinement, and singular values and similarities
+    before and after it. What cannot be drawn yet is said, with the command that it waits for.
+    """
+    from clusterpipe.pipeline import plots as drawing
+    from clusterpipe.pipeline.console import Reporter
+
+    _, run = _existing(run_dir)
+    reporter = Reporter(quiet)
+    with run.locked():
+        drawn = drawing.plots(run, progress=reporter.progress)
+    waiting = list(drawing.impossible(run))
+    if not drawn:
+        raise MissingArtifact(f"there is nothing to draw yet: {waiting[0]}")
+    for path in drawn:
+        typer.echo(path)
+    for reason in waiting:
+        reporter.note(reason)
 
 
 def _version(wanted: bool) -> None:
@@ -233,6 +326,14 @@ def _configured(
     folder = run_dir or default_run_dir(config.source.path)
     _refuse_another_source(folder, config, named=run_dir is not None)
     return config, RunDirectory(folder)
+
+
+def _existing(run_dir: Path | None) -> tuple[Config, RunDirectory]:
+    """A run that has begun, with the settings it keeps."""
+    folder = run_dir or _only_run()
+    if not RunDirectory(folder).config.exists():
+        raise MissingArtifact(f"{folder} is no run: start one with `clusterpipe run-all`")
+    return _configured(None, folder, None, None, None, {})
 
 
 def _base(source: str | None, run_dir: Path | None, file: Path | None) -> Config:

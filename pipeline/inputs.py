@@ -1,15 +1,15 @@
 """What a stage reads: from the names in its declaration to places in the run's artifacts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clusterpipe.cache import artifact
-from clusterpipe.cache.errors import MissingArtifact, UsageError
+from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
 from clusterpipe.cache.provenance import digest, file_digest
-from clusterpipe.cache.rows import ConcatenatedRows
+from clusterpipe.cache.rows import ConcatenatedRows, Rows
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import ARTIFACTS, Artifact, Assignments, Embeddings
+from clusterpipe.cache.schema import ARTIFACTS, Artifact, Assignments, Embeddings, Refined
 from clusterpipe.pipeline.config import Config
 from clusterpipe.stages.declaration import FileInput, FolderInput, Input, Source, Stage
 
@@ -39,6 +39,8 @@ def value(source: Source, stage: Stage, config: Config, run: RunDirectory) -> An
         return Path(source.path)
     if isinstance(source, FolderInput):
         return run.folder / source.name
+    if _is_left_out(source, run):
+        return None
     path = run.artifact(source.artifact)
     places = _places(source, stage, config, run)
     if source.field in _PLACEHOLDERS:
@@ -46,7 +48,12 @@ def value(source: Source, stage: Stage, config: Config, run: RunDirectory) -> An
     found = [artifact.read_value(path, source.artifact, place) for place in places]
     if found[0] is None and not source.optional:
         raise MissingArtifact(f"{path} has no {places[0]}, which {stage.name} reads")
-    return ConcatenatedRows(found) if len(found) > 1 else found[0]
+    return side_by_side(found) if len(found) > 1 else found[0]
+
+
+def side_by_side(parts: Sequence[Rows]) -> Rows:
+    """The rows of one space as they are, of several each at unit length."""
+    return parts[0] if len(parts) == 1 else ConcatenatedRows(parts)
 
 
 def content(stage: Stage, config: Config, run: RunDirectory) -> dict[str, str]:
@@ -60,27 +67,41 @@ def content(stage: Stage, config: Config, run: RunDirectory) -> dict[str, str]:
             found[source.path] = _file_content(Path(source.path))
         if not isinstance(source, Input) or source.field in _PLACEHOLDERS:
             continue
-        path = run.artifact(source.artifact)
+        left_out, path = _is_left_out(source, run), run.artifact(source.artifact)
         for place in _places(source, stage, config, run):
             name = f"{path.name} /{place}".rstrip("/ ")
-            found[name] = artifact.content_id(path, source.artifact, place)
+            found[name] = (
+                artifact.ABSENT if left_out else artifact.content_id(path, source.artifact, place)
+            )
     return found
 
 
 def describes(kind: type[Artifact], run: RunDirectory) -> bool:
     """Whether the artifact is there and was made from what the others hold now.
 
-    After `--until assign`, captions and metrics may still speak of the clusters before.
+    After `--until assign`, captions and metrics may still speak of the clusters before, or be of
+    the schema before.
     """
-    path = run.artifact(kind)
-    if not path.exists():
+    try:
+        inputs = artifact.header(run.artifact(kind), kind).identity.inputs
+    except (MissingArtifact, DamagedArtifact):
         return False
-    for name, was in artifact.header(path, kind).identity.inputs.items():
+    for name, was in inputs.items():
         file, _, place = name.partition(" /")
         source = next((other for other in ARTIFACTS if f"{other.name}.h5" == file), None)
-        if source and artifact.content_id(run.artifact(source), source, place) != was:
+        if source and _content_now(source, place, run) != was:
             return False
     return True
+
+
+def _content_now(kind: type[Artifact], place: str, run: RunDirectory) -> str:
+    path = run.artifact(kind)
+    return artifact.content_id(path, kind, place) if path.exists() else artifact.ABSENT
+
+
+def _is_left_out(source: Input, run: RunDirectory) -> bool:
+    """Whether it can be done without, and its artifact is not there or speaks of other images."""
+    return source.optional and not describes(source.artifact, run)
 
 
 def _places(source: Input, stage: Stage, config: Config, run: RunDirectory) -> list[str]:
@@ -90,30 +111,45 @@ def _places(source: Input, stage: Stage, config: Config, run: RunDirectory) -> l
     placeholder = next((p for p in _PLACEHOLDERS if p in source.field), None)
     if placeholder is None:
         return [source.field]
-    spaces = _spaces(config.of(stage.name).space, run, stage, worded=placeholder == "{words}")
-    return [source.field.replace(placeholder, space) for space in spaces]
+    names = _spaces(source, config.of(stage.name).space, run, asked_by=f"{stage.table}.space")
+    return [source.field.replace(placeholder, space) for space in names]
 
 
-def _spaces(wanted: str, run: RunDirectory, stage: Stage, *, worded: bool) -> list[str]:
+def _spaces(source: Input, wanted: str, run: RunDirectory, *, asked_by: str) -> list[str]:
+    if wanted or "{words}" not in source.field:
+        return spaces(wanted, run, asked_by=asked_by)
+    return [worded_space(run)]
+
+
+def spaces(wanted: str, run: RunDirectory, *, asked_by: str) -> list[str]:
+    """The feature spaces that a setting names: the first one if it is empty, one, or all.
+
+    Raises UsageError, naming the setting `asked_by`, for a space that does not exist.
+    """
     path = run.artifact(Embeddings)
     present = artifact.names(path, Embeddings)
     if not wanted:
-        default = artifact.read_value(path, Embeddings, "@default_space")
-        return [_worded(path, [default, *present]) if worded else default]
+        return [artifact.read_value(path, Embeddings, "@default_space")]
     if wanted == CONCATENATE:
         return present
     if wanted not in present:
-        raise UsageError(
-            f"{stage.name.replace('-', '_')}.space is {wanted!r}, but {path} has "
-            f"{', '.join(present)}"
-        )
+        raise UsageError(f"{asked_by} is {wanted!r}, but {path} has {', '.join(present)}")
     return [wanted]
 
 
-def _worded(path: Path, spaces: list[str]) -> str:
+def worded_space(run: RunDirectory) -> str:
     """The first space that scores any words; else the first that scores its own; else the first."""
-    words = {s: artifact.read_value(path, Embeddings, f"{s}@words") or "none" for s in spaces}
+    path = run.artifact(Embeddings)
+    default = artifact.read_value(path, Embeddings, "@default_space")
+    present = [default, *artifact.names(path, Embeddings)]
+    words = {s: str(artifact.read_value(path, Embeddings, f"{s}@words")) for s in present}
     return min(words, key=lambda space: _BY_WORDS.index(words[space]))
+
+
+def refined_spaces(run: RunDirectory) -> list[str]:
+    """The feature spaces that the run's refined features were made from."""
+    header = artifact.header(run.artifact(Refined), Refined)
+    return spaces(header.identity.config["space"], run, asked_by="refine.space")
 
 
 def _file_content(path: Path) -> str:

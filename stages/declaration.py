@@ -32,7 +32,8 @@ class Input:
     `field` is the path within the file; `{space}` stands for the configured space, `{words}` for
     the same or, if none is configured, one that words can be scored in. The placeholder alone is
     the space's name. A path that ends in `@name` is an attribute. `optional` inputs are None when
-    absent.
+    absent, be it the field, the artifact, or an artifact that was made from what the others no
+    longer hold.
     """
 
     artifact: type[Artifact]

@@ -12,7 +12,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("cache", "stages", "pipeline")
 MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-HEAVY = ("torch", "torchvision", "timm", "open_clip", "faiss", "sklearn", "scipy", "skimage")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "timm",
+    "open_clip",
+    "faiss",
+    "sklearn",
+    "scipy",
+    "skimage",
+    "matplotlib",
+)
 MAY_IMPORT = {
     "cache": ("clusterpipe.cache",),
     "stages": ("clusterpipe.cache", "clusterpipe.stages"),

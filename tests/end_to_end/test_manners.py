@@ -42,6 +42,8 @@ def test_the_demonstration_runs_without_network(tmp_path: Path, clusterpipe: Com
         "not a benchmark",
         "runs/demonstration",
         "pictures",
+        "precision@20",
+        "runs/demonstration/plots",
     ):
         assert expected in done.out
 
@@ -109,6 +111,8 @@ def test_every_command_has_help_and_stands_in_the_readme(clusterpipe: Command) -
         "evaluate",
         "status",
         "inspect",
+        "search",
+        "plots",
     )
     for command in commands:
         done = clusterpipe(command, "--help")

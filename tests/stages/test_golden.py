@@ -71,7 +71,11 @@ def captioned() -> Arrays:
 def evaluated() -> Arrays:
     features = toy()
     found = evaluate(assign(features, 3, AssignConfig(seeds=2)), features, label=TRUTH)
-    return {"chosen": found.chosen_value, "chance": found.chance}
+    return {
+        "chosen": found.chosen_value,
+        "chance": found.chance,
+        "retrieval": found.retrieval_value,
+    }
 
 
 STAGE_RESULTS: Mapping[str, Callable[[], Arrays]] = {

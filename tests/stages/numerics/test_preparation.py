@@ -76,3 +76,16 @@ def test_an_offset_parts_opposite_rows() -> None:
     np.testing.assert_allclose(with_offset(z, 0) @ with_offset(z, 0).T, z @ z.T, atol=1e-6)
     cosine = with_offset(z, 0.25) @ with_offset(z, 0.25).T
     np.testing.assert_allclose(cosine, (z @ z.T + 0.25) / 1.25, rtol=1e-6)
+
+
+def test_prepared_rows_have_unit_length_around_the_mean_direction() -> None:
+    features = np.random.default_rng(0).normal(3, 1, (50, 6)).astype(np.float16)
+    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    center = center_of(features, unit=True)
+    np.testing.assert_allclose(center, (features / lengths).mean(axis=0), atol=1e-6)
+    prepared = prepare(features, center, unit=True)
+    assert prepared.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(prepared, axis=1), 1, atol=1e-6)
+    expected = features / lengths - center
+    cosines = (prepared * expected).sum(axis=1) / np.linalg.norm(expected, axis=1)
+    np.testing.assert_allclose(cosines, 1, atol=1e-6)
