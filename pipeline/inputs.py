@@ -140,7 +140,7 @@ def spaces(wanted: str, run: RunDirectory, *, asked_by: str) -> list[str]:
 def worded_space(run: RunDirectory) -> str:
     """The first space that scores any words; else the first that scores its own; else the first."""
     path = run.artifact(Embeddings)
-    default = artifact.read_value(path, Embeddings, "@default_space")
+    default = str(artifact.read_value(path, Embeddings, "@default_space"))
     present = [default, *artifact.names(path, Embeddings)]
     words = {s: str(artifact.read_value(path, Embeddings, f"{s}@words")) for s in present}
     return min(words, key=lambda space: _BY_WORDS.index(words[space]))
