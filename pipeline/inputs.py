@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterpipe.cache import artifact
-from clusterpipe.cache.errors import MissingArtifact, UsageError
+from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
 from clusterpipe.cache.provenance import digest, file_digest
 from clusterpipe.cache.rows import ConcatenatedRows, Rows
 from clusterpipe.cache.run_directory import RunDirectory
@@ -79,12 +79,14 @@ def content(stage: Stage, config: Config, run: RunDirectory) -> dict[str, str]:
 def describes(kind: type[Artifact], run: RunDirectory) -> bool:
     """Whether the artifact is there and was made from what the others hold now.
 
-    After `--until assign`, captions and metrics may still speak of the clusters before.
+    After `--until assign`, captions and metrics may still speak of the clusters before, or be of
+    the schema before.
     """
-    path = run.artifact(kind)
-    if not path.exists():
+    try:
+        inputs = artifact.header(run.artifact(kind), kind).identity.inputs
+    except (MissingArtifact, DamagedArtifact):
         return False
-    for name, was in artifact.header(path, kind).identity.inputs.items():
+    for name, was in inputs.items():
         file, _, place = name.partition(" /")
         source = next((other for other in ARTIFACTS if f"{other.name}.h5" == file), None)
         if source and _content_now(source, place, run) != was:
@@ -109,22 +111,25 @@ def _places(source: Input, stage: Stage, config: Config, run: RunDirectory) -> l
     placeholder = next((p for p in _PLACEHOLDERS if p in source.field), None)
     if placeholder is None:
         return [source.field]
-    asked_by, worded = f"{stage.table}.space", placeholder == "{words}"
-    names = spaces(config.of(stage.name).space, run, asked_by=asked_by, worded=worded)
+    names = _spaces(source, config.of(stage.name).space, run, asked_by=f"{stage.table}.space")
     return [source.field.replace(placeholder, space) for space in names]
 
 
-def spaces(wanted: str, run: RunDirectory, *, asked_by: str, worded: bool = False) -> list[str]:
+def _spaces(source: Input, wanted: str, run: RunDirectory, *, asked_by: str) -> list[str]:
+    if wanted or "{words}" not in source.field:
+        return spaces(wanted, run, asked_by=asked_by)
+    return [worded_space(run)]
+
+
+def spaces(wanted: str, run: RunDirectory, *, asked_by: str) -> list[str]:
     """The feature spaces that a setting names: one, all, or if it is empty the first one.
 
-    With `worded`, an empty setting names the first one that words can be scored in. Raises
-    UsageError, naming the setting `asked_by`, for a space that does not exist.
+    Raises UsageError, naming the setting `asked_by`, for a space that does not exist.
     """
     path = run.artifact(Embeddings)
     present = artifact.names(path, Embeddings)
     if not wanted:
-        default = artifact.read_value(path, Embeddings, "@default_space")
-        return [_worded(path, [default, *present]) if worded else default]
+        return [artifact.read_value(path, Embeddings, "@default_space")]
     if wanted == CONCATENATE:
         return present
     if wanted not in present:
@@ -132,16 +137,19 @@ def spaces(wanted: str, run: RunDirectory, *, asked_by: str, worded: bool = Fals
     return [wanted]
 
 
+def worded_space(run: RunDirectory) -> str:
+    """The first space that scores any words; else the first that scores its own; else the first."""
+    path = run.artifact(Embeddings)
+    default = str(artifact.read_value(path, Embeddings, "@default_space"))
+    present = [default, *artifact.names(path, Embeddings)]
+    words = {s: str(artifact.read_value(path, Embeddings, f"{s}@words")) for s in present}
+    return min(words, key=lambda space: _BY_WORDS.index(words[space]))
+
+
 def refined_spaces(run: RunDirectory) -> list[str]:
     """The feature spaces that the run's refined features were made from."""
     header = artifact.header(run.artifact(Refined), Refined)
     return spaces(header.identity.config["space"], run, asked_by="refine.space")
-
-
-def _worded(path: Path, spaces: list[str]) -> str:
-    """The first space that scores any words; else the first that scores its own; else the first."""
-    words = {s: artifact.read_value(path, Embeddings, f"{s}@words") or "none" for s in spaces}
-    return min(words, key=lambda space: _BY_WORDS.index(words[space]))
 
 
 def _file_content(path: Path) -> str:

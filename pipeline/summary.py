@@ -76,6 +76,8 @@ class Outcome:
     protocol: str
     retrieval: tuple[dict[str, Any], ...]
     retrieval_protocol: str
+    captions: tuple[dict[str, Any], ...]
+    caption_protocol: str
     pictures: str | None
     plots: str | None
     remarks: tuple[str, ...]
@@ -103,6 +105,8 @@ def outcome(
         protocol=metrics.protocol if metrics else "",
         retrieval=tuple(_retrieval_rows(metrics)) if metrics else (),
         retrieval_protocol=(metrics.retrieval_protocol or "") if metrics else "",
+        captions=tuple(_caption_rows(metrics)) if metrics else (),
+        caption_protocol=(metrics.caption_protocol or "") if metrics else "",
         pictures=str(sheets[0].parent) if sheets else None,
         plots=str(plots[0].parent) if plots else None,
         remarks=tuple(_remarks(config, index)),
@@ -132,6 +136,9 @@ def show(result: RunResult, config: Config, *, as_json: bool) -> None:
     if found.retrieval:
         console.print(_retrieval_table(found))
         console.print(Text(found.retrieval_protocol, "dim"), soft_wrap=True)
+    if found.captions:
+        console.print(_caption_table(found))
+        console.print(Text(found.caption_protocol, "dim"), soft_wrap=True)
     if found.clusters:
         console.print(_cluster_table(found))
     for remark in found.remarks:
@@ -259,6 +266,37 @@ def _retrieval_table(found: Outcome) -> Table:
     for space, values in rows.items():
         table.add_row(space, *values)
     table.add_row("chance", *(f"{value:.3f}" for value in chance.values()))
+    return table
+
+
+def _caption_rows(metrics: Metrics) -> Iterator[dict[str, Any]]:
+    methods, measures = metrics.caption_method, metrics.caption_metric
+    value, chance = metrics.caption_value, metrics.caption_chance
+    if methods is None or measures is None or value is None or chance is None:
+        return
+    for (h, method), (o, metric) in product(enumerate(methods), enumerate(measures)):
+        if not math.isnan(value[h, o]):
+            yield {
+                "method": str(method),
+                "metric": str(metric),
+                "value": float(value[h, o]),
+                "chance": _number(chance[h, o]),
+            }
+
+
+def _caption_table(found: Outcome) -> Table:
+    """A row per measure, a column per captioner; chance in brackets."""
+    rows: dict[str, dict[str, str]] = {}
+    for row in found.captions:
+        chance = "" if row["chance"] is None else f" ({row['chance']:.3f})"
+        rows.setdefault(row["metric"], {})[row["method"]] = f"{row['value']:.3f}{chance}"
+    methods = list(dict.fromkeys(row["method"] for row in found.captions))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("captions (chance)", no_wrap=True)
+    for method in methods:
+        table.add_column(method, justify="right", no_wrap=True)
+    for metric, values in rows.items():
+        table.add_row(metric, *(values.get(method, "") for method in methods))
     return table
 
 
