@@ -12,7 +12,15 @@ from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import DamagedArtifact
 from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.rows import blocks
-from clusterpipe.cache.schema import ARTIFACTS, Artifact, Attribute, Groups, Members, Shard
+from clusterpipe.cache.schema import (
+    ARTIFACTS,
+    Artifact,
+    Attribute,
+    Groups,
+    Members,
+    Shard,
+    WordFeatures,
+)
 from clusterpipe.cache.shards import row_digests, rows_digest
 
 _PREVIEW = 4
@@ -60,7 +68,7 @@ def inspect(path: Path) -> Inspection:
 
 
 def _kind(name: str, path: Path) -> type[Artifact]:
-    kinds: tuple[type[Artifact], ...] = (*ARTIFACTS, Shard)
+    kinds: tuple[type[Artifact], ...] = (*ARTIFACTS, Shard, WordFeatures)
     for kind in kinds:
         if kind.name == name:
             return kind

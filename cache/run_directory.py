@@ -32,6 +32,10 @@ class RunDirectory:
     def pictures(self) -> Path:
         return self.folder / "pictures"
 
+    @property
+    def plots(self) -> Path:
+        return self.folder / "plots"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the run for one writer. Raises RunLocked at once when another holds it."""

@@ -232,7 +232,13 @@ class Assignment:
         "n", "float", doc="distance to the own centre over the cluster's median distance"
     )
     label_per_seed: IntArray = dataset("s n", "int", doc="labels of each seed")
-    objective_per_seed: FloatArray = dataset("s", "float", doc="k-means inertia of each seed")
+    objective_per_seed: FloatArray = dataset(
+        "s", "float", doc="what the fit of each seed minimised; the lowest is chosen"
+    )
+    parameters: Mapping[str, NDArray[Any]] = members(
+        doc="what else the head needs to assign an image"
+    )
+    head: str = attribute(doc="the kind of head that was fitted, which assigns new images too")
     space: str = attribute(doc="the features clustered, e.g. embeddings/clip")
     normalised: bool = attribute(doc="whether rows are scaled to unit length", default=True)
     temperature: float = attribute(doc="of the soft assignment", default=0.0)
@@ -245,7 +251,7 @@ class Assignments(Artifact):
     """`assignments.h5`: the clusters of every method that ran, and the one the run stands by."""
 
     name: ClassVar[str] = "assignments"
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     stage: ClassVar[str] = "assign"
 
     chosen: str = dataset("", "str", doc="the method the run stands by")
@@ -254,13 +260,35 @@ class Assignments(Artifact):
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
-    """One captioner's phrases."""
+    """One captioner's phrases: in each row the caption, then the other phrases from the best down.
 
-    text: StringArray = dataset("k c", "str", doc="phrases, best first; empty where none")
-    score: FloatArray = dataset("k c", "float", doc="share of the votes, 0..1")
-    margin: FloatArray = dataset("k", "float", doc="score of the first phrase less the second's")
-    space: str = attribute(doc="the features that voted")
+    An unsure cluster has the caption "unsure" with score 0, and its best guesses after it.
+    """
+
+    text: StringArray = dataset(
+        "k c", "str", doc="the caption, then other phrases, best first; empty where none"
+    )
+    phrase: IntArray = dataset(
+        "k c", "int", doc="the phrases as indices into word; -1 for none and for unsure"
+    )
+    score: FloatArray = dataset(
+        "k c", "float", doc="share of the votes, or probability of being distinctive, 0..1"
+    )
+    margin: FloatArray = dataset(
+        "k", "float", doc="score of the caption less that of the best other phrase"
+    )
+    fit: FloatArray = dataset(
+        "k c",
+        "float",
+        unit="standard deviations",
+        doc="how far a phrase's likelihood stands out among all words",
+    )
+    rank: IntArray = dataset(
+        "k", "int", doc="place of the cluster when all are searched for its caption; 0 none"
+    )
+    space: str = attribute(doc="the feature space whose images are described")
     assignment: str = attribute(doc="the assignment that is described")
+    clustered: str = attribute(doc="the features that assignment clustered")
     vocabulary: str = attribute(doc="the words that stood for election")
     vocabulary_digest: str = attribute(doc="blake2b of those words")
 
@@ -270,11 +298,34 @@ class Captions(Artifact):
     """`captions.h5`: a name for each cluster."""
 
     name: ClassVar[str] = "captions"
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     stage: ClassVar[str] = "caption"
 
     chosen: str = dataset("", "str", doc="the captioner the run stands by")
+    word: StringArray = dataset("v", "str", doc="the vocabulary")
+    synonyms: StringArray = dataset("v", "str", doc="other names of each word, as a JSON list")
+    definition: StringArray = dataset("v", "str", doc="what each word means; empty if unknown")
+    leaks: bool = attribute(
+        doc="whether the vocabulary is the source's own class names", default=False
+    )
     methods: Mapping[str, Naming] = groups(Naming, doc="one group per captioner")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordFeatures(Artifact):
+    """`words/<key>.h5`: encoded words, so that captioning again encodes none of them."""
+
+    name: ClassVar[str] = "words"
+    schema: ClassVar[int] = 1
+    stage: ClassVar[str] = "caption"
+
+    word: StringArray = dataset("v", "str", doc="the words")
+    prompt: StringArray = dataset("p", "str", doc="the sentences each was put into, at {}")
+    features: FloatArray = dataset(
+        "v d", "float", doc="mean over prompts of the words' unit features, unit rows"
+    )
+    backbone: str = attribute(doc="the backbone whose text tower encoded them")
+    weights: str = attribute(doc="SHA-256 of its weights")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,6 +349,21 @@ class Metrics(Artifact):
     count_per_split: IntArray = dataset("u", "int", unit="images", doc="labelled images")
     confusion: IntArray | None = dataset(
         "c k", "int", optional=True, doc="images per true class and chosen cluster"
+    )
+    retrieval_space: StringArray | None = dataset(
+        "r", "str", optional=True, path="retrieval/space", doc="the features searched in"
+    )
+    retrieval_metric: StringArray | None = dataset(
+        "v", "str", optional=True, path="retrieval/metric", doc="how the search is measured"
+    )
+    retrieval_value: FloatArray | None = dataset(
+        "r v", "float", optional=True, path="retrieval/value", doc="mean over the queries, 0..1"
+    )
+    retrieval_chance: FloatArray | None = dataset(
+        "v", "float", optional=True, path="retrieval/chance", doc="of a random order, on average"
+    )
+    retrieval_protocol: str | None = dataset(
+        "", "str", optional=True, path="retrieval/protocol", doc="who searched for what, and where"
     )
     protocol: str = attribute(doc="what was fitted on which rows, and reported on which")
 

@@ -1,22 +1,24 @@
 """What a stage reads: from the names in its declaration to places in the run's artifacts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import MissingArtifact, UsageError
 from clusterpipe.cache.provenance import digest, file_digest
-from clusterpipe.cache.rows import ConcatenatedRows
+from clusterpipe.cache.rows import ConcatenatedRows, Rows
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import ARTIFACTS, Artifact, Assignments, Embeddings
+from clusterpipe.cache.schema import ARTIFACTS, Artifact, Assignments, Embeddings, Refined
 from clusterpipe.pipeline.config import Config
-from clusterpipe.stages.declaration import FileInput, Input, Stage
+from clusterpipe.stages.declaration import FileInput, FolderInput, Input, Source, Stage
 
 CONCATENATE = "concatenate"
+_PLACEHOLDERS = ("{space}", "{words}")
+_BY_WORDS = ("open", "closed", "none")
 
 
-def declared(stage: Stage, config: Config) -> Mapping[str, Input | FileInput]:
+def declared(stage: Stage, config: Config) -> Mapping[str, Source]:
     """What `stage` reads under `config`, by parameter name."""
     return stage.reads(config.of(stage.name))
 
@@ -31,16 +33,27 @@ def load(stage: Stage, config: Config, run: RunDirectory) -> dict[str, Any]:
     return {name: value(source, stage, config, run) for name, source in wanted}
 
 
-def value(source: Input | FileInput, stage: Stage, config: Config, run: RunDirectory) -> Any:
+def value(source: Source, stage: Stage, config: Config, run: RunDirectory) -> Any:
     """One argument of `stage`."""
     if isinstance(source, FileInput):
         return Path(source.path)
+    if isinstance(source, FolderInput):
+        return run.folder / source.name
+    if _is_left_out(source, run):
+        return None
     path = run.artifact(source.artifact)
     places = _places(source, stage, config, run)
+    if source.field in _PLACEHOLDERS:
+        return places[0]
     found = [artifact.read_value(path, source.artifact, place) for place in places]
     if found[0] is None and not source.optional:
         raise MissingArtifact(f"{path} has no {places[0]}, which {stage.name} reads")
-    return ConcatenatedRows(found) if len(found) > 1 else found[0]
+    return side_by_side(found) if len(found) > 1 else found[0]
+
+
+def side_by_side(parts: Sequence[Rows]) -> Rows:
+    """The rows of one space as they are, of several each at unit length."""
+    return parts[0] if len(parts) == 1 else ConcatenatedRows(parts)
 
 
 def content(stage: Stage, config: Config, run: RunDirectory) -> dict[str, str]:
@@ -52,11 +65,14 @@ def content(stage: Stage, config: Config, run: RunDirectory) -> dict[str, str]:
     for source in declared(stage, config).values():
         if isinstance(source, FileInput):
             found[source.path] = _file_content(Path(source.path))
+        if not isinstance(source, Input) or source.field in _PLACEHOLDERS:
             continue
-        path = run.artifact(source.artifact)
+        left_out, path = _is_left_out(source, run), run.artifact(source.artifact)
         for place in _places(source, stage, config, run):
             name = f"{path.name} /{place}".rstrip("/ ")
-            found[name] = artifact.content_id(path, source.artifact, place)
+            found[name] = (
+                artifact.ABSENT if left_out else artifact.content_id(path, source.artifact, place)
+            )
     return found
 
 
@@ -71,34 +87,61 @@ def describes(kind: type[Artifact], run: RunDirectory) -> bool:
     for name, was in artifact.header(path, kind).identity.inputs.items():
         file, _, place = name.partition(" /")
         source = next((other for other in ARTIFACTS if f"{other.name}.h5" == file), None)
-        if source and artifact.content_id(run.artifact(source), source, place) != was:
+        if source and _content_now(source, place, run) != was:
             return False
     return True
+
+
+def _content_now(kind: type[Artifact], place: str, run: RunDirectory) -> str:
+    path = run.artifact(kind)
+    return artifact.content_id(path, kind, place) if path.exists() else artifact.ABSENT
+
+
+def _is_left_out(source: Input, run: RunDirectory) -> bool:
+    """Whether it can be done without, and its artifact is not there or speaks of other images."""
+    return source.optional and not describes(source.artifact, run)
 
 
 def _places(source: Input, stage: Stage, config: Config, run: RunDirectory) -> list[str]:
     if "{chosen}" in source.field:
         chosen = artifact.read_value(run.artifact(Assignments), Assignments, "chosen")
         return [source.field.replace("{chosen}", chosen)]
-    if "{space}" not in source.field:
+    placeholder = next((p for p in _PLACEHOLDERS if p in source.field), None)
+    if placeholder is None:
         return [source.field]
-    spaces = _spaces(config.of(stage.name).space, run, stage)
-    return [source.field.replace("{space}", space) for space in spaces]
+    asked_by, worded = f"{stage.table}.space", placeholder == "{words}"
+    names = spaces(config.of(stage.name).space, run, asked_by=asked_by, worded=worded)
+    return [source.field.replace(placeholder, space) for space in names]
 
 
-def _spaces(wanted: str, run: RunDirectory, stage: Stage) -> list[str]:
+def spaces(wanted: str, run: RunDirectory, *, asked_by: str, worded: bool = False) -> list[str]:
+    """The feature spaces that a setting names: one, all, or if it is empty the first one.
+
+    With `worded`, an empty setting names the first one that words can be scored in. Raises
+    UsageError, naming the setting `asked_by`, for a space that does not exist.
+    """
     path = run.artifact(Embeddings)
     present = artifact.names(path, Embeddings)
     if not wanted:
-        return [artifact.read_value(path, Embeddings, "@default_space")]
+        default = artifact.read_value(path, Embeddings, "@default_space")
+        return [_worded(path, [default, *present]) if worded else default]
     if wanted == CONCATENATE:
         return present
     if wanted not in present:
-        raise UsageError(
-            f"{stage.name.replace('-', '_')}.space is {wanted!r}, but {path} has "
-            f"{', '.join(present)}"
-        )
+        raise UsageError(f"{asked_by} is {wanted!r}, but {path} has {', '.join(present)}")
     return [wanted]
+
+
+def refined_spaces(run: RunDirectory) -> list[str]:
+    """The feature spaces that the run's refined features were made from."""
+    header = artifact.header(run.artifact(Refined), Refined)
+    return spaces(header.identity.config["space"], run, asked_by="refine.space")
+
+
+def _worded(path: Path, spaces: list[str]) -> str:
+    """The first space that scores any words; else the first that scores its own; else the first."""
+    words = {s: artifact.read_value(path, Embeddings, f"{s}@words") or "none" for s in spaces}
+    return min(words, key=lambda space: _BY_WORDS.index(words[space]))
 
 
 def _file_content(path: Path) -> str:

@@ -1,4 +1,7 @@
-"""Contact sheets: one PNG per cluster, exemplars first, under the cluster's caption."""
+"""Contact sheets: one PNG per cluster, exemplars first, under the cluster's caption.
+
+`page_of`, `tile_of` and `save` serve other pages of pictures as well.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -22,8 +25,8 @@ from clusterpipe.pipeline.inputs import describes
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-COLUMNS, ROWS, TILE, GAP, HEAD = 8, 5, 120, 6, 40
-_MARK = "clusterpipe"
+COLUMNS, ROWS, TILE, GAP, HEAD, LINE = 8, 5, 120, 6, 40, 18
+MARK = "clusterpipe"
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,15 @@ def contact_sheets(
     index = artifact.read(run.artifact(Embeddings), Embeddings)
     sheets = list(_planned(run, index))
     keep = {sheet.name for sheet in sheets}
-    for stale in (path for path in _drawn(run.pictures) if path.name not in keep):
+    for stale in (path for path in ours(run.pictures) if path.name not in keep):
         stale.unlink()
-    position = {name: row for row, name in enumerate(source.manifest.id)}
+    position = positions(source)
     with progress("contact sheets", total=len(sheets), unit="sheets") as advance:
         for sheet in sheets:
             path = run.pictures / sheet.name
-            if _key(path) != sheet.key:
-                _save(_draw(sheet, source, index, position), path, sheet.key)
+            if key_of(path) != sheet.key:
+                tiles = [tile_of(source, position.get(index.id[row])) for row in sheet.rows]
+                save(page_of(sheet.title, tiles), path, sheet.key)
             advance(1)
     return [run.pictures / sheet.name for sheet in sheets]
 
@@ -70,7 +74,7 @@ def _planned(run: RunDirectory, index: Embeddings) -> Iterator[Sheet]:
         rows = _shown(clusters, cluster, members)
         named = f" · {caption}" if caption else ""
         title = f"cluster {cluster}{named} · {len(members):,} images"
-        name = f"{cluster:03d}_{_safe(caption)}.png"
+        name = f"{cluster_name(cluster, caption)}.png"
         shown = [index.digest[row] for row in rows]
         yield Sheet(name, title, rows, digest(canonical([title, shown]).encode()))
 
@@ -84,6 +88,16 @@ def cluster_captions(run: RunDirectory, k: int) -> list[str]:
     return phrases + [""] * (k - len(phrases))
 
 
+def cluster_name(cluster: int, caption: str) -> str:
+    """A cluster as the name of a file or folder: 012_red-bicycle."""
+    return f"{cluster:03d}_{file_words(caption) or 'cluster'}"
+
+
+def file_words(text: str) -> str:
+    """A text as part of a file name: red-bicycle."""
+    return re.sub(r"[\W_]+", "-", text.casefold()).strip("-")[:40].rstrip("-")
+
+
 def _shown(clusters: Assignment, cluster: int, members: NDArray[Any]) -> tuple[int, ...]:
     """Exemplars, then the members the method is least sure of, so that both ends can be seen."""
     exemplars = [int(row) for row in clusters.exemplar[cluster] if row >= 0]
@@ -93,24 +107,30 @@ def _shown(clusters: Assignment, cluster: int, members: NDArray[Any]) -> tuple[i
     return tuple([*exemplars, *rest][: COLUMNS * ROWS])
 
 
-def _draw(
-    sheet: Sheet, source: ImageSource, index: Embeddings, position: dict[str, int]
-) -> "Image":
+def positions(source: ImageSource) -> dict[str, int]:
+    """The row of each image of `source` by its id."""
+    return {name: row for row, name in enumerate(source.manifest.id)}
+
+
+def page_of(title: str, tiles: Sequence["Image"], texts: Sequence[str] = ()) -> "Image":
+    """A page of pictures under a title, with a line of text below each if there are `texts`."""
     from PIL import Image, ImageDraw, ImageFont
 
-    rows = -(-max(len(sheet.rows), 1) // COLUMNS)
-    page = Image.new("RGB", (COLUMNS * (TILE + GAP) + GAP, HEAD + rows * (TILE + GAP)), "white")
-    font = ImageFont.load_default(size=18)
-    ImageDraw.Draw(page).text((GAP, 8), sheet.title, fill="black", font=font)
-    for place, row in enumerate(sheet.rows):
-        tile = _tile(source, position.get(index.id[row]))
-        x = GAP + place % COLUMNS * (TILE + GAP) + (TILE - tile.width) // 2
-        y = HEAD + place // COLUMNS * (TILE + GAP) + (TILE - tile.height) // 2
-        page.paste(tile, (x, y))
+    height = TILE + GAP + (LINE if texts else 0)
+    rows = -(-max(len(tiles), 1) // COLUMNS)
+    page = Image.new("RGB", (COLUMNS * (TILE + GAP) + GAP, HEAD + rows * height), "white")
+    draw, small = ImageDraw.Draw(page), ImageFont.load_default(size=13)
+    draw.text((GAP, 8), title, "black", ImageFont.load_default(size=18))
+    for place, tile in enumerate(tiles):
+        left, top = GAP + place % COLUMNS * (TILE + GAP), HEAD + place // COLUMNS * height
+        page.paste(tile, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
+        if texts:
+            draw.text((left + TILE // 2, top + TILE), texts[place], "black", small, anchor="ma")
     return page
 
 
-def _tile(source: ImageSource, row: int | None) -> "Image":
+def tile_of(source: ImageSource, row: int | None) -> "Image":
+    """The image at `row` of `source` as a tile; a grey one if it can no longer be shown."""
     from PIL import Image
 
     try:
@@ -123,29 +143,27 @@ def _tile(source: ImageSource, row: int | None) -> "Image":
     return image
 
 
-def _save(page: "Image", path: Path, key: str) -> None:
+def save(page: "Image", path: Path, key: str) -> None:
+    """Writes a page as PNG, stamped with the key that says what it shows."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    info.add_text(_MARK, key)
+    info.add_text(MARK, key)
     with replacing(path) as temporary:
         page.save(temporary, "PNG", pnginfo=info)
 
 
-def _key(path: Path) -> str | None:
+def key_of(path: Path) -> str | None:
+    """The key that a picture of ours is stamped with; None for any other file, or none."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
-            return image.info.get(_MARK)
+            return image.info.get(MARK)
     except (OSError, UnidentifiedImageError):
         return None
 
 
-def _drawn(folder: Path) -> Sequence[Path]:
-    return [path for path in sorted(folder.glob("*.png")) if _key(path) is not None]
-
-
-def _safe(caption: str) -> str:
-    """A caption as part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", caption.lower()).strip("-")[:40] or "cluster"
+def ours(folder: Path) -> list[Path]:
+    """The pictures in `folder` that this program drew."""
+    return [path for path in sorted(folder.glob("*.png")) if key_of(path) is not None]

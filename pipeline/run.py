@@ -18,6 +18,7 @@ from clusterpipe.pipeline import inputs, plan
 from clusterpipe.pipeline.config import Config, dump, harmless
 from clusterpipe.pipeline.pictures import contact_sheets
 from clusterpipe.pipeline.plan import Source, StageState
+from clusterpipe.pipeline.plots import plots
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Stage
 
@@ -41,7 +42,7 @@ Tell: TypeAlias = Callable[[StageEvent], None]
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left: its folder, artifacts, contact sheets, what was done, and the metrics.
+    """What a run left: its folder, artifacts, pictures and plots, what was done, and the metrics.
 
     `metrics` holds, per method, the values of the labels the run stands by; metrics that need
     ground truth are absent without it.
@@ -52,6 +53,7 @@ class RunResult:
     events: tuple[StageEvent, ...]
     metrics: dict[str, dict[str, float]]
     pictures: tuple[Path, ...] = ()
+    plots: tuple[Path, ...] = ()
 
 
 def _nobody(event: StageEvent) -> None:
@@ -84,7 +86,8 @@ def run_all(
                 _up_to_date(stage, config, run, source, stage.name in force, progress, tell)
             )
         sheets = contact_sheets(run, source, progress=progress)
-    return replace(result(run, tuple(events)), pictures=tuple(sheets))
+        drawn = plots(run, progress=progress)
+    return replace(result(run, tuple(events)), pictures=tuple(sheets), plots=tuple(drawn))
 
 
 def run_stage(

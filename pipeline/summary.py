@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,16 @@ class Outcome:
     clusters: tuple[Cluster, ...]
     metrics: tuple[dict[str, Any], ...]
     protocol: str
+    retrieval: tuple[dict[str, Any], ...]
+    retrieval_protocol: str
     pictures: str | None
+    plots: str | None
     remarks: tuple[str, ...]
 
 
-def outcome(run: RunDirectory, config: Config, sheets: Sequence[Path]) -> Outcome:
+def outcome(
+    run: RunDirectory, config: Config, sheets: Sequence[Path], plots: Sequence[Path] = ()
+) -> Outcome:
     """Reads the outcome of a run from whatever artifacts are there."""
     index = artifact.read(run.artifact(Embeddings), Embeddings)
     estimate = None if config.of("assign").k else _if_current(run, KEstimate)
@@ -95,7 +101,10 @@ def outcome(run: RunDirectory, config: Config, sheets: Sequence[Path]) -> Outcom
         clusters=clusters,
         metrics=tuple(_metric_rows(metrics)) if metrics else (),
         protocol=metrics.protocol if metrics else "",
+        retrieval=tuple(_retrieval_rows(metrics)) if metrics else (),
+        retrieval_protocol=(metrics.retrieval_protocol or "") if metrics else "",
         pictures=str(sheets[0].parent) if sheets else None,
+        plots=str(plots[0].parent) if plots else None,
         remarks=tuple(_remarks(config, index)),
     )
 
@@ -109,7 +118,7 @@ def _remarks(config: Config, index: Embeddings) -> Iterator[str]:
 
 def show(result: RunResult, config: Config, *, as_json: bool) -> None:
     """Prints the outcome of a run on stdout."""
-    found = outcome(RunDirectory(result.folder), config, result.pictures)
+    found = outcome(RunDirectory(result.folder), config, result.pictures, result.plots)
     if as_json:
         stages = [asdict(event) for event in result.events]
         document = {"schema_version": JSON_VERSION, **asdict(found), "stages": stages}
@@ -120,6 +129,9 @@ def show(result: RunResult, config: Config, *, as_json: bool) -> None:
     if found.metrics:
         console.print(_metrics_table(found))
         console.print(Text(found.protocol, "dim"), soft_wrap=True)
+    if found.retrieval:
+        console.print(_retrieval_table(found))
+        console.print(Text(found.retrieval_protocol, "dim"), soft_wrap=True)
     if found.clusters:
         console.print(_cluster_table(found))
     for remark in found.remarks:
@@ -127,6 +139,8 @@ def show(result: RunResult, config: Config, *, as_json: bool) -> None:
     console.print(f"artifacts  {found.run_dir}", markup=False, soft_wrap=True)
     if found.pictures:
         console.print(f"pictures   {found.pictures}", markup=False, soft_wrap=True)
+    if found.plots:
+        console.print(f"plots      {found.plots}", markup=False, soft_wrap=True)
 
 
 def _headline(found: Outcome, limit: int) -> Text:
@@ -214,6 +228,37 @@ def _metrics_table(found: Outcome) -> Table:
         metric = f"{row['metric']} ({unit})" if unit else row["metric"]
         spread = f"{row['mean']:.3f} ± {row['spread']:.3f}"
         table.add_row(row["method"], metric, f"{row['chosen']:.3f}", spread, chance)
+    return table
+
+
+def _retrieval_rows(metrics: Metrics) -> Iterator[dict[str, Any]]:
+    spaces, measures = metrics.retrieval_space, metrics.retrieval_metric
+    value, chance = metrics.retrieval_value, metrics.retrieval_chance
+    if spaces is None or measures is None or value is None or chance is None:
+        return
+    for (r, space), (v, metric) in product(enumerate(spaces), enumerate(measures)):
+        yield {
+            "space": str(space),
+            "metric": str(metric),
+            "value": float(value[r, v]),
+            "chance": float(chance[v]),
+        }
+
+
+def _retrieval_table(found: Outcome) -> Table:
+    """A row per feature space, and one for chance, which is the same in all."""
+    rows: dict[str, list[str]] = {}
+    for row in found.retrieval:
+        rows.setdefault(row["space"], []).append(f"{row['value']:.3f}")
+    first = found.retrieval[0]["space"]
+    chance = {row["metric"]: row["chance"] for row in found.retrieval if row["space"] == first}
+    table = Table(box=None, pad_edge=False)
+    table.add_column("image search in", no_wrap=True)
+    for metric in chance:
+        table.add_column(metric, justify="right", no_wrap=True)
+    for space, values in rows.items():
+        table.add_row(space, *values)
+    table.add_row("chance", *(f"{value:.3f}" for value in chance.values()))
     return table
 
 

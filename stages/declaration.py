@@ -6,7 +6,7 @@ From the declaration come the Python function, the command, the node of `run-all
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from clusterpipe.cache.schema import Artifact
 
@@ -29,8 +29,11 @@ def option(
 class Input:
     """Where an argument of a stage comes from: dataset or attribute `field` of `artifact`.
 
-    `field` is the path within the file; `{space}` stands for the configured space, and a path
-    that ends in `@name` is an attribute. `optional` inputs are None when absent.
+    `field` is the path within the file; `{space}` stands for the configured space, `{words}` for
+    the same or, if none is configured, one that words can be scored in. The placeholder alone is
+    the space's name. A path that ends in `@name` is an attribute. `optional` inputs are None when
+    absent, be it the field, the artifact, or an artifact that was made from what the others no
+    longer hold.
     """
 
     artifact: type[Artifact]
@@ -46,6 +49,16 @@ class FileInput:
 
 
 @dataclass(frozen=True)
+class FolderInput:
+    """A folder of the run, where a stage keeps what it need not compute twice; not in the key."""
+
+    name: str
+
+
+Source: TypeAlias = Input | FileInput | FolderInput
+
+
+@dataclass(frozen=True)
 class Stage:
     """What is known of a stage without importing what it needs to run."""
 
@@ -53,7 +66,7 @@ class Stage:
     version: int
     function: Callable[..., Any]
     config: type
-    reads: Callable[[Any], Mapping[str, Input | FileInput]]
+    reads: Callable[[Any], Mapping[str, Source]]
     writes: type[Artifact]
     skip: "Skip"
     summary: str
@@ -79,7 +92,7 @@ def stage(
     *,
     version: int,
     config: type,
-    reads: Callable[[Any], Mapping[str, Input | FileInput]],
+    reads: Callable[[Any], Mapping[str, Source]],
     writes: type[Artifact],
     skip: Skip = always_runs,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:

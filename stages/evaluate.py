@@ -1,6 +1,6 @@
 """evaluate: how good the clusters are, beside what chance would give."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Advance, Progress, silent
-from clusterpipe.cache.rows import Rows
+from clusterpipe.cache.rows import Rows, blocks
 from clusterpipe.cache.schema import (
     Assignment,
     Assignments,
@@ -20,7 +20,7 @@ from clusterpipe.cache.schema import (
     StringArray,
 )
 from clusterpipe.stages.declaration import Input, option, stage
-from clusterpipe.stages.sampling import read_rows, sample_of
+from clusterpipe.stages.sampling import finite, read_rows, sample_of
 
 Values: TypeAlias = NDArray[np.float64]
 
@@ -32,6 +32,9 @@ UNITS = {
     "coding_length": "bits per image",
     "effective_k": "clusters",
 }
+EMBEDDINGS, REFINED = "embeddings", "refined"
+FIRST_HITS, LISTED_HITS = 20, 100  # of precision and of average precision
+RETRIEVAL = (f"precision@{FIRST_HITS}", f"mAP@{LISTED_HITS}")
 ROWS_PER_CLUSTER = 10
 DIMENSIONS, EPSILON_SQUARED = 32, 0.1
 
@@ -41,14 +44,14 @@ class EvaluateConfig:
     """Settings of the evaluate stage."""
 
     features: str = option(
-        "embeddings",
+        EMBEDDINGS,
         "features that silhouette and coding length are measured in; 'embeddings' lets methods "
         "that clustered other features be compared",
-        choices=("embeddings", "refined"),
+        choices=(EMBEDDINGS, REFINED),
     )
     space: str = option(
         "",
-        "the feature space when features = embeddings, such as clip; empty = the first one, "
+        "the feature space of the embeddings, such as clip; empty = the first one, "
         "'concatenate' = all side by side",
     )
     sample: int = option(
@@ -59,27 +62,31 @@ class EvaluateConfig:
     permutations: int = option(
         5, "random labellings of the same cluster sizes from which chance levels are averaged"
     )
+    queries: int = option(
+        5_000,
+        "labelled images that search is measured with, drawn at random; each is looked for among "
+        "all the others. Time grows with this x images",
+    )
 
 
 def _reads(config: EvaluateConfig) -> Mapping[str, Input]:
-    refined = config.features == "refined"
     return {
         "assignments": Input(Assignments, ""),
-        "features": Input(Refined, "features")
-        if refined
-        else Input(Embeddings, "{space}/features"),
+        "features": Input(Embeddings, "{space}/features"),
+        "refined": Input(Refined, "features", optional=config.features != REFINED),
         "label": Input(Embeddings, "label", optional=True),
         "class_name": Input(Embeddings, "class_name", optional=True),
         "split": Input(Embeddings, "split", optional=True),
     }
 
 
-@stage(version=1, config=EvaluateConfig, reads=_reads, writes=Metrics)
+@stage(version=2, config=EvaluateConfig, reads=_reads, writes=Metrics)
 def evaluate(
     assignments: Assignments,
     features: Rows,
     config: EvaluateConfig = EvaluateConfig(),
     *,
+    refined: Rows | None = None,
     label: IntArray | None = None,
     class_name: StringArray | None = None,
     split: StringArray | None = None,
@@ -88,17 +95,20 @@ def evaluate(
 ) -> Metrics:
     """Evaluate the clusters of every method, per seed and split, beside chance.
 
-    features: (n, d); label: (n,) ground truth, -1 unknown; split: (n,). Accuracy, NMI (arithmetic),
+    features: (n, d) as embedded; refined: (n, e); label: (n,) ground truth, -1 unknown; split:
+    (n,). Accuracy, NMI (arithmetic),
     AMI, ARI and purity need labels and use the labelled rows; they are NaN without. Accuracy is
     also NaN where there are fewer than 10 labelled rows per cluster or class: matching alone then
     makes it large. Silhouette (cosine) and coding length (CPP's criterion per image, on principal
     components) are measured on a sample of each split. Chance is the mean over random labels with
-    the sizes of the chosen ones. This is the only stage that sees ground truth.
+    the sizes of the chosen ones. Image search is measured in the features as embedded and, if
+    given, refined (`_retrieval`). This is the only stage that sees ground truth.
 
     Raises UsageError for lengths that do not agree, or features that are not numbers.
     """
-    _check(assignments, features, label, split, config)
+    _check(assignments, features, refined, label, split, config)
     n = features.shape[0]
+    measured = refined if refined is not None and config.features == REFINED else features
     truth = np.full(n, -1) if label is None else np.asarray(label)
     parts = _splits(n, split)
     methods = assignments.methods
@@ -106,7 +116,7 @@ def evaluate(
     total = len(parts) * sum(len(m.label_per_seed) + 1 for m in methods.values())
     with progress("measuring", total=total, unit="partitions") as advance:
         for name, rows in parts.items():
-            ground = _ground(features, rows, truth, config.sample, seed)
+            ground = _ground(measured, rows, truth, config.sample, seed)
             scores.append(_scores(ground, methods, advance))
             if name == ALL:
                 chance = np.stack([_chance(ground, m, config, seed) for m in methods.values()])
@@ -125,25 +135,35 @@ def evaluate(
         count_per_split=np.array([(truth[rows] >= 0).sum() for rows in parts.values()]),
         confusion=_confusion(truth, methods[assignments.chosen], class_name),
         protocol=_protocol(assignments, parts, truth, config),
+        **_retrieval(features, refined, truth, config, seed, progress),
     )
 
 
 def _check(
     assignments: Assignments,
     features: Rows,
+    refined: Rows | None,
     label: IntArray | None,
     split: StringArray | None,
     config: EvaluateConfig,
 ) -> None:
     n = features.shape[0]
     lengths = {f"the labels of {name}": m.label for name, m in assignments.methods.items()}
-    for what, values in {**lengths, "the ground truth": label, "the splits": split}.items():
-        if values is not None and len(values) != n:
-            raise UsageError(f"{n} rows of features, but {what} are {len(values)}")
+    columns = {**lengths, "the ground truth": label, "the splits": split}
+    found = {what: len(values) for what, values in columns.items() if values is not None}
+    if refined is not None:
+        found["the refined features"] = refined.shape[0]
+    for what, count in found.items():
+        if count != n:
+            raise UsageError(f"{n} rows of features, but {what} are {count}")
+    if refined is None and config.features == REFINED:
+        raise UsageError("evaluate.features is 'refined', but no refined features were given")
     if len({len(m.label_per_seed) for m in assignments.methods.values()}) > 1:
         raise UsageError("all methods must have been fitted with the same number of seeds")
-    if config.sample < 2 or config.permutations < 1:
-        raise UsageError("evaluate.sample must be at least 2, evaluate.permutations at least 1")
+    if config.sample < 2 or min(config.permutations, config.queries) < 1:
+        raise UsageError(
+            "evaluate.sample must be at least 2, evaluate.permutations and evaluate.queries 1"
+        )
 
 
 def _splits(n: int, split: StringArray | None) -> dict[str, NDArray[np.int64]]:
@@ -249,6 +269,110 @@ def _chance(ground: _Ground, method: Assignment, config: EvaluateConfig, seed: i
     values = np.mean([_measured(ground, draw) for draw in draws], axis=0)
     values[list(UNITS).index("effective_k")] = np.nan
     return np.asarray(values)
+
+
+# ---------------------------------------------------------------- image search
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Who searches among whom: rows with ground truth, and which of those ask.
+
+    row, label: (l,) the labelled rows and their classes; query: (m,) places among them whose class
+    has another row; available: (m,) how many others.
+    """
+
+    row: NDArray[np.int64]
+    label: NDArray[np.int64]
+    query: NDArray[np.int64]
+    available: NDArray[np.int64]
+
+
+def _retrieval(
+    features: Rows,
+    refined: Rows | None,
+    truth: IntArray,
+    config: EvaluateConfig,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The fields of /retrieval, none without classes of two rows.
+
+    A labelled row is looked for among all other labelled ones by cosine. precision@20 is the share
+    of its class in the first 20; mAP@100 the mean over queries of the sum of precision at each
+    right hit of the first 100, over min(100, others of its class).
+    """
+    from clusterpipe.stages.numerics import retrieval as ranking
+
+    search = _search(truth, config.queries, seed)
+    if not len(search.query):
+        return {}
+    spaces = {EMBEDDINGS: features, **({REFINED: refined} if refined is not None else {})}
+    total = sum(rows.shape[0] for rows in spaces.values())
+    with progress("measuring search", total=total, unit="images") as advance:
+        value = [_found(rows, search, advance) for rows in spaces.values()]
+    others, available = len(search.row) - 1, search.available
+    chance = (
+        ranking.chance_precision(available, others),
+        ranking.chance_average_precision(available, others, LISTED_HITS),
+    )
+    return {
+        "retrieval_space": _text(spaces),
+        "retrieval_metric": _text(RETRIEVAL),
+        "retrieval_value": np.array(value),
+        "retrieval_chance": np.mean(chance, axis=1),
+        "retrieval_protocol": _retrieval_protocol(search, config.queries),
+    }
+
+
+def _search(truth: IntArray, queries: int, seed: int) -> _Search:
+    row = np.flatnonzero(truth >= 0)
+    label = np.asarray(truth[row], np.int64)
+    others = np.bincount(label)[label] - 1
+    query = sample_of(np.flatnonzero(others > 0), queries, seed)
+    return _Search(row, label, query, others[query])
+
+
+def _found(rows: Rows, search: _Search, advance: Advance) -> Values:
+    """precision@20 and mAP@100 of every query among the labelled rows."""
+    from clusterpipe.stages.numerics import retrieval as ranking
+    from clusterpipe.stages.numerics.neighbours import without
+    from clusterpipe.stages.numerics.preparation import unit_rows
+
+    asked = unit_rows(read_rows(rows, search.row[search.query]))
+    listed = _labelled_blocks(rows, search.row, advance)
+    found = without(ranking.nearest_in_blocks(asked, listed, LISTED_HITS + 1), search.query)
+    relevant = search.label[found.index] == search.label[search.query][:, None]
+    precision = ranking.precision(relevant, FIRST_HITS)
+    return np.array(
+        [
+            precision.mean(),
+            ranking.average_precision(relevant, search.available, LISTED_HITS).mean(),
+        ]
+    )
+
+
+def _labelled_blocks(
+    rows: Rows, labelled: NDArray[np.int64], advance: Advance
+) -> Iterator[NDArray[np.float32]]:
+    from clusterpipe.stages.numerics.preparation import unit_rows
+
+    start = 0
+    for block in blocks(finite(rows)):
+        low, high = np.searchsorted(labelled, [start, start + len(block)])
+        yield unit_rows(block[labelled[low:high] - start])
+        start += len(block)
+        advance(len(block))
+
+
+def _retrieval_protocol(search: _Search, queries: int) -> str:
+    drawn = " drawn at random" if len(search.query) == queries < len(search.row) else ""
+    return (
+        f"search: {len(search.query):,} labelled images{drawn}, each among all {len(search.row):,} "
+        f"but itself, by cosine; right is the same class; mAP@{LISTED_HITS}: precision at the "
+        f"right hits of the first {LISTED_HITS}, over min({LISTED_HITS}, others of the class); "
+        "chance: a random order"
+    )
 
 
 # ---------------------------------------------------------------- the report

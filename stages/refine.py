@@ -19,20 +19,23 @@ from clusterpipe.stages.sampling import finite, read_rows, sample_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from clusterpipe.stages.numerics.refinement import RefinementNetwork, Step
+    from clusterpipe.stages.numerics.feature_map import RefinementNetwork
+    from clusterpipe.stages.numerics.neighbours import Nearest
+    from clusterpipe.stages.numerics.refinement import Objective, Step
 
 CHECKED_ROWS = 4096  # rows on which the finished map is checked for collapse
-DIAGONAL_SHARE = 0.3  # of its own membership that a typical sample keeps
-LEAST_WIDTH, MOST_WIDTH = 2, 128  # of what 'scalable' takes by itself
-SCALABLE_LEARNING_RATE = 3e-3
-SCALABLE_STEPS = 200  # at most
+WIDTH = 128  # of what 'scalable' takes by itself; CPP's for all but ImageNet
+SCALABLE_LEARNING_RATE = 2e-4
+SCALABLE_STEPS = 60  # at most
+GROUP_TEMPERATURE = 0.1  # of the softmax over cosines that starts `groups`
 PUBLISHED_LEARNING_RATE = 1e-4
 LOWEST = {
     "width": 0,
     "temperature": 0,
-    "neighbours": 2,
+    "neighbours": 1,
+    "shrinkage": 0,
+    "groups": 0,
     "compression": 0,
-    "retain": 0,
     "epochs": 0,
     "batch": 2,
     "learning_rate": 0,
@@ -53,16 +56,15 @@ class RefineConfig:
     )
     preset: str = option(
         "scalable",
-        "'scalable' turns a linear map that starts at the principal components: seconds on a "
-        "laptop. 'paper' is CPP's deep network and recipe as published: minutes to hours, best "
-        "with a GPU.",
+        "'scalable' is a linear map that makes the differences between neighbours white and then "
+        "trains on: seconds on a laptop. 'paper' is CPP's deep network and recipe as published: "
+        "minutes to hours, best with a GPU.",
         choices=("scalable", "paper"),
     )
     width: int = option(
         0,
-        "Numbers per image after refinement. 0 takes the principal components that stand out from "
-        "noise, 128 at most, or the published number ('paper'). 'scalable' never takes more than "
-        "the features have. More keeps finer differences, and may split tight clusters.",
+        "Numbers per image after refinement. 0 takes 128 ('scalable'), never more than the "
+        "features have, or the published number ('paper'). Raise it for thousands of kinds.",
     )
     epsilon_squared: float = option(
         0.1,
@@ -71,33 +73,42 @@ class RefineConfig:
     )
     temperature: float = option(
         0.0,
-        "How soft 'belongs together' is: low means only near duplicates, high means everything. "
-        "0 measures the features and picks it ('scalable') or takes the published value ('paper').",
+        "How soft 'belongs together' is: low means only near duplicates, high means all neighbours "
+        "alike. 0 measures the features and picks it ('scalable') or takes the published value "
+        "('paper').",
     )
     neighbours: int = option(
-        12,
-        "How many images a soft group holds, for 'scalable'. Raise it for few large clusters, "
-        "lower it for many small ones.",
+        8,
+        "How many images each image is kept together with, for 'scalable': its nearest ones. "
+        "Lower it if kinds hold only a handful of images.",
+    )
+    shrinkage: float = option(
+        0.2,
+        "How much of the differences between neighbours is taken to be the same in every "
+        "direction, for 'scalable'. Raise it for few or noisy images, up to 1 and beyond; lower it "
+        "to suppress more strongly what varies among neighbours.",
+    )
+    groups: int = option(
+        0,
+        "Soft groups that the objective is computed on, for 'scalable', learnt along with the map "
+        "and started from k-means; some more than there are kinds. 0 makes a group of each image "
+        "and its neighbours, which needs no number and was better on every data set tried.",
     )
     compression: float = option(
-        0.8,
+        1.0,
         "How hard alike images are drawn together, relative to how hard all are spread apart, for "
         "'scalable'; 1 is balance, as measured on the features. Lower it if kinds run into one "
         "another, raise it if they stay loose.",
     )
-    retain: float = option(
-        0.95,
-        "'scalable' stops when the similarities of all images align less than this with those at "
-        "the start (centred kernel alignment, 1: unchanged). Lower it to let refinement change "
-        "more, at the risk of undoing what the backbone knew.",
-    )
     epochs: int = option(
         0,
-        "Passes over the images, exactly. 0 lets the preset choose: 'scalable' stops by `retain`, "
-        "'paper' takes the published number. More is not better.",
+        "Passes over the images, exactly. 0 lets the preset choose: one, or 60 steps if that is "
+        "less, of 'scalable'; the published number of 'paper'. More is not better.",
     )
     batch: int = option(
-        1024, "Images per step; keep it several times `width`. Fewer images than this is fine."
+        1024,
+        "Images per step, neighbours included; keep it several times `width`. Fewer images than "
+        "this is fine.",
     )
     learning_rate: float = option(
         0.0, "Step size. 0 takes the preset's own; lower it if refinement collapses."
@@ -125,7 +136,7 @@ def _reads(config: RefineConfig) -> Mapping[str, Input]:
     return {"features": Input(Embeddings, "{space}/features")}
 
 
-@stage(version=1, config=RefineConfig, reads=_reads, writes=Refined)
+@stage(version=2, config=RefineConfig, reads=_reads, writes=Refined)
 def refine(
     features: Rows,
     config: RefineConfig = RefineConfig(),
@@ -137,11 +148,11 @@ def refine(
 
     features: (n, d), n >= 2, of any length and precision. Returns refined features (n, e), unit
     rows in float32, computed anew whenever they are read; the map as arrays for
-    `numerics.refinement.apply_map`; and the objective at each step. Raises UsageError when the
+    `numerics.feature_map.apply_map`; and the objective at each step. Raises UsageError when the
     features cannot be refined or training collapsed. CPP (Chu et al. 2024); 'scalable' is ours.
     """
+    from clusterpipe.stages.numerics.feature_map import apply_map
     from clusterpipe.stages.numerics.preparation import center_of, prepare
-    from clusterpipe.stages.numerics.refinement import apply_map
 
     _check(features, config)
     rows = read_rows(features, sample_of(np.arange(features.shape[0]), config.sample, seed))
@@ -163,13 +174,13 @@ def refine(
 class _Training:
     """A network, the rows it learns from, and the steps that train it in place.
 
-    `steps` is how many there will be, None if training stops by itself.
+    `steps` is how many there will be; the network's input is projected on `directions`, if any.
     """
 
     network: "RefinementNetwork"
     sample: "Tensor"
     run: "Iterator[Step]"
-    steps: int | None
+    steps: int
     directions: NDArray[np.float32] | None = None
 
     @property
@@ -177,42 +188,85 @@ class _Training:
         return self.network.feature_head.out_features
 
     def parameters(self, center: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        from clusterpipe.stages.numerics.refinement import map_parameters
+        from clusterpipe.stages.numerics.feature_map import map_parameters
 
         return map_parameters(self.network, center, self.directions)
 
 
 def _scalable(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: int) -> _Training:
-    """A linear map of the components that stand out from noise, trained on sparse membership rows.
-
-    Rate reduction whitens: on noise components it would spread, and so split, tight clusters.
-    """
+    """The linear map that makes neighbourhoods white, trained further on sparse membership rows."""
     import torch
 
-    from clusterpipe.stages.numerics import refinement
+    from clusterpipe.stages.numerics.neighbours import neighbours
+    from clusterpipe.stages.numerics.preparation import unit_rows
+    from clusterpipe.stages.numerics.refinement import train_balanced
 
-    directions = _principal_directions(sample, config.width or _width(sample, seed))
+    components = _principal_directions(sample, config.width or WIDTH)
+    rows = unit_rows(sample @ components.T)
+    nearest = neighbours(rows, config.neighbours, seed=seed)
+    directions = _whitening(rows, nearest, config.shrinkage) @ components
+    start = unit_rows(sample @ directions.T)
     device = _device(config.device)
-    projected = torch.from_numpy(sample @ directions.T).to(device)
-    network = refinement.linear_network(directions).to(device)
-    batches = _batches(len(sample), config.batch, seed)
-    steps = config.epochs * _steps_per_epoch(len(sample), config.batch)
-    run = refinement.train_sparse(
+    projected = torch.from_numpy(start).to(device)
+    network = _linear_network(start, config, seed).to(device)
+    objective = _objective(network, projected, nearest, config)
+    size = max(1, config.batch if config.groups else config.batch // (config.neighbours + 1))
+    per_epoch = _steps_per_epoch(len(sample), size)
+    steps = config.epochs * per_epoch or min(per_epoch, SCALABLE_STEPS)
+    run = train_balanced(
         network,
-        projected,
-        batches,
-        max_steps=steps or SCALABLE_STEPS,
-        retain=0.0 if config.epochs else config.retain,
-        epsilon_squared=config.epsilon_squared,
-        temperature=config.temperature
-        or refinement.temperature_for(
-            network.features(projected[next(batches)]), diagonal_share=DIAGONAL_SHARE
-        ),
-        neighbours=config.neighbours,
+        objective,
+        _batches(len(sample), size, seed),
+        steps=steps,
         compression=config.compression,
         learning_rate=config.learning_rate or SCALABLE_LEARNING_RATE,
     )
-    return _Training(network, projected, run, steps or None, directions)
+    return _Training(network, projected, run, steps, directions)
+
+
+def _whitening(
+    rows: NDArray[np.float32], nearest: "Nearest", shrinkage: float
+) -> NDArray[np.float32]:
+    from clusterpipe.stages.numerics.whitening import neighbourhood_scatter, whitening
+
+    return whitening(neighbourhood_scatter(rows, nearest.index), shrinkage=shrinkage)
+
+
+def _linear_network(
+    start: NDArray[np.float32], config: RefineConfig, seed: int
+) -> "RefinementNetwork":
+    """The identity on `start`, with the logits of soft groups around k-means centres if asked."""
+    from clusterpipe.stages.numerics.feature_map import linear_network
+    from clusterpipe.stages.numerics.kmeans import kmeans
+
+    if not config.groups:
+        return linear_network(start.shape[1])
+    if config.groups > len(start):
+        raise UsageError(f"refine.groups = {config.groups} is more than there are images")
+    centres = kmeans(start, config.groups, spherical=True, seed=seed).centroid
+    temperature = config.temperature or GROUP_TEMPERATURE
+    return linear_network(start.shape[1], groups=centres / np.float32(temperature))
+
+
+def _objective(
+    network: "RefinementNetwork", sample: "Tensor", nearest: "Nearest", config: RefineConfig
+) -> "Objective":
+    import torch
+
+    from clusterpipe.stages.numerics.membership import neighbour_membership
+    from clusterpipe.stages.numerics.refinement import on_groups, on_neighbourhoods
+
+    if config.groups:
+        return on_groups(network, sample, epsilon_squared=config.epsilon_squared)
+    start = sample.cpu().numpy()
+    cosine = np.einsum("ne,nqe->nq", start, start[nearest.index])
+    membership = neighbour_membership(nearest.index, cosine, temperature=config.temperature)
+    support, weight = (
+        torch.from_numpy(part).to(sample.device) for part in (membership.support, membership.weight)
+    )
+    return on_neighbourhoods(
+        network, sample, support, weight, epsilon_squared=config.epsilon_squared
+    )
 
 
 def _published(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: int) -> _Training:
@@ -220,11 +274,12 @@ def _published(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: 
     import torch
 
     from clusterpipe.stages.numerics import refinement
+    from clusterpipe.stages.numerics.feature_map import published_network
 
     published = refinement.published_settings(n)
     device = _device(config.device)
     rows = torch.from_numpy(sample).to(device)
-    network = refinement.published_network(
+    network = published_network(
         sample.shape[1],
         hidden=config.hidden or published.hidden,
         width=config.width or published.width,
@@ -304,18 +359,12 @@ def _check(features: Rows, config: RefineConfig) -> None:
 
 
 def _principal_directions(sample: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    from clusterpipe.stages.numerics.refinement import principal_directions
+    from clusterpipe.stages.numerics.whitening import principal_directions
 
     try:
         return principal_directions(sample, width)
     except ValueError as error:
         raise UsageError(f"cannot refine: {error}") from error
-
-
-def _width(sample: NDArray[np.float32], seed: int) -> int:
-    from clusterpipe.stages.numerics.refinement import parallel_analysis
-
-    return min(MOST_WIDTH, max(LEAST_WIDTH, parallel_analysis(sample, seed=seed)))
 
 
 def _batches(n: int, size: int, seed: int) -> "Iterator[Tensor]":

@@ -12,7 +12,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("cache", "stages", "pipeline")
 MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-HEAVY = ("torch", "torchvision", "timm", "open_clip", "faiss", "sklearn", "scipy", "skimage")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "timm",
+    "open_clip",
+    "faiss",
+    "sklearn",
+    "scipy",
+    "skimage",
+    "matplotlib",
+)
 MAY_IMPORT = {
     "cache": ("clusterpipe.cache",),
     "stages": ("clusterpipe.cache", "clusterpipe.stages"),
@@ -84,7 +94,9 @@ def test_no_module_is_imported_twice() -> None:
     assert not {"cache", "stages", "pipeline"} & set(sys.modules)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["refine", "--help"], ["status"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["refine", "--help"], ["status"], ["config"], ["models"]]
+)
 def test_help_and_status_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     program = (
         "import sys\n"

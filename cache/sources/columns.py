@@ -25,14 +25,14 @@ def array_manifest(file: ArrayFile, *, n: int, bytes_per_row: int) -> Manifest:
         mtime=np.full(n, file.path.stat().st_mtime_ns, np.int64),
         label=None if labels is None else labels.label,
         class_name=None if labels is None else labels.class_name,
-        split=None if "split" not in file.arrays else _texts(file, "split", n),
+        split=None if "split" not in file.arrays else texts(file, "split", n),
     )
 
 
 def _ids(file: ArrayFile, n: int) -> StringArray:
     if "ids" not in file.arrays:
         return strings(map(str, range(n)))
-    ids = _texts(file, "ids", n)
+    ids = texts(file, "ids", n)
     first: dict[str, int] = {}
     for row, name in enumerate(ids):
         if not name:
@@ -47,8 +47,8 @@ def _labels(file: ArrayFile, n: int) -> Labels | None:
         return None
     values = _column(file, "labels", n)
     if values.dtype.kind not in "biu":
-        values = _texts(file, "labels", n)
-    names = None if "class_names" not in file.arrays else _texts(file, "class_names")
+        values = texts(file, "labels", n)
+    names = None if "class_names" not in file.arrays else texts(file, "class_names")
     return encode_labels(values, names, where=str(file.path))
 
 
@@ -61,17 +61,17 @@ def _column(file: ArrayFile, name: str, n: int | None = None) -> NDArray[Any]:
     return rows[0 : rows.shape[0]]
 
 
-def _texts(file: ArrayFile, name: str, n: int | None = None) -> StringArray:
+def texts(file: ArrayFile, name: str, n: int | None = None) -> StringArray:
     """A column of strings, UTF-8 bytes or integers, as strings."""
     values = _column(file, name, n)
     if values.dtype.kind not in "OSUiu":
         raise UsageError(f"{file.path}: {name} holds {values.dtype}, expected strings or integers")
     try:
-        texts = strings(_text(value) for value in values.tolist())
-        "".join(texts).encode()
+        found = strings(_text(value) for value in values.tolist())
+        "".join(found).encode()
     except UnicodeError as error:
         raise UsageError(f"{file.path}: {name} holds text that is not Unicode: {error}") from error
-    return texts
+    return found
 
 
 def _text(value: object) -> str:

@@ -79,7 +79,7 @@ def open_features(file: ArrayFile) -> FileFeatures:
     (n, d), floating point, and read by slices. Raises `UsageError` for other shapes or dtypes,
     for lengths that differ, and, when the rows are read, for NaN or infinity.
     """
-    spaces = {_space(file, name): _matrix(file, name) for name in file.arrays if _is_features(name)}
+    spaces = {_space(file, name): matrix(file, name) for name in file.arrays if _is_features(name)}
     if len({rows.shape[0] for rows in spaces.values()}) > 1:
         found = ", ".join(f"{space} {describe(rows)}" for space, rows in spaces.items())
         raise UsageError(f"{file.path}: the feature spaces differ in length: {found}")
@@ -103,7 +103,8 @@ def _space(file: ArrayFile, name: str) -> str:
     return space
 
 
-def _matrix(file: ArrayFile, name: str) -> FiniteRows:
+def matrix(file: ArrayFile, name: str) -> FiniteRows:
+    """The array `name`, (n, d) floats. Raises `UsageError` for another shape or dtype."""
     rows = file.arrays[name]
     if len(rows.shape) != 2 or rows.shape[1] == 0 or rows.dtype.kind != "f":
         raise UsageError(f"{file.path}: {name} is {describe(rows)}; expected (n, d) floats")

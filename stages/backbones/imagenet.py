@@ -1,7 +1,8 @@
-"""The names of ImageNet's classes, as timm carries them."""
+"""The names of ImageNet's classes, their synonyms and definitions, as timm carries them."""
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from functools import cache
 
 from timm.data.imagenet_info import ImageNetInfo
@@ -12,9 +13,19 @@ _GIST_WORDS = 6
 _DOMAIN = re.compile(r"\((\w[\w ]*)\)")
 
 
+@dataclass(frozen=True)
+class ImageNetClasses:
+    """Classes in index order: a name each, its WordNet synonyms (the name's own included), and
+    the definition."""
+
+    name: tuple[str, ...]
+    synonyms: tuple[tuple[str, ...], ...]
+    definition: tuple[str, ...]
+
+
 @cache
-def class_names(subset: str) -> tuple[str, ...]:
-    """One name per class of `subset` ("imagenet-1k", "imagenet-21k"), in index order, unique.
+def classes(subset: str) -> ImageNetClasses:
+    """The classes of `subset` ("imagenet-1k", "imagenet-21k"); no two names are alike.
 
     The name is the first synonym. Where classes share it, a later synonym or a gist of the
     definition tells them apart: "crane (lifts and moves heavy objects)". Case does not count.
@@ -23,7 +34,8 @@ def class_names(subset: str) -> tuple[str, ...]:
     synonyms = [text.split(", ") for text in info.label_descriptions()]
     detailed = info.label_descriptions(detailed=True)
     definitions = [text.split(": ", 1)[1] for text in detailed]
-    return unique_names(synonyms, definitions)
+    names = unique_names(synonyms, definitions)
+    return ImageNetClasses(names, tuple(map(tuple, synonyms)), tuple(definitions))
 
 
 def unique_names(synonyms: list[list[str]], definitions: list[str]) -> tuple[str, ...]:

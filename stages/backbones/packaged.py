@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from timm.data.transforms_factory import create_transform
 
 from clusterpipe.stages.backbones import BackboneSpec, Words
-from clusterpipe.stages.backbones.imagenet import class_names
+from clusterpipe.stages.backbones.imagenet import classes
 from clusterpipe.stages.backbones.network import UNREADABLE, Network
 from clusterpipe.stages.backbones.weights import does_not_fit, packaged_file, sha256
 
@@ -64,7 +64,7 @@ class EfficientNetLite0(Network):
 
     def vocabulary(self) -> tuple[str, ...]:
         """The 1,000 ImageNet classes in the classifier's order, each under a name of its own."""
-        return class_names("imagenet-1k")
+        return classes("imagenet-1k").name
 
     def word_probabilities(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """(b, 1000) class probabilities for (b, 1280) raw features; rows sum to 1."""

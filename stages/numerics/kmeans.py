@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from sklearn.cluster import kmeans_plusplus
 
 BLOCK = 16_384
@@ -66,6 +65,20 @@ def kmeans(
     return min(runs, key=lambda run: run.inertia)
 
 
+def cells(
+    rows: NDArray[np.float32], count: int, *, iterations: int = 10, seed: int = 0
+) -> NDArray[np.float32]:
+    """Centroids (count, d) of many small spherical clusters, quickly: from random rows, one run.
+
+    rows: (n, d) of unit length, n >= count. A cell may be empty. For thousands of cells the start
+    of `kmeans` alone would take longer than this.
+    """
+    rows = np.ascontiguousarray(rows, np.float32)
+    rng = np.random.default_rng(seed)
+    start = rows[rng.choice(len(rows), count, replace=False)]
+    return _lloyd(rows, start, True, iterations, int(rng.integers(2**31 - 1)))
+
+
 def nearest(rows: NDArray[np.float32], centroid: NDArray[np.float32]) -> Neighbours:
     """The nearest centroid of each row, by Euclidean distance; ties go to the lower number.
 
@@ -82,17 +95,20 @@ def fill_empty_clusters(rows: NDArray[np.float32], centroid: NDArray[np.float32]
     """Moves each empty cluster's centroid (in place) onto the farthest row of the largest one.
 
     rows: (n, d), centroid: (k, d). Returns what is nearest afterwards. Every move brings the
-    inertia down, so this ends; it ends early when no row lies off its centroid, that is, when
-    there are no more distinct rows than clusters in use.
+    inertia down but for rounding (of all but equal rows), so k of them are the most; it ends early
+    when no row lies off its centroid, that is, when there are no more distinct rows than clusters
+    in use.
     """
-    while True:
-        found = nearest(rows, centroid)
+    found = nearest(rows, centroid)
+    for _ in range(len(centroid)):
         size = np.bincount(found.label, minlength=len(centroid))
         empty = np.flatnonzero(size == 0)
         row = _farthest_row_of_largest(rows, found, size) if len(empty) else None
         if row is None:
-            return found
+            break
         centroid[empty[0]] = rows[row]
+        found = nearest(rows, centroid)
+    return found
 
 
 def soft_assign(
@@ -109,33 +125,10 @@ def soft_assign(
     return np.asarray(score / score.sum(axis=1, keepdims=True), np.float32)
 
 
-def calibrated_temperature(
-    rows: NDArray[np.float32], centroid: NDArray[np.float32], confidence: float
-) -> float:
-    """The temperature at which the labels of `rows` have `confidence` as mean probability.
-
-    rows: (n, d); confidence between 1/k and 1. The answer lies between 1e-4 and 10 times the rows'
-    mean squared length (1 if they are zero), and is the nearer end where no temperature will do.
-    Ours.
-    """
-    scale = float(np.square(rows).sum(axis=1, dtype=np.float64).mean()) or 1.0
-
-    def excess(exponent: float) -> float:
-        probability = soft_assign(rows, centroid, temperature=scale * 10**exponent)
-        return float(probability.max(axis=1).mean()) - confidence
-
-    low, high = -4.0, 1.0
-    if excess(low) <= 0:
-        return scale * 10**low
-    if excess(high) >= 0:
-        return scale * 10**high
-    return scale * 10 ** float(brentq(excess, low, high, xtol=1e-3))
-
-
 def _one_run(
     rows: NDArray[np.float32], k: int, spherical: bool, iterations: int, seed: int
 ) -> Clustering:
-    centroid = _lloyd(rows, k, spherical, iterations, seed)
+    centroid = _lloyd(rows, _spread_out(rows, k, seed), spherical, iterations, seed)
     found = fill_empty_clusters(rows, centroid)
     size = np.bincount(found.label, minlength=k)
     order = np.argsort(-size, kind="stable")
@@ -145,14 +138,18 @@ def _one_run(
 
 
 def _lloyd(
-    rows: NDArray[np.float32], k: int, spherical: bool, iterations: int, seed: int
+    rows: NDArray[np.float32],
+    start: NDArray[np.float32],
+    spherical: bool,
+    iterations: int,
+    seed: int,
 ) -> NDArray[np.float32]:
-    """FAISS's iterations from where greedy k-means++ puts the centroids; (k, d)."""
-    width = rows.shape[1]
+    """FAISS's iterations from the centroids `start`; (k, d)."""
+    k, width = start.shape
     run = faiss.Clustering(width, k)
     run.niter, run.seed, run.spherical, run.verbose = iterations, seed, spherical, False
     run.min_points_per_centroid, run.max_points_per_centroid = 1, ALL_ROWS // k
-    faiss.copy_array_to_vector(_spread_out(rows, k, seed).ravel(), run.centroids)
+    faiss.copy_array_to_vector(start.ravel(), run.centroids)
     run.train(rows, faiss.IndexFlatIP(width) if spherical else faiss.IndexFlatL2(width))
     return np.array(faiss.vector_to_array(run.centroids), np.float32).reshape(k, width)
 

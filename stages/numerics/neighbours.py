@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import faiss
 import numpy as np
@@ -42,15 +43,18 @@ def neighbours(rows: NDArray[np.float32], count: int, *, seed: int = 0) -> Neare
     if wanted < 1:
         return Nearest(np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0), np.float32))
     index = _flat(rows) if len(rows) <= EXACT_UP_TO else _inverted(rows, wanted, seed)
-    return _without_self(_searched(index, rows, wanted + 1))
+    return without(_searched(index, rows, wanted + 1), np.arange(len(rows)))
 
 
-def _without_self(found: Nearest) -> Nearest:
-    """Drops each row from its own list, or the last entry where equal rows crowded it out."""
+def without(found: Nearest, own: NDArray[np.integer[Any]]) -> Nearest:
+    """Lists one shorter: each without the row `own` (m,), or, if equal rows crowded that out,
+    without the last one."""
     m, q = found.index.shape
-    own = found.index == np.arange(m)[:, None]
-    own[~own.any(axis=1), -1] = True
-    return Nearest(found.index[~own].reshape(m, q - 1), found.cosine[~own].reshape(m, q - 1))
+    dropped = found.index == own[:, None]
+    dropped[~dropped.any(axis=1), -1] = True
+    return Nearest(
+        found.index[~dropped].reshape(m, q - 1), found.cosine[~dropped].reshape(m, q - 1)
+    )
 
 
 def _searched(index: faiss.Index, queries: NDArray[np.float32], count: int) -> Nearest:

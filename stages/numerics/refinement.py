@@ -1,31 +1,25 @@
-"""Maps that refine features by rate reduction, and how they are trained.
+"""How maps that refine features are trained: by the objective of rate reduction.
 
-A map prepares each row (unit length, centred, unit length again), sends it through fully connected
-layers with ReLU between them, and scales the result to unit length. It is trained to spread all
-samples apart (a high coding rate R) while keeping alike samples together (a low membership rate
-R_c); how many clusters there are is never asked.
+A map is to spread all samples apart (a high coding rate R) while keeping alike samples together (a
+low membership rate R_c); how many clusters there are is never asked.
 
-Two trainings: `train_sparse` (ours) turns a linear map that starts at the principal components, on
-membership rows of a few samples each; `train_published` is CPP's network and recipe (Chu et al.
-2024). Both yield one `Step` per step. A trained map is plain arrays: `map_parameters` writes them
-and `apply_map` reads them.
+Two trainings: `train_balanced` (ours) goes on from a linear map at which the objective already
+stands still (see `whitening`), on groups of a few neighbours each; `train_published` is CPP's
+network and recipe (Chu et al. 2024). Both yield one `Step` per step.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from clusterpipe.stages.numerics.preparation import prepare, unit_rows
+from clusterpipe.stages.numerics.feature_map import RefinementNetwork
 from clusterpipe.stages.numerics.rate import (
     coding_rate,
     membership_coding_rate,
@@ -33,9 +27,6 @@ from clusterpipe.stages.numerics.rate import (
 )
 from clusterpipe.stages.numerics.sinkhorn import doubly_stochastic
 
-MAX_TEMPERATURE = 1.0
-RANK_TOLERANCE = 1e-6  # of the largest variance: what float32 input can still tell from zero
-FLIPPED_ROWS = 8192  # rows whose signs are drawn at a time
 COLLAPSE_MARGIN = 1.05  # a rate within 5% of that of one single direction is a collapse
 
 
@@ -55,170 +46,6 @@ class Terms:
     rate: Tensor
     membership_rate: Tensor
     loss: Tensor
-
-
-# ---- where the map starts: the principal components ------------------------------------------
-
-
-def principal_directions(prepared: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """(e, d) leading eigenvectors of the prepared rows (n, d), e = min(width, d, rank).
-
-    Raises ValueError when every row is the same, so that there is no direction at all.
-    """
-    values, vectors = np.linalg.eigh((prepared.T @ prepared).astype(np.float64))
-    rank = int((values > RANK_TOLERANCE * values[-1]).sum())
-    if values[-1] <= 0 or rank == 0:
-        raise ValueError("all rows are the same: there is nothing to tell apart")
-    leading = vectors[:, ::-1][:, : min(width, rank)].T
-    return np.ascontiguousarray(leading, np.float32)
-
-
-def parallel_analysis(prepared: NDArray[np.float32], *, seed: int) -> int:
-    """How many leading principal components of prepared rows (n, d) stand out from noise.
-
-    Those before the first that varies no more than the same component of the rows with a random
-    sign on every number: that keeps how much there is of everything, and undoes what goes
-    together. Parallel analysis, Horn 1965, by sign flips (Hong, Sheng and Dobriban 2020).
-    """
-    rng = np.random.default_rng(seed)
-    noise = np.zeros((prepared.shape[1],) * 2, np.float32)
-    for start in range(0, len(prepared), FLIPPED_ROWS):
-        rows = prepared[start : start + FLIPPED_ROWS]
-        flipped = np.where(rng.random(rows.shape, np.float32) < 0.5, rows, -rows)
-        noise += flipped.T @ flipped
-    above = np.linalg.eigvalsh(prepared.T @ prepared) > np.linalg.eigvalsh(noise)
-    return int(np.logical_and.accumulate(above[::-1]).sum())
-
-
-# ---- the map ------------------------------------------------------------------------------
-
-
-class RefinementNetwork(nn.Module):
-    """Hidden layers (possibly none) and one linear head each for features and membership."""
-
-    def __init__(
-        self, hidden: nn.Sequential, feature_head: nn.Linear, membership_head: nn.Linear
-    ) -> None:
-        super().__init__()
-        self.hidden = hidden
-        self.feature_head = feature_head
-        self.membership_head = membership_head
-
-    def features(self, hidden: Tensor) -> Tensor:
-        return normalize(self.feature_head(hidden), dim=1)
-
-    def membership_features(self, hidden: Tensor) -> Tensor:
-        return normalize(self.membership_head(hidden), dim=1)
-
-    @torch.no_grad()
-    def copy_feature_head(self) -> None:
-        """Makes the membership head equal to the feature head (CPP, after warm-up)."""
-        self.membership_head.load_state_dict(self.feature_head.state_dict())
-
-
-def linear_network(directions: NDArray[np.float32]) -> RefinementNetwork:
-    """No hidden layer: a linear map that starts as projection on `directions` (e, d).
-
-    It takes the projections (n, e) as its input, and has one head for both purposes.
-    """
-    head = nn.Linear(len(directions), len(directions), bias=False, device="meta")
-    head.weight = nn.Parameter(torch.eye(len(directions)))
-    return RefinementNetwork(nn.Sequential(), head, head)
-
-
-def published_network(d: int, *, hidden: int, width: int, seed: int) -> RefinementNetwork:
-    """CPP's network: Linear, BatchNorm, ReLU, Linear, ReLU and two linear heads of `width`.
-
-    PyTorch's default initialisation, drawn from `seed` without touching the global generator.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        trunk = nn.Sequential(
-            nn.Linear(d, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-        )
-        return RefinementNetwork(trunk, nn.Linear(hidden, width), nn.Linear(hidden, width))
-
-
-def map_parameters(
-    network: RefinementNetwork,
-    center: NDArray[np.float32],
-    directions: NDArray[np.float32] | None = None,
-) -> dict[str, NDArray[np.float32]]:
-    """The trained map as plain float32 arrays for `apply_map`, batch normalisation folded in.
-
-    `directions` (e, d) is what the network's input was projected on, if it was. Keys: `center`
-    (d,), `hidden_<i>_weight` and `hidden_<i>_bias`, `feature_weight` (e, ...), `feature_bias`,
-    `membership_weight`, `membership_bias`; weights are (out, in).
-    """
-    named = {f"hidden_{i}": layer for i, layer in enumerate(_folded(network.hidden))}
-    named["feature"] = _affine(network.feature_head)
-    named["membership"] = _affine(network.membership_head)
-    parameters = {"center": center}
-    for name, layer in named.items():
-        weight = layer.weight if directions is None else layer.weight @ directions
-        parameters |= {f"{name}_weight": weight, f"{name}_bias": layer.bias}
-    return parameters
-
-
-def apply_map(
-    parameters: Mapping[str, NDArray[Any]],
-    features: NDArray[Any],
-    *,
-    head: Literal["feature", "membership"] = "feature",
-) -> NDArray[np.float32]:
-    """Refined features (n, e), unit rows in float32, of features (n, d).
-
-    The features may be of any length and precision; each row is mapped by itself, so that new
-    images are refined as the old ones were. `parameters` come from `map_parameters`.
-    `head="membership"` gives the rows between whose cosines CPP's membership is computed.
-    """
-    z = prepare(features, parameters["center"], unit=True)
-    for i in range(sum(name.startswith("hidden_") for name in parameters) // 2):
-        z = z @ parameters[f"hidden_{i}_weight"].T + parameters[f"hidden_{i}_bias"]
-        np.maximum(z, 0, out=z)
-    return unit_rows(z @ parameters[f"{head}_weight"].T + parameters[f"{head}_bias"])
-
-
-@dataclass(frozen=True)
-class _Affine:
-    """x -> weight (out, in) x + bias (out,)."""
-
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
-
-
-def _folded(hidden: nn.Sequential) -> list[_Affine]:
-    """The hidden layers, each with the batch normalisation that follows it in it."""
-    layers: list[_Affine] = []
-    for layer in hidden:
-        if isinstance(layer, nn.Linear):
-            layers.append(_affine(layer))
-        elif isinstance(layer, nn.BatchNorm1d):
-            layers.append(_normalised(layers.pop(), layer))
-    return layers
-
-
-def _normalised(layer: _Affine, norm: nn.BatchNorm1d) -> _Affine:
-    """The layer followed by batch normalisation at its running statistics."""
-    mean, variance = _array(norm.running_mean), _array(norm.running_var)
-    gain = _array(norm.weight) / np.sqrt(variance + norm.eps)
-    return _Affine(gain[:, None] * layer.weight, gain * (layer.bias - mean) + _array(norm.bias))
-
-
-def _affine(layer: nn.Linear) -> _Affine:
-    weight = _array(layer.weight)
-    bias = np.zeros(len(weight), np.float32) if layer.bias is None else _array(layer.bias)
-    return _Affine(weight, bias)
-
-
-def _array(tensor: Tensor | None) -> NDArray[np.float32]:
-    if tensor is None:
-        raise ValueError("a batch normalisation without statistics or scale cannot be folded")
-    return tensor.detach().cpu().float().numpy().copy()
 
 
 # ---- the objective ------------------------------------------------------------------------
@@ -259,33 +86,68 @@ def published_objective(
     return Terms(rate, membership_rate, loss)
 
 
-def sparse_objective(
-    z: Tensor, *, epsilon_squared: float, temperature: float, neighbours: int, weight: float = 1.0
-) -> Terms:
-    """-R(Z) + weight R_c(Z, Pi), Pi the largest entries of each membership row, held fixed. Ours.
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """The groups of a batch of seeds, and the samples that they are made of.
 
-    z: (b, e). A group is a sample and the `neighbours` - 1 most like it within the batch.
+    rows: (b,) different row numbers of the sample; support: (g, s) the members of each group, as
+    places within `rows`; weight: (g, s) their membership. g seeds bring b >= g samples along.
     """
-    with torch.no_grad():
-        similarity = (z @ z.T).abs()
-        pi = doubly_stochastic(similarity, temperature=temperature, half_steps=5)
-        kept = pi.topk(min(neighbours, len(z)), dim=1)
-        weights = kept.values / kept.values.sum(dim=1, keepdim=True)
+
+    rows: Tensor
+    support: Tensor
+    weight: Tensor
+
+
+def neighbourhoods(support: Tensor, weight: Tensor, seeds: Tensor) -> Neighbourhoods:
+    """The groups of `seeds` (g,) out of a membership of the whole sample, (n, s) each.
+
+    Every seed has its neighbours in the batch, however many clusters there are; drawn at random, a
+    batch of 1,024 holds one image per class of 1,000.
+    """
+    members = support[seeds]
+    rows, place = torch.unique(members, return_inverse=True)
+    return Neighbourhoods(rows, place, weight[seeds])
+
+
+def neighbourhood_objective(
+    z: Tensor, groups: Neighbourhoods, *, epsilon_squared: float, weight: float = 1.0
+) -> Terms:
+    """-R(Z) + weight R_c(Z, Pi), Pi sparse and held fixed; both of the whole sample, estimated.
+
+    z: (b, e), the features of `groups.rows`. Every row of Pi is a group (CPP eq. 7 without the
+    regulariser, which is constant here), and those of the seeds stand for all. Ours.
+    """
     rate = coding_rate(z, epsilon_squared=epsilon_squared)
-    membership_rate = sparse_membership_coding_rate(
-        z, kept.indices, weights, epsilon_squared=epsilon_squared
+    of_seeds = sparse_membership_coding_rate(
+        z, groups.support, groups.weight, epsilon_squared=epsilon_squared
     )
+    membership_rate = of_seeds * (len(z) / len(groups.support))
     return Terms(rate, membership_rate, weight * membership_rate - rate)
 
 
-def balance(terms: Terms, parameters: Sequence[nn.Parameter]) -> float:
+def grouped_objective(
+    z: Tensor, logits: Tensor, *, epsilon_squared: float, weight: float = 1.0
+) -> Terms:
+    """-R(Z) + weight R_c(Z, Pi) for as many groups as there are `logits`, Pi being their softmax.
+
+    z: (b, e), logits: (b, g). Linear in b, where a group per sample is quadratic; the logits learn
+    along. After CgMCR2 (2412.18930), without its guide.
+    """
+    rate = coding_rate(z, epsilon_squared=epsilon_squared)
+    membership = logits.softmax(dim=1).T
+    membership_rate = membership_coding_rate(z, membership, epsilon_squared=epsilon_squared)
+    return Terms(rate, membership_rate, weight * membership_rate - rate)
+
+
+def balance(terms: Terms, parameters: Sequence[Tensor]) -> float:
     """The weight of R_c at which it pulls on the parameters as hard as R pushes: |dR| / |dR_c|.
 
-    It is near 1 when groups hold everything and grows as they get smaller (5 to 6 for 24 of 1,024
-    CLIP features), which is why no fixed weight suits all collections. 1 if R_c does not pull.
+    It is near 1 when groups hold everything and grows as they get smaller (about 10 for 9 CLIP
+    features each), which is why no fixed weight suits all collections. 1 if R_c does not pull.
     """
     push = torch.autograd.grad(terms.rate, parameters, retain_graph=True)
-    pull = torch.autograd.grad(terms.membership_rate, parameters)
+    pull = torch.autograd.grad(terms.membership_rate, parameters, retain_graph=True)
     strength = _length(pull)
     return _length(push) / strength if strength > 0 else 1.0
 
@@ -325,70 +187,62 @@ def descend(
         yield Step(terms.rate.item(), terms.membership_rate.item(), terms.loss.item())
 
 
-@torch.no_grad()
-def alignment(first: Tensor, second: Tensor) -> float:
-    """Alignment (0 to 1) of the centred cosine matrices of the same rows, z (m, e) and (m, e').
-
-    1 when one is the other turned. Linear CKA, Kornblith et al. 2019, eq. 3.
-    """
-    first, second = first - first.mean(dim=0), second - second.mean(dim=0)
-    own = (first.T @ first).norm() * (second.T @ second).norm()
-    return float((first.T @ second).square().sum() / own) if own > 0 else 1.0
+Objective: TypeAlias = Callable[[Tensor, float], Terms]  # of a batch, at a weight of R_c
 
 
-def while_aligned(
-    steps: Iterable[Step], features: Callable[[], Tensor], *, retain: float
-) -> Iterator[Step]:
-    """The steps, up to the one that takes the `alignment` with the start below `retain`.
-
-    `features()` are (m, e), of the same rows each time.
-    """
-    start = features()
-    for step in steps:
-        yield step
-        if alignment(start, features()) < retain:
-            return
-
-
-def train_sparse(
+def on_neighbourhoods(
     network: RefinementNetwork,
     sample: Tensor,
+    support: Tensor,
+    weight: Tensor,
+    *,
+    epsilon_squared: float,
+) -> Objective:
+    """`neighbourhood_objective` of `network` on batches of seeds, row numbers of `sample` (n, d).
+
+    support, weight: (n, s), the group of every row.
+    """
+
+    def objective(seeds: Tensor, pull: float) -> Terms:
+        groups = neighbourhoods(support, weight, seeds)
+        z = network.features(network.hidden(sample[groups.rows]))
+        return neighbourhood_objective(z, groups, epsilon_squared=epsilon_squared, weight=pull)
+
+    return objective
+
+
+def on_groups(network: RefinementNetwork, sample: Tensor, *, epsilon_squared: float) -> Objective:
+    """`grouped_objective` of `network` on batches of `sample` (n, d); its membership head votes."""
+
+    def objective(batch: Tensor, pull: float) -> Terms:
+        hidden = network.hidden(sample[batch])
+        z, logits = network.features(hidden), network.membership_head(hidden)
+        return grouped_objective(z, logits, epsilon_squared=epsilon_squared, weight=pull)
+
+    return objective
+
+
+def train_balanced(
+    network: RefinementNetwork,
+    objective: Objective,
     batches: Iterator[Tensor],
     *,
-    max_steps: int,
-    retain: float,
-    epsilon_squared: float,
-    temperature: float,
-    neighbours: int,
+    steps: int,
     compression: float,
     learning_rate: float,
 ) -> Iterator[Step]:
-    """Trains `network` in place on rows of `sample` (n, d) by Adam on `sparse_objective`. Ours.
+    """Trains `network` in place by Adam, the learning rate falling to zero along a cosine. Ours.
 
     `compression` is the pull of R_c relative to the push of R at the start, 1 when they balance.
-    Ends after `max_steps`, or as soon as the `alignment` of a probe (the first batch) with its
-    start falls below `retain`: the objective goes on falling long after it has begun to undo what
-    the features knew. Nearest neighbours would not tell: they stay while tight clusters split.
     """
-
-    def features(batch: Tensor) -> Tensor:
-        return network.features(network.hidden(sample[batch]))
-
-    objective = partial(
-        sparse_objective,
-        epsilon_squared=epsilon_squared,
-        temperature=temperature,
-        neighbours=neighbours,
-    )
     network.train()
-    probe = next(batches)
-    weight = compression * balance(objective(features(probe)), list(network.parameters()))
-    steps = descend(
-        lambda batch: objective(features(batch), weight=weight),
-        islice(batches, max_steps),
-        [Adam(network.parameters(), lr=learning_rate)],
-    )
-    yield from while_aligned(steps, lambda: features(probe), retain=retain)
+    optimiser = Adam(network.parameters(), lr=learning_rate)
+    schedule = CosineAnnealingLR(optimiser, max(steps, 1))
+    start = objective(next(batches), 1.0)
+    pull = compression * balance(start, [network.feature_head.weight])
+    for step in descend(lambda batch: objective(batch, pull), islice(batches, steps), [optimiser]):
+        yield step
+        schedule.step()
 
 
 @dataclass(frozen=True)
@@ -460,23 +314,3 @@ def _published_optimisers(network: RefinementNetwork, learning_rate: float) -> l
         SGD(body, lr=learning_rate, momentum=0.9, weight_decay=1e-4),
         SGD(head, lr=learning_rate, momentum=0.9, weight_decay=5e-3),
     ]
-
-
-@torch.no_grad()
-def temperature_for(z: Tensor, *, diagonal_share: float, half_steps: int = 5) -> float:
-    """The temperature at which a sample keeps `diagonal_share` of its own membership (median).
-
-    z: (b, e) unit rows. Smaller shares come with higher temperatures; found by bisection up to
-    `MAX_TEMPERATURE`. Too low a temperature leaves every sample alone, so that nothing is learnt
-    about clusters. Ours, after the observation that CPP's value does not transfer across backbones.
-    """
-    similarity = (z @ z.T).abs()
-    low, high = 0.01, MAX_TEMPERATURE
-    for _ in range(12):
-        middle = math.sqrt(low * high)
-        pi = doubly_stochastic(similarity, temperature=middle, half_steps=half_steps)
-        if pi.diagonal().median() > diagonal_share:
-            low = middle
-        else:
-            high = middle
-    return math.sqrt(low * high)

@@ -22,13 +22,13 @@ class Election:
     margin: NDArray[np.float64]
 
 
-def word_probability(features: Tensor, words: Tensor, temperature: float) -> Tensor:
-    """softmax over v words of cos(image, word) / temperature.
+def word_log_probability(features: Tensor, words: Tensor, temperature: float) -> Tensor:
+    """Logarithm of the softmax over v words of cos(image, word) / temperature.
 
-    `features` (b, d) and `words` (v, d) of any lengths; returns (b, v), rows sum to 1.
+    `features` (b, d) and `words` (v, d) of any lengths; returns (b, v), nats.
     """
     cosine = normalize(features, dim=1) @ normalize(words, dim=1).T
-    return (cosine / temperature).softmax(dim=1)
+    return (cosine / temperature).log_softmax(dim=1)
 
 
 def cast_votes(

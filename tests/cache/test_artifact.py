@@ -35,9 +35,10 @@ from clusterpipe.cache.schema import (
     Refined,
     Shard,
     Space,
+    WordFeatures,
 )
 
-KINDS: tuple[type[Artifact], ...] = (*ARTIFACTS, Shard)
+KINDS: tuple[type[Artifact], ...] = (*ARTIFACTS, Shard, WordFeatures)
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 STAMPED = [
     "format",
@@ -67,7 +68,7 @@ def path(tmp_path: Path) -> Path:
 def written(path: Path, kind: type[Artifact], **options: Any) -> Any:
     """A sample of `kind`, which has been written to `path`."""
     record = sample(kind, **options)
-    artifact.write(path, record, provenance())
+    artifact.write(path, record, provenance(schema=record.schema))
     return record
 
 
@@ -154,8 +155,10 @@ def ids(path: Path, kind: type[Artifact]) -> dict[str, str]:
 @every_kind
 def test_content_ids_depend_on_the_data_alone(kind: type[Artifact], tmp_path: Path) -> None:
     one, other = tmp_path / "a.h5", tmp_path / "b" / "c.h5"
-    returned = artifact.write(one, sample(kind, seed=3), provenance())
-    again = artifact.write(other, sample(kind, seed=3), provenance(seconds=9.0, seed=8))
+    returned = artifact.write(one, sample(kind, seed=3), provenance(schema=kind.schema))
+    again = artifact.write(
+        other, sample(kind, seed=3), provenance(seconds=9.0, seed=8, schema=kind.schema)
+    )
     assert returned == again == artifact.header(one).content_id
     assert ids(one, kind) == ids(other, kind)
     assert artifact.header(one).key != artifact.header(other).key
@@ -191,7 +194,9 @@ def test_any_changed_value_changes_its_own_content_id_and_the_whole(
     record = written(tmp_path / "a.h5", kind, seed=1)
     before = ids(tmp_path / "a.h5", kind)
     for place, spec in datasets(kind).items():
-        artifact.write(tmp_path / "b.h5", with_value(record, place, changed), provenance())
+        artifact.write(
+            tmp_path / "b.h5", with_value(record, place, changed), provenance(schema=record.schema)
+        )
         after = ids(tmp_path / "b.h5", kind)
         different = {name for name in before if before[name] != after[name]}
         assert different == ({place} if spec.address else {place, ""})

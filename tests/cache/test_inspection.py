@@ -11,17 +11,25 @@ from records import datasets, provenance, sample
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact
 from clusterpipe.cache.inspection import Node, inspect
-from clusterpipe.cache.schema import ARTIFACTS, Artifact, Embeddings, KEstimate, Refined, Shard
+from clusterpipe.cache.schema import (
+    ARTIFACTS,
+    Artifact,
+    Embeddings,
+    KEstimate,
+    Refined,
+    Shard,
+    WordFeatures,
+)
 
 
 def nodes(path: Path) -> dict[str, Node]:
     return {node.place: node for node in inspect(path).nodes}
 
 
-@pytest.mark.parametrize("kind", [*ARTIFACTS, Shard], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [*ARTIFACTS, Shard, WordFeatures], ids=lambda kind: kind.name)
 def test_every_dataset_is_shown_with_its_meaning(kind: type[Artifact], tmp_path: Path) -> None:
     path = tmp_path / "file.h5"
-    artifact.write(path, sample(kind), provenance())
+    artifact.write(path, sample(kind), provenance(schema=kind.schema))
     found = inspect(path)
     assert (found.path, found.artifact) == (path, kind.name)
     assert found.provenance == artifact.header(path).attributes

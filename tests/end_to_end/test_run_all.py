@@ -2,43 +2,15 @@
 
 import os
 import shutil
+from itertools import product
 from pathlib import Path
 
 import h5py
 import numpy as np
-import pytest
 from PIL import Image
 from program import ARTIFACTS, Command, content_ids, draw, paint
 
 STAGES = ("embed", "estimate-k", "refine", "assign", "caption", "evaluate")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pictures with its finished run beside it; copy it before changing it."""
-    home = tmp_path_factory.mktemp("finished")
-    paint(home / "photos", per_kind=20)
-    import subprocess
-
-    from program import PROGRAM, environment
-
-    done = subprocess.run(
-        [PROGRAM, "run-all", "photos"], cwd=home, env=environment(), capture_output=True, check=True
-    )
-    assert b"60 images" in done.stdout
-    return home
-
-
-@pytest.fixture
-def home(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run to play with, file times kept.
-
-    The run remembers where the pictures were; naming the source again moves it.
-    """
-    shutil.copytree(finished, tmp_path / "home")
-    config = tmp_path / "home/runs/photos/pipeline.toml"
-    config.write_text(config.read_text().replace(str(finished), str(tmp_path / "home")))
-    return tmp_path / "home"
 
 
 def test_a_run_leaves_every_artifact_and_a_picture_per_cluster(finished: Path) -> None:
@@ -88,6 +60,10 @@ def test_labels_rerun_evaluate_only(home: Path, clusterpipe: Command) -> None:
     assert set(states.values()) == {"fresh"}
     assert "accuracy" in done.out
     assert "chance" in done.out
+    measured = clusterpipe("run-all", "photos", "--json", cwd=home).json()["retrieval"]
+    spaces, metrics = ("embeddings", "refined"), ("precision@20", "mAP@100")
+    assert [(m["space"], m["metric"]) for m in measured] == list(product(spaces, metrics))
+    assert all(m["chance"] < m["value"] <= 1 for m in measured)
 
 
 def test_touching_every_image_reruns_nothing(home: Path, clusterpipe: Command) -> None:
@@ -167,6 +143,18 @@ def test_the_run_can_be_moved_and_its_images_can_be_gone(home: Path, clusterpipe
     done = clusterpipe("evaluate", "--force", "--run-dir", "elsewhere/photos", cwd=home)
     assert done.code == 0, done.err
     assert clusterpipe("status", "--run-dir", "elsewhere/photos", cwd=home).code == 0
+
+
+def test_clusters_are_exported(home: Path, clusterpipe: Command) -> None:
+    done = clusterpipe("export", "--to", "csv", cwd=home)
+    assert done.code == 0, done.err
+    lines = Path(done.out.strip()).read_text().splitlines()
+    assert len(lines) == 61
+    assert lines[0].startswith("id,path,cluster,caption,probability")
+    done = clusterpipe("export", "--to", "folders", "--output", "sorted", "--json", cwd=home)
+    assert done.json()["images"] == 60
+    assert len([path for path in (home / "sorted").rglob("*.png") if path.is_symlink()]) == 60
+    assert clusterpipe("export", "--to", "xlsx", cwd=home).code == 2
 
 
 def test_json_on_stdout_is_the_whole_of_stdout(home: Path, clusterpipe: Command) -> None:

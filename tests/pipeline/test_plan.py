@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import Metrics
 from clusterpipe.cache.sources import SourceConfig, open_source
-from clusterpipe.pipeline import Config, plan, run_all
+from clusterpipe.pipeline import Config, inputs, plan, run_all, run_stage
 from clusterpipe.pipeline.config import override
 from clusterpipe.stages import STAGES
 
@@ -122,3 +124,36 @@ def test_labels_added_to_given_features_rerun_evaluate_only(blobs: Path, tmp_pat
     assert actions.pop("evaluate") == "ran"
     assert set(actions.values()) == {"fresh", "skipped"}
     assert result.metrics["spherical-kmeans"]["accuracy"] == 1.0
+
+
+def test_what_can_be_done_without_is_read_once_it_is_there(blobs: Path, tmp_path: Path) -> None:
+    labelled = tmp_path / "blobs.npz"
+    np.savez(labelled, features=np.load(blobs)["features"], labels=np.repeat(np.arange(3), 40))
+    config, run = (
+        config_of(labelled, "assign.k=3", "assign.features=embeddings"),
+        RunDirectory(tmp_path / "run"),
+    )
+    for name in ("embed", "assign", "evaluate", "evaluate"):
+        last = run_stage(name, config, run.folder)
+    assert last.events[0].action == "fresh"
+    assert list(artifact.read(run.artifact(Metrics), Metrics).retrieval_space) == ["embeddings"]
+    assert inputs.describes(Metrics, run)
+    run_stage("refine", config, run.folder)
+    assert not inputs.describes(Metrics, run)
+    assert states(config, run.folder)["evaluate"].reasons == ("refined.h5 /features changed",)
+    run_stage("evaluate", config, run.folder)
+    found = artifact.read(run.artifact(Metrics), Metrics)
+    assert list(found.retrieval_space) == ["embeddings", "refined"]
+
+
+def test_what_speaks_of_other_images_is_done_without(blobs: Path, tmp_path: Path) -> None:
+    config = config_of(blobs, "assign.k=3", "assign.features=embeddings")
+    run_all(config, run_dir=tmp_path)
+    fewer = override(config, ["source.limit=60"])
+    for name in ("embed", "assign"):
+        run_stage(name, fewer, tmp_path)
+    stage = STAGES["evaluate"]
+    assert inputs.load(stage, fewer, RunDirectory(tmp_path))["refined"] is None
+    run_stage("evaluate", fewer, tmp_path)
+    run_stage("refine", fewer, tmp_path)
+    assert inputs.load(stage, fewer, RunDirectory(tmp_path))["refined"].shape[0] == 60

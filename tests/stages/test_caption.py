@@ -1,5 +1,6 @@
 """The caption stage: known words are found again, and what it refuses."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.schema import Assignments, Embeddings, Naming
 from clusterpipe.stages import caption as stage
+from clusterpipe.stages import word_features
 from clusterpipe.stages.backbones import open_backbone, parse
-from clusterpipe.stages.caption import CaptionConfig, caption, read_words
+from clusterpipe.stages.caption import UNSURE, CaptionConfig, caption
 from clusterpipe.stages.declaration import STAGES, FileInput, Input
 
 WORDS = ("ant", "bear", "cello", "dune", "easel", "ferry", "gull", "harp")
@@ -26,7 +28,7 @@ PACKAGED = "packaged=packaged:efficientnet-lite0"
 def config(tmp_path: Path) -> CaptionConfig:
     file = tmp_path / "words.txt"
     file.write_text("\n".join(WORDS))
-    return CaptionConfig(vocabulary=str(file), device="cpu")
+    return CaptionConfig(vocabulary=str(file), device="cpu", methods=("vote",))
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def test_blocks_do_not_matter(
     label = np.arange(50) % 4 - 1
     whole = naming(caption(features, label, clip, config))
     monkeypatch.setattr(stage, "_CELLS", 7 * len(WORDS))
-    monkeypatch.setattr(stage, "_TEXTS", 3)
+    monkeypatch.setattr(word_features, "_TEXTS", 3)
     parts = naming(caption(features, label, clip, config))
     np.testing.assert_array_equal(parts.text, whole.text)
     np.testing.assert_allclose(parts.score, whole.score, atol=1e-5)
@@ -125,15 +127,25 @@ def test_outliers_do_not_vote_and_empty_clusters_get_nothing(
 def test_the_prompt_is_what_is_compared(clip: str, config: CaptionConfig) -> None:
     features = photographs_of(clip, np.arange(8), prompt="a painting of {}")
     named = naming(
-        caption(features, np.arange(8), clip, replace(config, prompt="a painting of {}"))
+        caption(features, np.arange(8), clip, replace(config, prompt=("a painting of {}",)))
     )
     assert tuple(named.text[:, 0]) == WORDS
 
 
 def test_what_voted_is_written_down(clip: str, config: CaptionConfig) -> None:
     features = photographs_of(clip, np.arange(8))
-    named = naming(caption(features, np.arange(8), clip, config, assignment="spherical"))
-    assert (named.space, named.assignment) == ("clip", "spherical")
+    named = naming(
+        caption(
+            features,
+            np.arange(8),
+            clip,
+            config,
+            space="b32",
+            assignment="spherical",
+            clustered="refined",
+        )
+    )
+    assert (named.space, named.assignment, named.clustered) == ("b32", "spherical", "refined")
     assert named.vocabulary == config.vocabulary
     other = Path(config.vocabulary)
     other.write_text("\n".join(reversed(WORDS)))
@@ -143,7 +155,7 @@ def test_what_voted_is_written_down(clip: str, config: CaptionConfig) -> None:
 
 
 def test_without_a_vocabulary_imagenet_stands(clip: str) -> None:
-    config = CaptionConfig(device="cpu", prompt="{}")
+    config = CaptionConfig(device="cpu", prompt=("{}",), methods=("vote",))
     tower = open_backbone(parse(clip), device="cpu")
     features = tower.encode_texts(["espresso", "tabby", "tench"])
     named = naming(caption(features, np.arange(3), clip, config))
@@ -214,7 +226,10 @@ def test_a_backbone_that_turns_out_to_know_no_words_is_refused(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("setting", "reason"),
     [
-        ({"prompt": "a photo"}, "prompt"),
+        ({"prompt": ("a photo",)}, "prompt"),
+        ({"prompt": ()}, "prompt"),
+        ({"methods": ("votes",)}, "did you mean vote"),
+        ({"doubt": 0.0}, "doubt"),
         ({"votes": 0}, "votes"),
         ({"phrases": -1}, "phrases"),
         ({"temperature": 0.0}, "temperature"),
@@ -235,29 +250,12 @@ def test_features_of_another_width_or_length_are_refused(clip: str, config: Capt
         caption(np.zeros((2, 16)), np.zeros(3, int), clip, config)
 
 
-def test_words_are_read_line_by_line_or_from_the_first_column(tmp_path: Path) -> None:
-    text = tmp_path / "w.txt"
-    text.write_text("\ufeffsea lion\n\n  crane, bird \nsea lion\n", encoding="utf-8")
-    assert read_words(text) == ("sea lion", "crane, bird")
-    table = tmp_path / "w.csv"
-    table.write_text('"crane, bird",long legs\nsea lion,a seal\n', encoding="utf-8")
-    assert read_words(table) == ("crane, bird", "sea lion")
-
-
-@pytest.mark.parametrize(("content", "reason"), [(b" \n", "no words"), (b"\xff\xfe\x00", "UTF-8")])
-def test_an_unusable_vocabulary_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
-    file = tmp_path / "w.txt"
-    file.write_bytes(content)
-    with pytest.raises(UsageError, match=reason):
-        read_words(file)
-
-
 def test_the_declaration_reads_a_vocabulary_file_by_content(config: CaptionConfig) -> None:
     reads = STAGES["caption"].reads
-    assert reads(CaptionConfig())["features"] == Input(Embeddings, "{space}/features")
+    assert reads(CaptionConfig())["features"] == Input(Embeddings, "{words}/features")
     assert reads(CaptionConfig())["label"] == Input(Assignments, "{chosen}/label")
     assert not any(
-        isinstance(i, FileInput) for i in reads(CaptionConfig("", "imagenet-21k")).values()
+        isinstance(i, FileInput) for i in reads(CaptionConfig(vocabulary="imagenet-21k")).values()
     )
     assert reads(config)["vocabulary_file"] == FileInput(config.vocabulary)
     with pytest.raises(UsageError, match="one space"):
@@ -271,3 +269,87 @@ def test_the_module_imports_no_science() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == ""
+
+
+# ---------------------------------------------------------------- distinctive names
+
+
+def test_distinctive_captions_differ_and_the_run_stands_by_them(tmp_path: Path) -> None:
+    """All images share word 0; each cluster has another one besides."""
+    np.savez(tmp_path / "w.npz", features=np.eye(8), names=WORDS)
+    label = np.repeat(np.arange(4), 10)
+    rng = np.random.default_rng(0)
+    images = 1.5 * np.eye(8)[0] + np.eye(8)[label + 1] + 0.05 * rng.normal(size=(40, 8))
+    config = CaptionConfig(vocabulary=str(tmp_path / "w.npz"), device="cpu", doubt=1.0)
+    result = caption(images, label, config=replace(config, temperature=0.1))
+    assert result.chosen == "distinctive"
+    assert set(result.methods["vote"].text[:, 0]) == {WORDS[0]}
+    assert tuple(result.methods["distinctive"].text[:, 0]) == WORDS[1:5]
+    assert result.methods["distinctive"].rank.tolist() == [1, 1, 1, 1]
+
+
+def test_unsure_is_a_caption_and_its_guesses_follow(clip: str, config: CaptionConfig) -> None:
+    rows = photographs_of(clip, np.arange(8))
+    config = replace(config, methods=("distinctive",), sharing="allowed")
+    doubtful = naming(caption(rows, np.arange(8), clip, replace(config, doubt=1e-9)))
+    sure = naming(caption(rows, np.arange(8), clip, replace(config, doubt=1.0)))
+    assert (doubtful.text[:, 0] == UNSURE).all()
+    assert (doubtful.phrase[:, 0] == -1).all()
+    np.testing.assert_array_equal(doubtful.text[:, 1:], sure.text[:, :-1])
+    assert (doubtful.score[:, 0] == 0).all()
+    assert (doubtful.rank == 0).all()
+
+
+def test_phrases_point_into_the_vocabulary(clip: str) -> None:
+    tower = open_backbone(parse(clip), device="cpu")
+    rows = tower.encode_texts(["a photo of a tench", "a photo of a great white shark"])
+    result = caption(rows, np.arange(2), clip, CaptionConfig(device="cpu", methods=("vote",)))
+    named = naming(result)
+    np.testing.assert_array_equal(result.word[named.phrase], named.text)
+    shark = named.phrase[1, 0]
+    assert "man-eater" in json.loads(result.synonyms[shark])
+    assert result.definition[shark].startswith("large aggressive shark")
+    assert not result.leaks
+
+
+# ---------------------------------------------------------------- words without a tower
+
+
+def test_text_features_name_clusters_without_a_backbone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    words = rng.normal(size=(300, 24)).astype(np.float32)
+    np.savez(tmp_path / "w.npz", features=words, names=[f"word {i}" for i in range(300)])
+    wanted = np.array([5, 80, 211])
+    images = words[np.repeat(wanted, 12)] + 0.3 * rng.normal(size=(36, 24))
+    given = CaptionConfig(vocabulary=str(tmp_path / "w.npz"), device="cpu")
+    result = caption(images, np.repeat(np.arange(3), 12), config=given)
+    assert result.chosen == "distinctive"
+    for named in result.methods.values():
+        assert named.text[:, 0].tolist() == [f"word {i}" for i in wanted]
+    with pytest.raises(UsageError, match=r"5 wide.*24.*caption\.space"):
+        caption(np.ones((2, 5)), np.arange(2), config=given)
+
+
+def test_class_names_are_used_only_when_asked_and_the_artifact_says_so(clip: str) -> None:
+    names = np.array(WORDS, dtype=object)
+    features = photographs_of(clip, np.arange(8))
+    asked = CaptionConfig(vocabulary="classes", device="cpu", methods=("vote",))
+    assert "class_name" in STAGES["caption"].reads(asked)
+    assert "class_name" not in STAGES["caption"].reads(CaptionConfig())
+    result = caption(features, np.arange(8), clip, asked, class_name=names)
+    assert tuple(naming(result).text[:, 0]) == WORDS
+    assert result.leaks
+
+
+def test_words_are_encoded_once_per_folder(
+    clip: str, config: CaptionConfig, tmp_path: Path
+) -> None:
+    features = photographs_of(clip, np.arange(8))
+    weights = open_backbone(parse(clip), device="cpu").weights_digest
+    known = {"weights": weights, "words": "open", "folder": tmp_path / "kept"}
+    first = caption(features, np.arange(8), clip, config, **known)  # type: ignore[arg-type]
+    Path(clip.partition("@")[2]).unlink()  # the tower cannot be opened any more
+    again = caption(features, np.arange(8) % 4, clip, config, **known)  # type: ignore[arg-type]
+    assert first.word.tolist() == again.word.tolist()
+    with pytest.raises(UsageError, match="no file"):
+        caption(features, np.arange(8), clip, replace(config, prompt=("{}",)), **known)  # type: ignore[arg-type]

@@ -3,12 +3,13 @@
 import pytest
 from timm.data.imagenet_info import ImageNetInfo
 
-from clusterpipe.stages.backbones.imagenet import class_names, unique_names
+from clusterpipe.stages.backbones.imagenet import classes, unique_names
 
 
 @pytest.mark.parametrize("subset", ["imagenet-1k", "imagenet-21k"])
 def test_each_class_has_a_name_of_its_own(subset: str) -> None:
-    names = class_names(subset)
+    found = classes(subset)
+    names = found.name
     assert len(names) == len({name.casefold() for name in names})
     described = ImageNetInfo(subset).label_descriptions()
     assert len(names) == len(described)

@@ -7,7 +7,9 @@ from clusterpipe.stages.numerics.preparation import (
     are_equal,
     center_of,
     distinct_rows,
+    mean_directions,
     prepare,
+    principal_directions,
     principal_rows,
     unit_rows,
     with_offset,
@@ -76,3 +78,34 @@ def test_an_offset_parts_opposite_rows() -> None:
     np.testing.assert_allclose(with_offset(z, 0) @ with_offset(z, 0).T, z @ z.T, atol=1e-6)
     cosine = with_offset(z, 0.25) @ with_offset(z, 0.25).T
     np.testing.assert_allclose(cosine, (z @ z.T + 0.25) / 1.25, rtol=1e-6)
+
+
+def test_prepared_rows_have_unit_length_around_the_mean_direction() -> None:
+    features = np.random.default_rng(0).normal(3, 1, (50, 6)).astype(np.float16)
+    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    center = center_of(features, unit=True)
+    np.testing.assert_allclose(center, (features / lengths).mean(axis=0), atol=1e-6)
+    prepared = prepare(features, center, unit=True)
+    assert prepared.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(prepared, axis=1), 1, atol=1e-6)
+    expected = features / lengths - center
+    cosines = (prepared * expected).sum(axis=1) / np.linalg.norm(expected, axis=1)
+    np.testing.assert_allclose(cosines, 1, atol=1e-6)
+
+
+def test_mean_directions_are_unit_means_and_zero_where_there_is_no_row() -> None:
+    rows = unit_rows(np.random.default_rng(3).normal(size=(30, 6)))
+    label = np.arange(30) % 3 * 2
+    found = mean_directions(rows, label, 6)
+    for cluster in (0, 2, 4):
+        mean = rows[label == cluster].mean(axis=0)
+        np.testing.assert_allclose(found[cluster], mean / np.linalg.norm(mean), atol=1e-6)
+    assert not found[[1, 3, 5]].any()
+
+
+def test_principal_directions_are_the_leading_singular_vectors() -> None:
+    rows = np.random.default_rng(4).normal(size=(50, 8)) * np.arange(8, 0, -1)
+    found = principal_directions(rows.astype(np.float32), 3)
+    expected = np.linalg.svd(rows, full_matrices=False)[2][:3].T
+    np.testing.assert_allclose(np.abs((found * expected).sum(axis=0)), 1, atol=1e-4)
+    assert principal_directions(rows.astype(np.float32), 99).shape == (8, 8)

@@ -1,39 +1,32 @@
-"""Training on unions of subspaces, the map as arrays against the network, and its pieces."""
+"""The objectives against their formulas, and training."""
 
 import math
-from collections.abc import Iterator
-from functools import partial
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from torch import Tensor
 
-from clusterpipe.stages.numerics.preparation import center_of, prepare
+from clusterpipe.stages.numerics.feature_map import linear_network, published_network
 from clusterpipe.stages.numerics.rate import membership_coding_rate
 from clusterpipe.stages.numerics.refinement import (
+    Neighbourhoods,
     Step,
-    alignment,
-    apply_map,
+    Terms,
     balance,
     expansion,
+    grouped_objective,
     is_collapsed,
-    linear_network,
-    map_parameters,
-    parallel_analysis,
-    principal_directions,
-    published_network,
+    neighbourhood_objective,
+    neighbourhoods,
+    on_groups,
+    on_neighbourhoods,
     published_objective,
     published_settings,
     shuffled_batches,
-    sparse_objective,
-    temperature_for,
+    train_balanced,
     train_published,
-    train_sparse,
-    while_aligned,
 )
 from clusterpipe.stages.numerics.sinkhorn import doubly_stochastic
 
@@ -47,120 +40,6 @@ def unit_rows(n: int, p: int, seed: int = 0) -> Tensor:
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-# ---- preparing, and principal directions --------------------------------------------------
-
-
-def test_prepared_rows_have_unit_length_around_the_mean_direction() -> None:
-    features = np.random.default_rng(0).normal(3, 1, (50, 6)).astype(np.float16)
-    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
-    center = center_of(features, unit=True)
-    np.testing.assert_allclose(center, (features / lengths).mean(axis=0), atol=1e-6)
-    prepared = prepare(features, center, unit=True)
-    assert prepared.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(prepared, axis=1), 1, atol=1e-6)
-    expected = features / lengths - center
-    cosines = (prepared * expected).sum(axis=1) / np.linalg.norm(expected, axis=1)
-    np.testing.assert_allclose(cosines, 1, atol=1e-6)
-
-
-def test_principal_directions_equal_scikit_learns() -> None:
-    rows = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
-    rows = rows * np.arange(1, 7, dtype=np.float32)
-    rows -= rows.mean(axis=0)
-    ours, theirs = principal_directions(rows, 3), PCA(3).fit(rows).components_
-    np.testing.assert_allclose(np.abs((ours * theirs).sum(axis=1)), 1, atol=1e-4)
-
-
-def test_principal_directions_stop_at_the_rank() -> None:
-    rng = np.random.default_rng(0)
-    rows = (rng.normal(size=(200, 3)) @ rng.normal(size=(3, 10))).astype(np.float32)
-    assert principal_directions(rows, 8).shape == (3, 10)
-
-
-def test_equal_rows_have_no_direction() -> None:
-    with pytest.raises(ValueError, match="all rows are the same"):
-        principal_directions(np.zeros((5, 3), np.float32), 2)
-
-
-@pytest.mark.parametrize("components", [1, 4, 12])
-def test_parallel_analysis_counts_the_components_above_the_noise(components: int) -> None:
-    rng = np.random.default_rng(0)
-    directions = np.linalg.qr(rng.normal(size=(60, components)))[0].T
-    rows = (
-        3 * rng.normal(size=(400, components)) @ directions + rng.normal(size=(400, 60))
-    ).astype(np.float32)
-    assert parallel_analysis(rows, seed=0) == components
-
-
-def test_parallel_analysis_finds_little_in_noise_of_unequal_columns() -> None:
-    """One in two leading components of noise varies more than its flipped counterpart."""
-    rng = np.random.default_rng(0)
-    rows = (rng.normal(size=(400, 60)) * rng.uniform(0.1, 3, size=60)).astype(np.float32)
-    assert np.mean([parallel_analysis(rows, seed=seed) for seed in range(10)]) < 5
-
-
-def test_parallel_analysis_draws_from_its_seed() -> None:
-    rows = np.random.default_rng(0).normal(size=(300, 40)).astype(np.float32)
-    counts = [parallel_analysis(rows, seed=seed) for seed in (*range(10), *range(10))]
-    assert counts[:10] == counts[10:]
-
-
-# ---- the map as arrays --------------------------------------------------------------------
-
-
-def test_linear_map_starts_as_projection_on_the_principal_components() -> None:
-    features = np.random.default_rng(0).normal(size=(60, 10)).astype(np.float32)
-    center = center_of(features, unit=True)
-    prepared = prepare(features, center, unit=True)
-    directions = principal_directions(prepared, 4)
-    refined = apply_map(map_parameters(linear_network(directions), center, directions), features)
-    expected = prepared @ directions.T
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(refined, expected, atol=1e-5)
-
-
-def trained_published_network(features: NDArray[np.float32], center: NDArray[np.float32]):  # type: ignore[no-untyped-def]
-    """A published network whose running statistics have left their start."""
-    network = published_network(features.shape[1], hidden=16, width=5, seed=0)
-    rows = torch.from_numpy(prepare(features, center, unit=True))
-    batches = shuffled_batches(len(rows), 32, generator())
-    settings = {"epsilon_squared": EPSILON_SQUARED, "temperature": 0.2, "learning_rate": 1e-2}
-    list(train_published(network, rows, batches, warmup_steps=5, steps=5, **settings))
-    return network.eval()
-
-
-@pytest.mark.parametrize("head", ["feature", "membership"])
-def test_published_map_equals_the_network_in_evaluation_mode(head: str) -> None:
-    features = np.random.default_rng(0).normal(1, 1, (100, 8)).astype(np.float32)
-    center = center_of(features, unit=True)
-    network = trained_published_network(features, center)
-    with torch.no_grad():
-        hidden = network.hidden(torch.from_numpy(prepare(features, center, unit=True)))
-        expected = (
-            network.features(hidden) if head == "feature" else network.membership_features(hidden)
-        )
-    mapped = apply_map(map_parameters(network, center), features, head=head)  # type: ignore[arg-type]
-    np.testing.assert_allclose(mapped, expected.numpy(), atol=1e-5)
-    alone = apply_map(map_parameters(network, center), features[:1], head=head)  # type: ignore[arg-type]
-    np.testing.assert_allclose(alone, mapped[:1], atol=1e-6)
-
-
-def test_published_network_is_cpps() -> None:
-    network = published_network(768, hidden=64, width=16, seed=0)
-    kinds = [type(layer).__name__ for layer in network.hidden]
-    assert kinds == ["Linear", "BatchNorm1d", "ReLU", "Linear", "ReLU"]
-    trunk = 768 * 64 + 64 + 2 * 64 + 64 * 64 + 64
-    assert sum(p.numel() for p in network.parameters()) == trunk + 2 * (64 * 16 + 16)
-
-
-def test_network_is_drawn_from_its_seed_and_leaves_the_global_generator_alone() -> None:
-    before = torch.get_rng_state()
-    first, again, other = (published_network(4, hidden=3, width=2, seed=s) for s in (0, 0, 1))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(first.hidden[0].weight, again.hidden[0].weight)
-    assert not torch.equal(first.hidden[0].weight, other.hidden[0].weight)
 
 
 # ---- the objective ------------------------------------------------------------------------
@@ -179,26 +58,74 @@ def test_published_objective_is_its_formula() -> None:
     assert float(terms.loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_sparse_objective_equals_the_published_when_every_neighbour_is_kept() -> None:
+def whole(z: Tensor) -> Neighbourhoods:
+    """Every row's group holds all rows, by the dense membership."""
+    pi = doubly_stochastic((z @ z.T).abs(), temperature=0.15, half_steps=5)
+    support = torch.arange(len(z)).expand(len(z), -1)
+    return neighbourhoods(support, pi.detach(), torch.arange(len(z)))
+
+
+def test_neighbourhood_objective_is_the_published_when_every_neighbour_is_kept() -> None:
     """But for the regulariser, and rows in the place of columns of the (nearly symmetric) Pi."""
     z = unit_rows(20, 6)
-    sparse = sparse_objective(
-        z, epsilon_squared=EPSILON_SQUARED, temperature=0.15, neighbours=99, weight=1.0
-    )
+    terms = neighbourhood_objective(z, whole(z), epsilon_squared=EPSILON_SQUARED)
     pi = doubly_stochastic((z @ z.T).abs(), temperature=0.15, half_steps=5)
     dense = membership_coding_rate(z, pi, epsilon_squared=EPSILON_SQUARED)
-    torch.testing.assert_close(sparse.membership_rate, dense)
-    torch.testing.assert_close(sparse.loss, sparse.membership_rate - sparse.rate)
+    torch.testing.assert_close(terms.membership_rate, dense)
+    torch.testing.assert_close(terms.loss, terms.membership_rate - terms.rate)
+
+
+def test_some_seeds_estimate_the_rate_of_all_groups() -> None:
+    z = unit_rows(400, 6)
+    nearest = (z @ z.T).topk(5, dim=1).indices
+    weight = torch.full(nearest.shape, 0.2)
+
+    def rate(seeds: Tensor) -> float:
+        groups = neighbourhoods(nearest, weight, seeds)
+        found = neighbourhood_objective(z[groups.rows], groups, epsilon_squared=EPSILON_SQUARED)
+        return float(found.membership_rate)
+
+    assert rate(torch.arange(0, 400, 4)) == pytest.approx(rate(torch.arange(400)), rel=0.05)
+
+
+def test_seeds_bring_their_neighbours_along() -> None:
+    support = torch.tensor([[0, 3], [1, 2], [2, 1], [3, 0], [4, 3]])
+    weight = torch.rand(5, 2)
+    groups = neighbourhoods(support, weight, torch.tensor([4, 0]))
+    assert groups.rows.tolist() == [0, 3, 4]
+    assert groups.rows[groups.support].tolist() == [[4, 3], [0, 3]]
+    torch.testing.assert_close(groups.weight, weight[[4, 0]])
+
+
+def test_grouped_objective_is_the_rate_of_soft_groups() -> None:
+    z, logits = unit_rows(30, 6), torch.randn(30, 4, generator=generator())
+    terms = grouped_objective(z, logits, epsilon_squared=EPSILON_SQUARED, weight=2.0)
+    membership = torch.softmax(logits, dim=1).T
+    expected = membership_coding_rate(z, membership, epsilon_squared=EPSILON_SQUARED)
+    torch.testing.assert_close(terms.membership_rate, expected)
+    torch.testing.assert_close(terms.loss, 2 * expected - terms.rate)
+
+
+def test_gradients_of_the_neighbourhood_objective_are_right() -> None:
+    z = unit_rows(12, 5).double().requires_grad_()
+    groups = whole(z)
+    assert torch.autograd.gradcheck(
+        lambda z: neighbourhood_objective(z, groups, epsilon_squared=EPSILON_SQUARED).loss, (z,)
+    )
 
 
 def test_balance_makes_both_forces_equal_in_strength() -> None:
     z = torch.nn.Parameter(unit_rows(40, 6))
-    objective = partial(
-        sparse_objective, epsilon_squared=EPSILON_SQUARED, temperature=0.15, neighbours=5
+    groups = neighbourhoods(
+        (z @ z.T).topk(5, dim=1).indices, torch.full((40, 5), 0.2), torch.arange(40)
     )
-    weight = balance(objective(z), [z])
-    (push,) = torch.autograd.grad(objective(z).rate, z)
-    (pull,) = torch.autograd.grad(weight * objective(z).membership_rate, z)
+
+    def terms() -> Terms:
+        return neighbourhood_objective(z, groups, epsilon_squared=EPSILON_SQUARED)
+
+    weight = balance(terms(), [z])
+    (push,) = torch.autograd.grad(terms().rate, z)
+    (pull,) = torch.autograd.grad(weight * terms().membership_rate, z)
     assert float(push.norm()) == pytest.approx(float(pull.norm()), rel=1e-4)
     assert weight > 1
 
@@ -207,36 +134,13 @@ def test_balance_of_a_force_that_is_not_there() -> None:
     """In one dimension every unit row stays where it is."""
     z = torch.nn.Parameter(torch.tensor([[1.0], [-1.0]]))
     unit = torch.nn.functional.normalize(z, dim=1)
-    terms = sparse_objective(unit, epsilon_squared=0.1, temperature=0.15, neighbours=2)
-    assert balance(terms, [z]) == 1.0
-
-
-def test_alignment_is_that_of_the_centred_cosine_matrices() -> None:
-    first, second = unit_rows(30, 6), unit_rows(30, 4, seed=1)
-    centring = np.eye(30) - 1 / 30
-    k, other = (centring @ (z @ z.T).double().numpy() @ centring for z in (first, second))
-    expected = (k * other).sum() / (np.linalg.norm(k) * np.linalg.norm(other))
-    assert alignment(first, second) == pytest.approx(expected, rel=1e-4)
-
-
-def test_turning_and_shifting_keep_the_alignment() -> None:
-    z, turn = unit_rows(30, 6), torch.linalg.qr(unit_rows(6, 6, seed=1)).Q
-    assert alignment(z, z @ turn + 1) == pytest.approx(1)
-    assert alignment(torch.ones(5, 3), torch.ones(5, 3)) == 1.0
+    assert balance(neighbourhood_objective(unit, whole(unit), epsilon_squared=0.1), [z]) == 1.0
 
 
 def test_expansion_is_the_rate_alone() -> None:
     terms = expansion(unit_rows(20, 6), epsilon_squared=EPSILON_SQUARED)
     assert float(terms.loss) == -float(terms.rate)
     assert math.isnan(float(terms.membership_rate))
-
-
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
-def test_temperature_gives_the_wanted_diagonal_share(share: float) -> None:
-    z = unit_rows(200, 32)
-    temperature = temperature_for(z, diagonal_share=share)
-    pi = doubly_stochastic((z @ z.T).abs(), temperature=temperature, half_steps=5)
-    assert float(pi.diagonal().median()) == pytest.approx(share, rel=0.05)
 
 
 def test_collapse_is_one_direction_or_not_a_number() -> None:
@@ -296,46 +200,39 @@ def test_warm_up_raises_the_rate_and_leaves_the_membership_head_to_be_copied() -
     assert not torch.equal(network.membership_head.weight, untouched)
 
 
-def trained(seed: int) -> list[Step]:
+def trained(seed: int, groups: int = 0) -> list[Step]:
     rows = unit_rows(100, 8)
-    network = linear_network(np.eye(8, dtype=np.float32))
+    centres = unit_rows(groups, 8, seed=1).numpy() if groups else None
+    network = linear_network(8, groups=centres)
+    nearest = (rows @ rows.T).topk(6, dim=1).indices
+    weight = torch.full(nearest.shape, 1 / 6)
+    objective = (
+        on_groups(network, rows, epsilon_squared=EPSILON_SQUARED)
+        if groups
+        else on_neighbourhoods(network, rows, nearest, weight, epsilon_squared=EPSILON_SQUARED)
+    )
     return list(
-        train_sparse(
+        train_balanced(
             network,
-            rows,
+            objective,
             shuffled_batches(100, 32, generator(seed)),
-            max_steps=8,
-            retain=0.0,
-            epsilon_squared=EPSILON_SQUARED,
-            temperature=0.3,
-            neighbours=6,
+            steps=20,
             compression=1.0,
             learning_rate=1e-2,
         )
     )
 
 
-def test_training_stops_once_the_features_have_turned_too_far() -> None:
-    """A circle squeezed along one axis by s has alignment (1 + s^2) / sqrt(2 (1 + s^4))."""
-    circle = torch.linspace(0, 2 * math.pi, 13)[:-1]
-    z = torch.stack([circle.cos(), circle.sin()], dim=1)
-    scale = torch.ones(2)
-
-    def squeeze() -> Iterator[Step]:
-        while True:
-            scale[1] *= 0.8
-            yield Step(0.0, 0.0, 0.0)
-
-    def expected(s: float) -> float:
-        return (1 + s**2) / math.sqrt(2 * (1 + s**4))
-
-    assert expected(0.8**2) > 0.9 > expected(0.8**3)
-    assert len(list(while_aligned(squeeze(), lambda: z * scale, retain=0.9))) == 3
+@pytest.mark.parametrize("groups", [0, 5])
+def test_training_lowers_the_objective(groups: int) -> None:
+    losses = [step.loss for step in trained(0, groups)]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 
-def test_same_seed_same_steps() -> None:
-    assert trained(0) == trained(0)
-    assert trained(0) != trained(1)
+@pytest.mark.parametrize("groups", [0, 5])
+def test_same_seed_same_steps(groups: int) -> None:
+    assert trained(0, groups) == trained(0, groups)
+    assert trained(0, groups) != trained(1, groups)
 
 
 def test_settings_follow_the_size_of_the_collection() -> None:

@@ -4,13 +4,26 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
+from scipy.spatial.distance import cdist
 from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.stages.numerics import spectral as module
+from clusterpipe.stages.numerics.kmeans import kmeans, nearest
+from clusterpipe.stages.numerics.neighbours import nearest_rows
 from clusterpipe.stages.numerics.preparation import unit_rows
 from clusterpipe.stages.numerics.sinkhorn import doubly_stochastic
-from clusterpipe.stages.numerics.spectral import spectral_partitions, spectrum
+from clusterpipe.stages.numerics.spectral import (
+    embedded,
+    joined,
+    landmark_coordinates,
+    local_affinity,
+    local_radius,
+    nearest_landmarks,
+    row_coordinates,
+    spectral_partitions,
+    spectrum,
+)
 
 SIZES = (40, 30, 20, 10)
 TRUTH = np.repeat(np.arange(4), SIZES)
@@ -167,3 +180,95 @@ def test_one_cluster_one_per_row_and_none() -> None:
 def test_refuses_candidates_that_the_rows_cannot_fill(candidates: list[int]) -> None:
     with pytest.raises(ValueError, match="between 1 and the number of rows, 100"):
         spectral_partitions(planted(), candidates, seed=0)
+
+
+# ---- graphs that a new row can enter --------------------------------------------------------
+
+
+def cones(size: int = 60, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Unit rows around five directions of 16 dimensions, and which one."""
+    rng = np.random.default_rng(7)
+    label = np.repeat(np.arange(5), size)
+    return unit_rows(np.eye(5, 16)[label] + noise * rng.normal(size=(5 * size, 16)) / 2), label
+
+
+def affinity(rows: np.ndarray, landmark: np.ndarray, count: int) -> csr_array:
+    radius = local_radius(nearest_landmarks(landmark, landmark, count).cosine)
+    return local_affinity(nearest_landmarks(rows, landmark, count), radius)
+
+
+@pytest.mark.parametrize("count", [1, 5, 20, 99])
+def test_nearest_landmarks_are_those_of_an_exact_search(count: int) -> None:
+    rows = unit_rows(np.random.default_rng(8).normal(size=(70, 16)))
+    found, expected = (
+        nearest_landmarks(rows, rows[:20], count),
+        nearest_rows(rows, rows[:20], count),
+    )
+    np.testing.assert_array_equal(found.index, expected.index)
+    np.testing.assert_allclose(found.cosine, expected.cosine, atol=1e-6)
+
+
+def test_local_affinity_is_its_formula() -> None:
+    rows, _ = cones(size=10)
+    landmark = rows[::3]
+    found = affinity(rows, landmark, 9).toarray()
+    between = cdist(rows, landmark)
+    radius = np.sort(cdist(landmark, landmark), axis=1)[:, 6]
+    own = np.sort(between, axis=1)[:, 6]
+    expected = np.exp(-(between**2) / (own[:, None] * radius))
+    expected[between > np.sort(between, axis=1)[:, [8]]] = 0
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_row_of_a_symmetric_graph_is_placed_at_its_own_entries() -> None:
+    graph = csr_array(planted())
+    own = unit_rows(spectrum(graph, 4).vector)
+    np.testing.assert_allclose(embedded(graph, row_coordinates(graph, 4)), own, atol=1e-4)
+
+
+def test_landmarks_give_the_singular_vectors_of_the_bipartite_graph() -> None:
+    rows, _ = cones()
+    between = affinity(rows, rows[::4], 6)
+    step = between.toarray() / between.sum(axis=1)[:, None]
+    left, value, _ = np.linalg.svd(step / np.sqrt(step.sum(axis=0)), full_matrices=False)
+    assert value[4] - value[5] > 0.1
+    found, expected = embedded(between, landmark_coordinates(between, 5)), unit_rows(left[:, :5])
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)
+
+
+def test_landmarks_come_close_to_the_exact_graph() -> None:
+    rows, truth = cones(noise=0.55)
+    exact = affinity(rows, rows, 16)
+    few = affinity(rows, kmeans(rows, 60, spherical=True).centroid, 5)
+    places = [
+        embedded(exact, row_coordinates(exact, 5)),
+        embedded(few, landmark_coordinates(few, 5)),
+    ]
+    first, second = (kmeans(u, 5, spherical=False, restarts=5).label for u in places)
+    assert adjusted_rand_score(truth, first) > 0.8
+    assert adjusted_rand_score(first, second) > 0.85
+
+
+def test_new_rows_are_placed_among_rows_like_them() -> None:
+    rows, truth = cones(size=80)
+    known = np.arange(len(rows)) % 2 == 0
+    graph = affinity(rows[known], rows[known], 16)
+    coordinate = row_coordinates(graph, 5)
+    fitted = kmeans(embedded(graph, coordinate), 5, spherical=False, restarts=5)
+    places = embedded(affinity(rows[~known], rows[known], 16), coordinate)
+    found = nearest(places, fitted.centroid).label
+    in_sample = adjusted_rand_score(truth[known], fitted.label)
+    assert adjusted_rand_score(truth[~known], found) > in_sample - 0.1
+
+
+def test_a_piece_without_an_eigenvector_joins_the_nearest_as_a_whole() -> None:
+    """Landmarks 2 and 3 are one piece; alone, each would go another way."""
+    landmark = unit_rows(np.array([[1, 0, 0], [0, 1, 0], [0.2, 0.9, 1], [0.4, 0.3, 1], [0, 0, -1]]))
+    coordinate = np.array([[1, 0], [0, 1], [0, 0], [0, 0], [0.5, 0.5]], np.float32)
+    near = np.eye(5)
+    near[2, 3] = 0.1
+    found = joined(coordinate, landmark, csr_array(near))
+    np.testing.assert_array_equal(found, [[1, 0], [0, 1], [0, 1], [0, 1], [0.5, 0.5]])
+    apart = joined(coordinate, landmark, csr_array(np.eye(5)))
+    np.testing.assert_array_equal(apart, [[1, 0], [0, 1], [0, 1], [1, 0], [0.5, 0.5]])
+    assert not joined(np.zeros_like(coordinate), landmark, csr_array(near)).any()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clusterpipe.stages.numerics.voting import cast_votes, elect, word_probability
+from clusterpipe.stages.numerics.voting import cast_votes, elect, word_log_probability
 
 
 def random_probability(n: int, v: int, seed: int = 0) -> torch.Tensor:
@@ -48,8 +48,8 @@ def test_probabilities_are_a_softmax_of_cosines() -> None:
         [[x @ w / np.linalg.norm(x) / np.linalg.norm(w) for w in words] for x in images]
     )
     expected = np.exp(cosine / 0.1) / np.exp(cosine / 0.1).sum(axis=1, keepdims=True)
-    probability = word_probability(torch.from_numpy(images), torch.from_numpy(words), 0.1)
-    np.testing.assert_allclose(probability, expected, rtol=1e-9)
+    found = word_log_probability(torch.from_numpy(images), torch.from_numpy(words), 0.1)
+    np.testing.assert_allclose(found.exp(), expected, rtol=1e-9)
 
 
 def test_lengths_of_features_do_not_matter() -> None:
@@ -58,7 +58,8 @@ def test_lengths_of_features_do_not_matter() -> None:
     words = torch.from_numpy(rng.standard_normal((5, 4)))
     scale = torch.from_numpy(rng.uniform(0.1, 100, (6, 1)))
     torch.testing.assert_close(
-        word_probability(images * scale, words * 3, 0.01), word_probability(images, words, 0.01)
+        word_log_probability(images * scale, words * 3, 0.01),
+        word_log_probability(images, words, 0.01),
     )
 
 
