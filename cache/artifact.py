@@ -357,7 +357,7 @@ class _Builder:
             }
         if isinstance(spec, Members):
             parent = group[field.name]
-            return {name: self._array(parent[name]) for name in parent}
+            return {name: self._array(parent[name]) for name in parent} if self.load else {}
         if isinstance(spec, Attribute):
             return plain(group.attrs[field.name])
         return self._dataset(group, spec.path or field.name, spec, sizes, lazy=field.type is Rows)

@@ -226,7 +226,13 @@ class Assignment:
         "n", "float", doc="distance to the own centre over the cluster's median distance"
     )
     label_per_seed: IntArray = dataset("s n", "int", doc="labels of each seed")
-    objective_per_seed: FloatArray = dataset("s", "float", doc="k-means inertia of each seed")
+    objective_per_seed: FloatArray = dataset(
+        "s", "float", doc="what the fit of each seed minimised; the lowest is chosen"
+    )
+    parameters: Mapping[str, NDArray[Any]] = members(
+        doc="what else the head needs to assign an image"
+    )
+    head: str = attribute(doc="the kind of head that was fitted, which assigns new images too")
     space: str = attribute(doc="the features clustered, e.g. embeddings/clip")
     normalised: bool = attribute(doc="whether rows are scaled to unit length", default=True)
     temperature: float = attribute(doc="of the soft assignment", default=0.0)
@@ -239,7 +245,7 @@ class Assignments(Artifact):
     """`assignments.h5`: the clusters of every method that ran, and the one the run stands by."""
 
     name: ClassVar[str] = "assignments"
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     stage: ClassVar[str] = "assign"
 
     chosen: str = dataset("", "str", doc="the method the run stands by")

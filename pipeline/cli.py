@@ -39,58 +39,41 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_SOURCE = (
-    Annotated[
-        str | None,
-        typer.Argument(
-            help="A folder of images; a CSV with path and optionally id, label, split; arrays of "
-            "images or features in .npz, .npy, .h5 or .safetensors; or nothing: the "
-            "demonstration, or what the run directory remembers.",
-        ),
-    ],
-    None,
-)
-_RUN_DIR = (
-    Annotated[
-        Path | None,
-        typer.Option("--run-dir", "-r", help="Where artifacts go. Default: runs/<source name>."),
-    ],
-    None,
-)
-_CONFIG = (
-    Annotated[
-        Path | None,
-        typer.Option("--config", "-c", help="A TOML file of settings. Default: ./pipeline.toml."),
-    ],
-    None,
-)
-_SET = (
-    Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            "-s",
-            metavar="KEY=VALUE",
-            help="Change one setting, as table.field=value; repeatable.",
-        ),
-    ],
-    None,
-)
-_SEED = (
-    Annotated[int | None, typer.Option(help="The one seed, of which every stage derives its own.")],
-    None,
-)
-_FORCE = (Annotated[bool, typer.Option("--force", "-f", help="Run even if fresh.")], False)
-_QUIET_OPTION = typer.Option("--quiet", "-q", help="No progress, only results.")
-_QUIET = (Annotated[bool, _QUIET_OPTION], False)
-_DRY_RUN = (
-    Annotated[
-        bool,
-        typer.Option("--dry-run", "-n", help="Say what would run and why, and how long it takes."),
-    ],
-    False,
-)
+Source = Annotated[
+    str | None,
+    typer.Argument(
+        help="A folder of images; a CSV with path and optionally id, label, split; arrays of "
+        "images or features in .npz, .npy, .h5 or .safetensors; or nothing: the "
+        "demonstration, or what the run directory remembers.",
+    ),
+]
+RunDir = Annotated[
+    Path | None,
+    typer.Option("--run-dir", "-r", help="Where artifacts go. Default: runs/<source name>."),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="A TOML file of settings. Default: ./pipeline.toml."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Change one setting, as table.field=value; repeatable.",
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="The one seed, of which every stage derives its own.")
+]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Run even if fresh.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", "-n", help="Say what would run and why, and how long it takes."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
 Run = Annotated[
     Path | None,
     typer.Option("--run-dir", "-r", help="The run. Default: the only one under runs/."),
@@ -225,7 +208,7 @@ def search(
     download: Annotated[
         bool, typer.Option("--download", help="Allow fetching weights that are not on disk.")
     ] = False,
-    quiet: Annotated[bool, _QUIET_OPTION] = False,
+    quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
     """Find the images of a run that are most like another one.
@@ -262,9 +245,59 @@ def inspect(
 
 
 @app.command()
+def init(
+    source: Annotated[str | None, typer.Argument(help="The images the settings are for.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file to write.")
+    ] = DEFAULT_FILE,
+    set: Set = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace the file.")] = False,
+) -> None:
+    """Write a pipeline.toml that lists every setting with its meaning, to edit.
+
+    A run that starts in the same folder reads it; `clusterpipe config` shows what came of it.
+    """
+    from clusterpipe.pipeline.settings import write_settings
+
+    config = override(Config(), set or ())
+    if source is not None:
+        config = config.set("source.path", _absolute(source), "argument")
+    write_settings(config, output, replace=force)
+    typer.echo(output)
+
+
+@app.command("config")
+def show_config(
+    source: Source = None,
+    run_dir: RunDir = None,
+    file: ConfigFile = None,
+    set: Set = None,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is no default.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show each setting as a run would take it, and where it came from.
+
+    In rising order: defaults, ./pipeline.toml or --config (a run that is there keeps its own),
+    --set, options.
+    """
+    from clusterpipe.pipeline import settings
+
+    config, _ = _configured(source, run_dir, file, set, None, {})
+    settings.show(config, changed_only=changed, as_json=json_)
+
+
+@app.command()
+def models(json_: Json = False) -> None:
+    """List backbones: size, width, licence, and whether their weights are on disk."""
+    from clusterpipe.pipeline import models as catalogue
+
+    catalogue.show(as_json=json_)
+
+
+@app.command()
 def plots(
     run_dir: Run = None,
-    quiet: Annotated[bool, _QUIET_OPTION] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Draw the plots of a run as PNG into its folder plots; run-all does the same.
 
@@ -285,6 +318,80 @@ def plots(
         typer.echo(path)
     for reason in waiting:
         reporter.note(reason)
+
+
+@app.command()
+def report(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The folder to write. Default: report/ below the run."),
+    ] = None,
+    map: Annotated[
+        str, typer.Option(help="umap, tsne or pca; auto takes UMAP where it is installed.")
+    ] = "auto",
+    images: Annotated[int, typer.Option(min=1, help="Show at most this many images.")] = 50_000,
+    doubtful_below: Annotated[
+        float, typer.Option(help="Images of lower probability stand apart.")
+    ] = 0.5,
+    outlier_above: Annotated[
+        float, typer.Option(help="Images with a higher outlier score stand apart.")
+    ] = 2.0,
+    run_dir: Run = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show a run in the browser: overview, a gallery per cluster, a map of all images.
+
+    Writes one folder that opens from disk and asks nothing of the network. Images are linked, not
+    copied; thumbnails are made once.
+    """
+    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.report import ReportSettings, write_report
+    from clusterpipe.pipeline.results import read_results
+
+    config, run = _existing(run_dir)
+    done = write_report(
+        read_results(run, config.source),
+        config,
+        output=output,
+        settings=ReportSettings(map, images, doubtful_below, outlier_above, config.seed),
+        progress=Reporter(quiet).progress,
+    )
+    typer.echo(done.page)
+
+
+@app.command()
+def export(
+    to: Annotated[str, typer.Option(help="csv, json, parquet or folders.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where to write. Default: export/ below the run."),
+    ] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Folders of copies, not links, to take elsewhere.")
+    ] = False,
+    run_dir: Run = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write the clusters as a table of one row per image, or as one folder per cluster.
+
+    csv, json and parquet have the same columns: id, path, cluster, caption, probability, ... ;
+    folders, named like 012_red-bicycle, hold links. Originals are never moved or deleted.
+    """
+    from clusterpipe.pipeline import exporting
+    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.results import read_results
+
+    config, run = _existing(run_dir)
+    done = exporting.export(
+        read_results(run, config.source),
+        config.source,
+        to=to,
+        output=output,
+        copy=copy,
+        progress=Reporter(quiet).progress,
+    )
+    exporting.show(done, as_json=json_)
 
 
 def _version(wanted: bool) -> None:
@@ -328,14 +435,6 @@ def _configured(
     return config, RunDirectory(folder)
 
 
-def _existing(run_dir: Path | None) -> tuple[Config, RunDirectory]:
-    """A run that has begun, with the settings it keeps."""
-    folder = run_dir or _only_run()
-    if not RunDirectory(folder).config.exists():
-        raise MissingArtifact(f"{folder} is no run: start one with `clusterpipe run-all`")
-    return _configured(None, folder, None, None, None, {})
-
-
 def _base(source: str | None, run_dir: Path | None, file: Path | None) -> Config:
     config = Config()
     folder = run_dir or (default_run_dir(_absolute(source)) if source else None)
@@ -364,6 +463,14 @@ def _refuse_another_source(folder: Path, config: Config, *, named: bool) -> None
         raise UsageError(
             f"{folder} belongs to {before}: give --run-dir another folder for {config.source.path}"
         )
+
+
+def _existing(run_dir: Path | None) -> tuple[Config, RunDirectory]:
+    """A run that is there, with the settings it keeps."""
+    folder = run_dir or _only_run()
+    if not RunDirectory(folder).config.exists():
+        raise MissingArtifact(f"{folder} is no run: start one with `clusterpipe run-all`")
+    return _configured(None, folder, None, None, None, {})
 
 
 def _only_run() -> Path:
@@ -419,7 +526,12 @@ def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: boo
 
 
 def _register() -> None:
-    shared = {"run_dir": _RUN_DIR, "config": _CONFIG, "set": _SET, "seed": _SEED}
+    shared = {
+        "run_dir": (RunDir, None),
+        "config": (ConfigFile, None),
+        "set": (Set, None),
+        "seed": (Seed, None),
+    }
     until = (Annotated[str, typer.Option(help="Stop after this stage.")], "")
     force = (
         Annotated[
@@ -435,12 +547,12 @@ def _register() -> None:
         "Settings of single stages go through --set.",
         _run_all,
         {
-            "source": _SOURCE,
+            "source": (Source, None),
             **shared,
             "until": until,
             "force": force,
-            "dry_run": _DRY_RUN,
-            "quiet": _QUIET,
+            "dry_run": (DryRun, False),
+            "quiet": (Quiet, False),
             "json_": (Json, False),
         },
         [*keys_of("source"), "embed.max_bad", "embed.device", "embed.download"],
@@ -453,11 +565,11 @@ def _register() -> None:
 def _register_stage(stage: Stage, shared: dict[str, tuple[Any, Any]]) -> None:
     reads_source = stage.name == "embed"
     base = {
-        **({"source": _SOURCE} if reads_source else {}),
+        **({"source": (Source, None)} if reads_source else {}),
         **shared,
-        "force": _FORCE,
-        "dry_run": _DRY_RUN,
-        "quiet": _QUIET,
+        "force": (Force, False),
+        "dry_run": (DryRun, False),
+        "quiet": (Quiet, False),
     }
     keys = [*(keys_of("source") if reads_source else ()), *keys_of(stage.table)]
 

@@ -74,7 +74,7 @@ def _planned(run: RunDirectory, index: Embeddings) -> Iterator[Sheet]:
         rows = _shown(clusters, cluster, members)
         named = f" · {caption}" if caption else ""
         title = f"cluster {cluster}{named} · {len(members):,} images"
-        name = f"{cluster:03d}_{safe(caption)}.png"
+        name = f"{cluster_name(cluster, caption)}.png"
         shown = [index.digest[row] for row in rows]
         yield Sheet(name, title, rows, digest(canonical([title, shown]).encode()))
 
@@ -86,6 +86,16 @@ def cluster_captions(run: RunDirectory, k: int) -> list[str]:
     captions = artifact.read(run.artifact(Captions), Captions)
     phrases = [str(phrase) for phrase in captions.methods[captions.chosen].text[:k, 0]]
     return phrases + [""] * (k - len(phrases))
+
+
+def cluster_name(cluster: int, caption: str) -> str:
+    """A cluster as the name of a file or folder: 012_red-bicycle."""
+    return f"{cluster:03d}_{file_words(caption) or 'cluster'}"
+
+
+def file_words(text: str) -> str:
+    """A text as part of a file name: red-bicycle."""
+    return re.sub(r"[\W_]+", "-", text.casefold()).strip("-")[:40].rstrip("-")
 
 
 def _shown(clusters: Assignment, cluster: int, members: NDArray[Any]) -> tuple[int, ...]:
@@ -157,8 +167,3 @@ def key_of(path: Path) -> str | None:
 def ours(folder: Path) -> list[Path]:
     """The pictures in `folder` that this program drew."""
     return [path for path in sorted(folder.glob("*.png")) if key_of(path) is not None]
-
-
-def safe(caption: str) -> str:
-    """A caption as part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", caption.lower()).strip("-")[:40] or "cluster"

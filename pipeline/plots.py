@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # of the drawing: raise it when plots look different from the same artifacts
 SPECTRUM_ROWS, SIMILARITY_ROWS = 4_000, 800  # images drawn at random for what compares images
-DPI = 120
+DPI, FEW_STEPS = 120, 50  # fewer steps are marked one by one
 # Okabe and Ito's colours, which the colour-blind can tell apart; each also has its own line.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#666666"
 
@@ -136,8 +136,8 @@ def _loss_terms(run: RunDirectory) -> "Figure":
     )
     for axes, (title, unit, values, color) in zip(panels, terms, strict=True):
         _plain(axes)
-        axes.plot(step, values, color=color)
-        axes.set(title=title, xlabel="step", ylabel=unit)
+        axes.plot(step, values, color=color, marker="." if len(step) < FEW_STEPS else "")
+        axes.set(title=title, xlabel="step, each on a batch of its own", ylabel=unit)
     return figure
 
 

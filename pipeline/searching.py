@@ -248,7 +248,7 @@ def _marked(hit: Hit) -> str:
 def _sheet_name(answer: Answer, collection: Collection) -> str:
     """Readable, and different for each query and space."""
     key = digest(canonical([answer.query, answer.features]).encode())[:6]
-    return f"{pictures.safe(Path(answer.query).stem)}-{key}.png"
+    return f"{pictures.file_words(Path(answer.query).stem) or 'query'}-{key}.png"
 
 
 # ---------------------------------------------------------------- telling

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +18,12 @@ from clusterpipe.cache.schema import (
     Refined,
     StringArray,
 )
+from clusterpipe.stages import heads
 from clusterpipe.stages.declaration import Input, option, stage
+from clusterpipe.stages.heads import HEADS, Fits, Head
 from clusterpipe.stages.sampling import finite, read_rows, sample_of
 
-if TYPE_CHECKING:
-    from clusterpipe.stages.numerics.kmeans import Clustering
-
-METHODS = ("spherical-kmeans", "kmeans")
 MOST_FITTED = 250_000
-CALIBRATION_ROWS = 10_000
-SUREST = 0.99
 SMALLEST_MEDIAN = 1e-6
 
 
@@ -51,13 +46,14 @@ class AssignConfig:
     k: int = option(0, "the number of clusters; 0 = as estimated. Give it when you know it")
     methods: tuple[str, ...] = option(
         ("spherical-kmeans",),
-        "one or more of spherical-kmeans (compares directions: right for most backbones) and "
-        "kmeans (compares positions). The run stands by the first",
+        "one or more of "
+        + ", ".join(f"{name} ({method.about})" for name, method in HEADS.items())
+        + ". The run stands by the first",
     )
     seeds: int = option(
         5,
-        "independent fits. The one of lowest inertia gives the labels; all are kept to tell how "
-        "much chance decides",
+        "independent fits. The one of lowest inertia (coding-length: length) gives the labels; all "
+        "are kept to tell how much chance decides",
     )
     restarts: int = option(
         4, "runs per fit, of which the one of lowest inertia counts. More is steadier and slower"
@@ -65,13 +61,34 @@ class AssignConfig:
     iterations: int = option(25, "k-means iterations per run")
     center: bool = option(
         True,
-        "subtract the mean direction first (spherical-kmeans). Backbone features share a large "
-        "common part; it helped on every data set tried",
+        "subtract the mean (kmeans) or the mean direction (all others) first. Backbone features "
+        "share a large common part; it helped on every data set tried",
     )
     temperature: float = option(
         0.0,
-        "of the softmax over cosines that gives probabilities; larger is less sure. 0 = such that "
-        "the mean probability is the share of images on which independent fits agree",
+        "of the softmax that gives probabilities; larger is less sure. 0 = such that the mean "
+        "probability is the share of images on which independent fits agree",
+    )
+    neighbours: int = option(
+        15,
+        "of spectral: images that each image is joined to. More merges small clusters, fewer "
+        "splits large ones",
+    )
+    exact_up_to: int = option(
+        10_000,
+        "of spectral: up to so many images (of the fit) the graph joins images to each other; "
+        "beyond, to landmarks, in time and memory that grow with their number only",
+    )
+    landmarks: int = option(
+        1024, "of spectral: how many there are beyond exact_up_to; at least 5 per cluster are taken"
+    )
+    components: int = option(
+        32,
+        "of coding-length: principal components that are coded; at most half as many as the "
+        "average cluster has images",
+    )
+    rounds: int = option(
+        15, "of coding-length: times that images may move to the cluster that codes them best"
     )
     top: int = option(5, "how many clusters are kept per image, likeliest first")
     exemplars: int = option(16, "how many images nearest the centre are kept per cluster")
@@ -96,7 +113,7 @@ def _reads(config: AssignConfig) -> Mapping[str, Input]:
     return inputs
 
 
-@stage(version=1, config=AssignConfig, reads=_reads, writes=Assignments)
+@stage(version=2, config=AssignConfig, reads=_reads, writes=Assignments)
 def assign(
     features: Rows,
     k: int = 0,
@@ -106,14 +123,14 @@ def assign(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Assignments:
-    """Assign every image to one of k clusters by k-means, with probabilities.
+    """Assign every image to one of k clusters, with probabilities.
 
-    features: (n, d), of any length and precision; `k` may stand in `config.k` instead. Centres are
-    fitted on the rows of `config.fit_split` (or all), or a stated sample of them, held in memory as
-    float32; every row is then assigned block by block. Clusters are numbered from the largest
-    down (as fitted). `probability` is that of the label under `soft_assign`, the function that
-    also assigns images not seen here: soft_assign(prepare(x, center, unit=normalised), centroid).
-    None of the k clusters is empty on the rows of the fit if there are k distinct ones.
+    features: (n, d), of any length and precision; `k` may stand in `config.k` instead. Each method
+    (stages.heads) is fitted on the rows of `config.fit_split` (or all), or a stated sample of them,
+    held in memory as float32; every row is then assigned block by block. Clusters are numbered from
+    the largest down (as fitted). Images not seen here are assigned by the same code: see
+    `heads.load`. Of k-means no cluster is empty on the rows of the fit if k of them are distinct;
+    how many clusters hold images is `effective_k`.
 
     Raises UsageError for a k that the rows cannot fill, a split that does not exist, features that
     are not numbers or all the same, or an unusable setting.
@@ -129,8 +146,8 @@ def assign(
     fitted_on = _described(len(index), len(candidates), config.fit_split)
     methods = {}
     for method in config.methods:
-        fit = _fit(method, rows, k, config, seed, progress)
-        methods[method] = _assigned(features, fit, config, fitted_on, progress)
+        fitted = _fit(method, rows, k, config, seed, progress)
+        methods[method] = _assigned(features, method, fitted, config, fitted_on, progress)
     return Assignments(chosen=config.methods[0], methods=methods)
 
 
@@ -147,14 +164,17 @@ def _number_of_clusters(k: int, config: AssignConfig) -> int:
 
 def _check(features: Rows, k: int, config: AssignConfig) -> None:
     for method in config.methods:
-        if method not in METHODS:
-            near = get_close_matches(method, METHODS, n=1, cutoff=0.3)
+        if method not in HEADS:
+            near = get_close_matches(method, HEADS, n=1, cutoff=0.3)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"assign.methods: there is no {method!r}, only {METHODS}{hint}")
+            there = ", ".join(HEADS)
+            raise UsageError(f"assign.methods: there is no {method!r}, only {there}{hint}")
     if not config.methods or len(set(config.methods)) < len(config.methods):
         raise UsageError("assign.methods must name at least one method, and none twice")
     lowest = {"seeds": 1, "restarts": 1, "iterations": 1, "top": 1, "exemplars": 1}
-    for name, least in {**lowest, "sample": 0, "temperature": 0}.items():
+    spectral = {"neighbours": 1, "exact_up_to": 0, "landmarks": 2}
+    coding = {"components": 1, "rounds": 0}
+    for name, least in {**lowest, **spectral, **coding, "sample": 0, "temperature": 0}.items():
         if not getattr(config, name) >= least:
             raise UsageError(f"assign.{name} must be at least {least}")
     n = features.shape[0]
@@ -196,136 +216,117 @@ def _described(fitted: int, candidates: int, split: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Fit:
-    """Centres of one method: of every seed, and which is chosen."""
+class _Fitted:
+    """What one method made of the rows of the fit: a model per seed, and their preparation."""
 
-    clusterings: "tuple[Clustering, ...]"
-    chosen: int
-    center: NDArray[np.float32]
-    unit: bool
-    temperature: float
-
-    @property
-    def centroid(self) -> NDArray[np.float32]:
-        return self.clusterings[self.chosen].centroid
-
-    def prepared(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        from clusterpipe.stages.numerics.preparation import prepare
-
-        return prepare(block, self.center, unit=self.unit)
+    head: Head
+    fits: Fits
 
 
 def _fit(
-    method: str,
+    name: str,
     rows: NDArray[np.float32],
     k: int,
     config: AssignConfig,
     seed: int,
     progress: Progress,
-) -> _Fit:
-    from clusterpipe.stages.numerics.kmeans import kmeans
+) -> _Fitted:
     from clusterpipe.stages.numerics.preparation import center_of, prepare
 
-    unit = method == "spherical-kmeans"
-    center = center_of(rows, unit=unit)
+    method = heads.method(name, config)
+    center = center_of(rows, unit=method.unit)
     if not config.center:
         center = np.zeros_like(center)
-    z = prepare(rows, center, unit=unit)
     seeds = np.random.SeedSequence(seed).generate_state(config.seeds)
-    clusterings = []
-    with progress(f"fitting {method}", total=config.seeds, unit="fits") as advance:
-        for one in seeds:
-            clusterings.append(
-                kmeans(
-                    z,
-                    k,
-                    spherical=unit,
-                    restarts=config.restarts,
-                    iterations=config.iterations,
-                    seed=int(one),
-                )
-            )
-            advance(1)
-    chosen = int(np.argmin([c.inertia for c in clusterings]))
-    temperature = config.temperature or _temperature(z, clusterings, chosen)
-    return _Fit(tuple(clusterings), chosen, center, unit, temperature)
-
-
-def _temperature(z: NDArray[np.float32], clusterings: "list[Clustering]", chosen: int) -> float:
-    """Mean probability = agreement of the other seeds with the chosen one, at most `SUREST`."""
-    from clusterpipe.stages.numerics.kmeans import calibrated_temperature
-    from clusterpipe.stages.numerics.metrics import shared_labels
-
-    best = clusterings[chosen]
-    others = [c for c in clusterings if c is not best]
-    shared = [shared_labels(best.label, other.label) for other in others]
-    confidence = min(float(np.mean(shared)), SUREST) if shared else SUREST
-    part = z[:: -(-len(z) // CALIBRATION_ROWS)]
-    return calibrated_temperature(part, best.centroid, confidence)
+    z = prepare(rows, center, unit=method.unit)
+    fits = method.fit(z, k, [int(one) for one in seeds], progress)
+    return _Fitted(Head(fits.model, center, method.unit), fits)
 
 
 # ---------------------------------------------------------------- the assignment
 
 
+@dataclass(frozen=True)
+class _Labelled:
+    """What is known of every row: its likeliest clusters, its label by each seed, its distance."""
+
+    top_label: NDArray[np.int32]
+    top_probability: NDArray[np.float32]
+    label_per_seed: NDArray[np.int32]
+    distance: NDArray[np.float32]
+
+
 def _assigned(
-    features: Rows, fit: _Fit, config: AssignConfig, fitted_on: str, progress: Progress
+    features: Rows,
+    name: str,
+    fitted: _Fitted,
+    config: AssignConfig,
+    fitted_on: str,
+    progress: Progress,
 ) -> Assignment:
-    n, k = features.shape[0], len(fit.centroid)
-    top = min(config.top, k)
-    top_label = np.empty((n, top), np.int32)
-    top_probability = np.empty((n, top), np.float32)
-    label_per_seed = np.empty((len(fit.clusterings), n), np.int32)
-    distance = np.empty(n, np.float32)
-    for part, z in _prepared_blocks(features, fit, progress):
-        top_label[part], top_probability[part] = _likeliest(z, fit, top)
-        label_per_seed[:, part] = _labels_per_seed(z, fit, top_label[part, 0])
-        distance[part] = np.linalg.norm(z - fit.centroid[top_label[part, 0]], axis=1)
-    label = np.ascontiguousarray(top_label[:, 0])
+    model, k = fitted.head.model, len(fitted.head.model.centroid)
+    found = _labelled(features, fitted, min(config.top, k), progress)
+    label = np.ascontiguousarray(found.top_label[:, 0])
     return Assignment(
         label=label,
-        probability=np.ascontiguousarray(top_probability[:, 0]),
-        top_label=top_label,
-        top_probability=top_probability,
-        centroid=fit.centroid,
-        center=fit.center,
-        exemplar=_exemplars(label, distance, k, config.exemplars),
-        outlier_score=_outlier_scores(label, distance, k),
-        label_per_seed=label_per_seed,
-        objective_per_seed=np.array([c.inertia for c in fit.clusterings]),
+        probability=np.ascontiguousarray(found.top_probability[:, 0]),
+        top_label=found.top_label,
+        top_probability=found.top_probability,
+        centroid=model.centroid,
+        center=fitted.head.center,
+        exemplar=_exemplars(label, found.distance, k, config.exemplars),
+        outlier_score=_outlier_scores(label, found.distance, k),
+        label_per_seed=found.label_per_seed,
+        objective_per_seed=fitted.fits.objective,
+        parameters=fitted.head.parameters(),
+        head=name,
         space=_space(config),
-        normalised=fit.unit,
-        temperature=fit.temperature,
+        normalised=fitted.head.normalised,
+        temperature=float(model.temperature),
         effective_k=len(np.unique(label)),
         fitted_on=fitted_on,
     )
 
 
-def _space(config: AssignConfig) -> str:
-    if config.features == "refined":
-        return "refined"
-    return f"embeddings/{config.space}" if config.space else "embeddings"
+def _labelled(features: Rows, fitted: _Fitted, top: int, progress: Progress) -> _Labelled:
+    n, fits = features.shape[0], fitted.fits
+    found = _Labelled(
+        np.empty((n, top), np.int32),
+        np.empty((n, top), np.float32),
+        np.empty((len(fits.models), n), np.int32),
+        np.empty(n, np.float32),
+    )
+    for part, z in _prepared_blocks(features, fitted.head, progress):
+        count = part.stop - part.start
+        for seed, soft in enumerate(fits.soft(z)):
+            found.label_per_seed[seed, part] = soft[:count].argmax(axis=1)
+            if seed == fits.chosen:
+                likeliest = _likeliest(soft[:count], top)
+                found.top_label[part], found.top_probability[part] = likeliest
+        own = fits.model.centroid[found.top_label[part, 0]]
+        found.distance[part] = np.linalg.norm(z[:count] - own, axis=1)
+    return found
 
 
 def _prepared_blocks(
-    features: Rows, fit: _Fit, progress: Progress
+    features: Rows, head: Head, progress: Progress
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Which rows, and the same prepared, as `Head.soft` would see them."""
     start = 0
     with progress("assigning", total=features.shape[0], unit="images") as advance:
-        for block in blocks(finite(features)):
-            yield slice(start, start + len(block)), fit.prepared(block)
+        for block in blocks(finite(features), heads.BLOCK):
+            yield slice(start, start + len(block)), head.prepared(block)
             start += len(block)
             advance(len(block))
 
 
 def _likeliest(
-    z: NDArray[np.float32], fit: _Fit, top: int
+    soft: NDArray[np.float32], top: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The `top` likeliest clusters of each row, likeliest first, and their probabilities."""
-    from clusterpipe.stages.numerics.kmeans import soft_assign
-
-    left = soft_assign(z, fit.centroid, temperature=fit.temperature)
-    label = np.empty((len(z), top), np.int32)
-    probability = np.empty((len(z), top), np.float32)
+    left = soft.copy()
+    label = np.empty((len(left), top), np.int32)
+    probability = np.empty((len(left), top), np.float32)
     for place in range(top):
         label[:, place] = left.argmax(axis=1)
         probability[:, place] = left.max(axis=1)
@@ -333,14 +334,10 @@ def _likeliest(
     return label, probability
 
 
-def _labels_per_seed(
-    z: NDArray[np.float32], fit: _Fit, chosen: NDArray[np.int32]
-) -> NDArray[np.int32]:
-    from clusterpipe.stages.numerics.kmeans import nearest
-
-    labels = [nearest(z, clustering.centroid).label for clustering in fit.clusterings]
-    labels[fit.chosen] = chosen.astype(np.int64)
-    return np.stack(labels).astype(np.int32)
+def _space(config: AssignConfig) -> str:
+    if config.features == "refined":
+        return "refined"
+    return f"embeddings/{config.space}" if config.space else "embeddings"
 
 
 def _exemplars(

@@ -94,7 +94,9 @@ def test_no_module_is_imported_twice() -> None:
     assert not {"cache", "stages", "pipeline"} & set(sys.modules)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["refine", "--help"], ["status"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["refine", "--help"], ["status"], ["config"], ["models"]]
+)
 def test_help_and_status_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     program = (
         "import sys\n"

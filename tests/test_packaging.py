@@ -1,8 +1,10 @@
 """What pip is asked for, and that it gets along."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from itertools import product
 from pathlib import Path
 
@@ -45,3 +47,20 @@ def test_faiss_and_torch_live_in_one_process(order: tuple[str, str]) -> None:
 def test_the_licence_is_apache() -> None:
     assert PROJECT["license"] == "Apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_what_is_not_python_is_in_the_wheel(tmp_path: Path) -> None:
+    """setuptools leaves out what is not declared, and an editable install does not notice."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("cache", "pipeline", "stages"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", build, tmp_path], cwd=tree, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    folders = (tree / name for name in ("cache", "pipeline", "stages"))
+    ours = {path.relative_to(tree).as_posix() for f in folders for path in f.rglob("*.*")}
+    assert {f"clusterpipe/{path}" for path in ours} <= packed

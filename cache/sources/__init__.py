@@ -27,6 +27,7 @@ __all__ = [
     "Manifest",
     "SourceConfig",
     "file_path",
+    "folder_of",
     "open_source",
     "stored_path",
 ]
@@ -89,6 +90,12 @@ def open_source(
     if isinstance(source, FeatureSource):
         return FeatureSubset(source, index)
     return ImageSubset(source, index)
+
+
+def folder_of(config: SourceConfig) -> Path:
+    """The folder that the stored paths of a source's files are relative to, even if it is gone."""
+    path = Path(config.path).expanduser().absolute()
+    return path.parent if path.suffix.lower() in _TABLES and not path.is_dir() else path
 
 
 def _open(config: SourceConfig, progress: Progress) -> ImageSource | FeatureSource:

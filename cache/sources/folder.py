@@ -16,6 +16,7 @@ from clusterpipe.cache.schema import StringArray
 from clusterpipe.cache.sources.files import FileImages, file_path, stored_path
 from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, safe_name, strings
 
+RUN_FILES = {".lock", "pipeline.toml"}  # what every run directory holds
 _SUFFIXES = tuple(IMAGE_SUFFIXES)
 
 
@@ -49,7 +50,8 @@ def open_folder(
     """The images in `root` and below, in code-point order of their paths, which are their ids.
 
     Taken are regular files, and links to them, that end like an image (`IMAGE_SUFFIXES`). Names
-    with a leading dot are ignored. A folder is listed once, however many links lead to it, and
+    with a leading dot are ignored, and so are run directories, whose pictures would else be found
+    when a run lies among its images. A folder is listed once, however many links lead to it, and
     under its real path if that is below `root`. With `labels_from_folders` the first folder below
     `root` is the class; images beside those folders are unlabelled. Raises `UsageError` when
     `root` cannot be listed.
@@ -93,19 +95,22 @@ def _scan(root: Path, progress: Progress) -> _Findings:
 def _list(
     root: Path, folder: str, visited: set[tuple[int, int]], findings: _Findings
 ) -> list[os.DirEntry[str]]:
-    """What a folder holds; nothing on a second visit, or when it cannot be listed."""
+    """What a folder holds; nothing on a second visit, when it cannot be listed, or of a run."""
     try:
         status = (root / folder).stat()
         if (status.st_dev, status.st_ino) in visited:
             return []
         visited.add((status.st_dev, status.st_ino))
         with os.scandir(root / folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
+            found = list(entries)
     except OSError as error:
         if not folder:
             raise UsageError(f"{root} cannot be read: {error.strerror}") from error
         findings.unusable.append(_Unusable(stored_path(folder), _reason(error)))
         return []
+    if folder and {entry.name for entry in found} >= RUN_FILES:
+        return []
+    return [entry for entry in found if not entry.name.startswith(".")]
 
 
 def _sort_in(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from sklearn.cluster import kmeans_plusplus
 
 BLOCK = 16_384
@@ -82,17 +81,20 @@ def fill_empty_clusters(rows: NDArray[np.float32], centroid: NDArray[np.float32]
     """Moves each empty cluster's centroid (in place) onto the farthest row of the largest one.
 
     rows: (n, d), centroid: (k, d). Returns what is nearest afterwards. Every move brings the
-    inertia down, so this ends; it ends early when no row lies off its centroid, that is, when
-    there are no more distinct rows than clusters in use.
+    inertia down but for rounding (of all but equal rows), so k of them are the most; it ends early
+    when no row lies off its centroid, that is, when there are no more distinct rows than clusters
+    in use.
     """
-    while True:
-        found = nearest(rows, centroid)
+    found = nearest(rows, centroid)
+    for _ in range(len(centroid)):
         size = np.bincount(found.label, minlength=len(centroid))
         empty = np.flatnonzero(size == 0)
         row = _farthest_row_of_largest(rows, found, size) if len(empty) else None
         if row is None:
-            return found
+            break
         centroid[empty[0]] = rows[row]
+        found = nearest(rows, centroid)
+    return found
 
 
 def soft_assign(
@@ -107,29 +109,6 @@ def soft_assign(
     score -= score.max(axis=1, keepdims=True)
     np.exp(score, out=score)
     return np.asarray(score / score.sum(axis=1, keepdims=True), np.float32)
-
-
-def calibrated_temperature(
-    rows: NDArray[np.float32], centroid: NDArray[np.float32], confidence: float
-) -> float:
-    """The temperature at which the labels of `rows` have `confidence` as mean probability.
-
-    rows: (n, d); confidence between 1/k and 1. The answer lies between 1e-4 and 10 times the rows'
-    mean squared length (1 if they are zero), and is the nearer end where no temperature will do.
-    Ours.
-    """
-    scale = float(np.square(rows).sum(axis=1, dtype=np.float64).mean()) or 1.0
-
-    def excess(exponent: float) -> float:
-        probability = soft_assign(rows, centroid, temperature=scale * 10**exponent)
-        return float(probability.max(axis=1).mean()) - confidence
-
-    low, high = -4.0, 1.0
-    if excess(low) <= 0:
-        return scale * 10**low
-    if excess(high) >= 0:
-        return scale * 10**high
-    return scale * 10 ** float(brentq(excess, low, high, xtol=1e-3))
 
 
 def _one_run(

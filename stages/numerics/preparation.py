@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
+from scipy.sparse import csr_array
 
 BLOCK = 16_384
 SAME = 1e-3  # rows that differ by less, at unit length, are taken as equal (float16 rounding)
@@ -36,6 +37,18 @@ def prepare(rows: NDArray[Any], center: NDArray[np.float32], *, unit: bool) -> N
     return unit_rows(unit_rows(rows) - center)
 
 
+def mean_directions(
+    rows: NDArray[np.float32], label: NDArray[np.integer[Any]], k: int
+) -> NDArray[np.float32]:
+    """The mean of the rows (n, d) of each of k labels (n,), at unit length; (k, d).
+
+    Zero for a label that no row has.
+    """
+    start = np.arange(len(label) + 1)
+    member = csr_array((np.ones(len(label), np.float32), label, start), (len(label), k))
+    return unit_rows(np.asarray(member.T @ rows))
+
+
 def are_equal(rows: NDArray[Any]) -> bool:
     """Whether all directions (n, d) are the same but for rounding."""
     rows = unit_rows(rows)
@@ -61,6 +74,14 @@ def principal_rows(rows: NDArray[Any], width: int) -> NDArray[np.float32]:
     if d <= n:
         return unit_rows(z @ vectors[:, ::-1])
     return unit_rows((vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1])
+
+
+def principal_directions(rows: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """The `width` (at most d) leading eigenvectors of the second moments of rows (n, d); (d, e)."""
+    moments = rows.T @ rows
+    first = max(len(moments) - width, 0)
+    _, vector = eigh(moments, subset_by_index=[first, len(moments) - 1])
+    return np.ascontiguousarray(vector[:, ::-1], np.float32)
 
 
 def with_offset(rows: NDArray[np.float32], offset: float) -> NDArray[np.float32]:

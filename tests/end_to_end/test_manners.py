@@ -61,6 +61,7 @@ def test_the_demonstration_runs_without_network(tmp_path: Path, clusterpipe: Com
         (["status", "--run-dir", "nowhere"], 4, "clusterpipe run-all"),
         (["status"], 4, "clusterpipe run-all"),
         (["inspect", "absent.h5"], 4, "absent.h5 is missing"),
+        (["export", "--to", "csv"], 4, "clusterpipe run-all"),
         (["run-all", "--set", 'embed.backbones=["clip=open_clp:ViT-B-32@openai"]'], 2, "open_clip"),
         (["run-all", "--set", 'embed.backbones=["clip=open_clip:ViT-B-32@openai"]'], 6, "download"),
     ],
@@ -113,6 +114,11 @@ def test_every_command_has_help_and_stands_in_the_readme(clusterpipe: Command) -
         "inspect",
         "search",
         "plots",
+        "export",
+        "report",
+        "init",
+        "config",
+        "models",
     )
     for command in commands:
         done = clusterpipe(command, "--help")

@@ -145,6 +145,18 @@ def test_the_run_can_be_moved_and_its_images_can_be_gone(home: Path, clusterpipe
     assert clusterpipe("status", "--run-dir", "elsewhere/photos", cwd=home).code == 0
 
 
+def test_clusters_are_exported(home: Path, clusterpipe: Command) -> None:
+    done = clusterpipe("export", "--to", "csv", cwd=home)
+    assert done.code == 0, done.err
+    lines = Path(done.out.strip()).read_text().splitlines()
+    assert len(lines) == 61
+    assert lines[0].startswith("id,path,cluster,caption,probability")
+    done = clusterpipe("export", "--to", "folders", "--output", "sorted", "--json", cwd=home)
+    assert done.json()["images"] == 60
+    assert len([path for path in (home / "sorted").rglob("*.png") if path.is_symlink()]) == 60
+    assert clusterpipe("export", "--to", "xlsx", cwd=home).code == 2
+
+
 def test_json_on_stdout_is_the_whole_of_stdout(home: Path, clusterpipe: Command) -> None:
     done = clusterpipe("run-all", "photos", "--json", cwd=home)
     assert done.json()["images"] == 60

@@ -9,13 +9,14 @@ from sklearn.metrics import adjusted_rand_score
 from clusterpipe.cache import rows as cache_rows
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.schema import Embeddings, KEstimate, Refined
-from clusterpipe.stages.assign import METHODS, AssignConfig, assign
+from clusterpipe.stages.assign import AssignConfig, assign
 from clusterpipe.stages.declaration import STAGES, Input
-from clusterpipe.stages.numerics.kmeans import soft_assign
+from clusterpipe.stages.heads import HEADS, load
 from clusterpipe.stages.numerics.preparation import prepare
 
+METHODS = tuple(HEADS)
 QUICK = AssignConfig(seeds=3, restarts=2)
-BOTH = replace(QUICK, methods=METHODS)
+EVERY = replace(QUICK, methods=METHODS)
 K, SIZE = 5, 40
 TRUTH = np.repeat(np.arange(K), SIZE)
 EACH_METHOD = pytest.mark.parametrize("method", METHODS)
@@ -33,7 +34,7 @@ def blobs(noise: float = 0.4, *, d: int = 24) -> np.ndarray:
 
 @EACH_METHOD
 def test_finds_known_clusters(method: str) -> None:
-    found = assign(blobs(), K, BOTH).methods[method]
+    found = assign(blobs(), K, EVERY).methods[method]
     assert adjusted_rand_score(TRUTH, found.label) == 1
     assert found.effective_k == K
     assert found.centroid.shape == (K, 24)
@@ -42,8 +43,8 @@ def test_finds_known_clusters(method: str) -> None:
 def test_the_run_stands_by_the_first_method() -> None:
     backwards = replace(QUICK, methods=METHODS[::-1])
     found = assign(blobs(), K, backwards)
-    assert found.chosen == "kmeans"
-    assert list(found.methods) == ["kmeans", "spherical-kmeans"]
+    assert found.chosen == METHODS[-1]
+    assert tuple(found.methods) == METHODS[::-1]
 
 
 def test_spherical_clusters_ignore_length() -> None:
@@ -76,19 +77,24 @@ def test_equal_seeds_give_equal_results_and_more_seeds_add_to_them() -> None:
 
 @EACH_METHOD
 def test_one_cluster(method: str) -> None:
-    found = assign(blobs(), 1, BOTH).methods[method]
+    found = assign(blobs(), 1, EVERY).methods[method]
     assert not found.label.any()
     assert (found.probability == 1).all()
     assert found.top_label.shape == (len(TRUTH), 1)
 
 
 def test_as_many_clusters_as_images() -> None:
-    found = assign(blobs()[::20], 10, QUICK).methods["spherical-kmeans"]
-    assert found.effective_k == 10
+    methods = assign(blobs()[::20], 10, EVERY).methods
+    assert methods["spherical-kmeans"].effective_k == methods["kmeans"].effective_k == 10
+    for found in methods.values():
+        assert found.effective_k == len(np.unique(found.label)) <= 10
 
 
-def test_two_images() -> None:
-    assert assign(blobs()[[0, -1]], 2, QUICK).methods["spherical-kmeans"].effective_k == 2
+@EACH_METHOD
+def test_two_images(method: str) -> None:
+    found = assign(blobs()[[0, -1]], 2, EVERY).methods[method]
+    assert found.effective_k == 2
+    assert np.isfinite(found.outlier_score).all()
 
 
 def test_centring_is_recorded() -> None:
@@ -105,11 +111,10 @@ def test_centring_is_recorded() -> None:
 @EACH_METHOD
 def test_anyone_can_assign_an_image_from_the_artifact(method: str) -> None:
     rows = blobs(noise=2.0)
-    found = assign(rows, K, BOTH).methods[method]
-    z = prepare(rows, found.center, unit=found.normalised)
-    probability = soft_assign(z, found.centroid, temperature=found.temperature)
+    found = assign(rows, K, EVERY).methods[method]
+    probability = load(found).soft(rows)
     np.testing.assert_array_equal(found.label, probability.argmax(axis=1))
-    np.testing.assert_allclose(found.probability, probability.max(axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(found.probability, probability.max(axis=1))
 
 
 def test_the_likeliest_clusters_come_first() -> None:
@@ -199,6 +204,9 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"methods": ()}, "at least one"),
         ({"seeds": 0}, "assign.seeds must be at least 1"),
         ({"temperature": -1.0}, "assign.temperature"),
+        ({"neighbours": 0}, "assign.neighbours must be at least 1"),
+        ({"landmarks": 1}, "assign.landmarks must be at least 2"),
+        ({"components": 0}, "assign.components must be at least 1"),
         ({"fit_split": "trian"}, "did you mean 'train'"),
         ({"k": 4}, "assign.k = 4, but 5 clusters"),
     ],
@@ -232,7 +240,7 @@ def test_refuses_equal_images_unless_one_cluster_is_asked_for() -> None:
     same = np.tile(blobs()[:1], (30, 1))
     with pytest.raises(UsageError, match="same features"):
         assign(same, 2, QUICK)
-    for found in assign(same, 1, BOTH).methods.values():
+    for found in assign(same, 1, EVERY).methods.values():
         assert found.effective_k == 1
         assert np.isfinite(found.outlier_score).all()
 
@@ -246,9 +254,10 @@ def test_refuses_features_that_are_not_numbers() -> None:
 
 def test_duplicates_fill_what_clusters_they_can() -> None:
     rows = np.repeat(blobs()[::40], 30, axis=0)
-    found = assign(rows, 8, QUICK).methods["spherical-kmeans"]
-    assert found.effective_k == 5
-    assert np.isfinite(found.outlier_score).all()
+    for name, found in assign(rows, 8, EVERY).methods.items():
+        assert found.effective_k == 5 or name == "coding-length"
+        assert 1 <= found.effective_k <= 5
+        assert np.isfinite(found.outlier_score).all()
 
 
 # ---- declaration ----------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from clusterpipe.stages.caption import caption
 from clusterpipe.stages.embed import embed
 from clusterpipe.stages.estimate_k import estimate_k
 from clusterpipe.stages.evaluate import evaluate
+from clusterpipe.stages.heads import HEADS
 from clusterpipe.stages.refine import RefineConfig, refine
 
 GOLDEN = Path(__file__).with_name("golden.npz")
@@ -51,14 +52,16 @@ def refined() -> Arrays:
 
 
 def assigned() -> Arrays:
-    found = assign(toy(), 4, AssignConfig(seeds=2)).methods["spherical-kmeans"]
-    label = found.label[::10]
-    return {
-        "together": label[:, None] == label[None],
-        "probability": found.probability[::10],
-        "outlier_score": found.outlier_score[::10],
-        "inertia": found.objective_per_seed,
-    }
+    arrays = {}
+    for name, found in assign(
+        toy(), 4, AssignConfig(seeds=2, methods=tuple(HEADS))
+    ).methods.items():
+        label = found.label[::10]
+        arrays[f"{name}/together"] = label[:, None] == label[None]
+        arrays[f"{name}/probability"] = found.probability[::10]
+        arrays[f"{name}/outlier_score"] = found.outlier_score[::10]
+        arrays[f"{name}/objective"] = found.objective_per_seed
+    return arrays
 
 
 def captioned() -> Arrays:

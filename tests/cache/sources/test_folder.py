@@ -64,6 +64,19 @@ def test_hidden_files_and_other_files_are_ignored(tmp_path: Path) -> None:
     assert skipped(manifest) == {}
 
 
+def test_a_run_among_its_images_is_not_listed(tmp_path: Path) -> None:
+    from clusterpipe.cache.run_directory import RunDirectory
+
+    Image.new("RGB", (2, 2)).save(tmp_path / "photo.png")
+    run = RunDirectory(tmp_path / "runs/photos")
+    with run.locked():
+        run.config.write_text("seed = 0")
+        run.pictures.mkdir()
+        Image.new("RGB", (2, 2)).save(run.pictures / "sheet.png")
+        assert list(open_folder(tmp_path).manifest.id) == ["photo.png"]
+    assert list(open_folder(tmp_path).manifest.id) == ["photo.png"]
+
+
 def test_a_hidden_root_is_what_was_asked_for(tmp_path: Path) -> None:
     touch(tmp_path / ".photos" / "a.jpg")
     source = open_folder(tmp_path / ".photos")

@@ -8,7 +8,6 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.stages.numerics.kmeans import (
-    calibrated_temperature,
     fill_empty_clusters,
     kmeans,
     nearest,
@@ -133,6 +132,15 @@ def test_empty_clusters_are_moved_to_the_farthest_row_of_the_largest() -> None:
     np.testing.assert_array_equal(found.label, [0, 0, 2, 1, 1])
 
 
+def test_filling_ends_where_rounding_hides_which_centroid_is_nearest() -> None:
+    """Centroids so near to a row that float32 cannot tell which one is it."""
+    rows = np.repeat(unit_rows(np.random.default_rng(0).normal(size=(2, 64))), 20, axis=0)
+    centroid = np.concatenate([rows[[0, 20]] * 1.0001, rows[[0, 20]] + 1e-4, rows[[0, 0]] + 9])
+    found = fill_empty_clusters(rows, centroid.astype(np.float32))
+    assert found.label.shape == (40,)
+    assert found.squared_distance.max() < 1e-4
+
+
 @pytest.mark.parametrize("k", [0, 11])
 def test_refuses_a_k_that_the_rows_cannot_fill(k: int) -> None:
     with pytest.raises(ValueError, match="between 1 and"):
@@ -166,18 +174,3 @@ def test_soft_assignment_agrees_with_the_nearest_centroid(temperature: float) ->
         np.testing.assert_array_equal(probability.argmax(axis=1), nearest(rows, centroid).label)
     else:
         np.testing.assert_allclose(probability, 1 / 9, rtol=1e-3)
-
-
-def test_calibrated_temperature_gives_the_confidence_asked_for() -> None:
-    rows = blobs(noise=1.0)
-    centroid = kmeans(rows, 6, spherical=True).centroid
-    temperature = calibrated_temperature(rows, centroid, 0.7)
-    probability = soft_assign(rows, centroid, temperature=temperature)
-    assert probability.max(axis=1).mean() == pytest.approx(0.7, abs=0.005)
-
-
-def test_calibrated_temperature_stays_within_its_bounds() -> None:
-    rows = blobs()
-    assert calibrated_temperature(rows, rows[::40], 0.01) == pytest.approx(10, rel=1e-3)
-    assert calibrated_temperature(rows, rows[::40], 1.1) == pytest.approx(1e-4, rel=1e-3)
-    assert calibrated_temperature(np.zeros((5, 2), np.float32), np.zeros((1, 2)), 0.9) > 0

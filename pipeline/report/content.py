@@ -1,0 +1,129 @@
+"""What the page's scripts read: the shown images and the clusters, as plain values."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache import artifact
+from clusterpipe.cache.schema import Captions, Naming
+from clusterpipe.pipeline.inputs import describes
+from clusterpipe.pipeline.results import Results
+
+PHRASES = 5
+
+
+def kinds(results: Results, *, doubtful_below: float, outlier_above: float) -> NDArray[np.str_]:
+    """For each image (n,) "outlier", else "doubtful", else ""."""
+    found = np.where(results.clusters.probability < doubtful_below, "doubtful", "")
+    found[results.clusters.outlier_score > outlier_above] = "outlier"
+    return found
+
+
+def shown_rows(results: Results, kind: NDArray[np.str_], limit: int) -> NDArray[np.intp]:
+    """At most `limit` rows, ascending: exemplars, then what stands out, then an even spread."""
+    n = len(kind)
+    if n <= limit:
+        return np.arange(n)
+    priority = np.where(results.exemplar_rank > 0, 0, np.where(kind != "", 1, 2))
+    spread = np.empty(n, np.intp)
+    spread[np.argsort(results.clusters.label, kind="stable")] = np.arange(n) * _STRIDE % n
+    return np.sort(np.lexsort((spread, priority))[:limit])
+
+
+# Coprime to most n: successive rows of a cluster land far apart, and so each is represented.
+_STRIDE = 2_654_435_761
+
+
+def image_columns(
+    results: Results,
+    rows: NDArray[np.intp],
+    kind: NDArray[np.str_],
+    points: NDArray[np.float32],
+    thumbnails: Sequence[str],
+    folder: Path,
+) -> dict[str, list[Any]]:
+    """The shown images, column by column; `folder` is where links start from."""
+    clusters, index = results.clusters, results.index
+    several = clusters.top_label.shape[1] > 1
+    second = clusters.top_label[rows, 1] if several else np.full(len(rows), -1)
+    second_probability = clusters.top_probability[rows, 1] if several else np.zeros(len(rows))
+    label = np.full(len(rows), -1) if index.label is None else index.label[rows]
+    start = os.path.realpath(folder)
+    return {
+        "name": index.id[rows].tolist(),
+        "thumb": list(thumbnails),
+        "original": [_link(results.file(int(row)), start) for row in rows],
+        "cluster": clusters.label[rows].tolist(),
+        "probability": _rounded(clusters.probability[rows], 4),
+        "second": second.tolist(),
+        "secondProbability": _rounded(second_probability, 4),
+        "outlier": _rounded(clusters.outlier_score[rows], 3),
+        "rank": results.exemplar_rank[rows].tolist(),
+        "kind": kind[rows].tolist(),
+        "label": label.tolist(),
+        "x": _rounded(points[:, 0], 4),
+        "y": _rounded(points[:, 1], 4),
+    }
+
+
+def cluster_columns(results: Results) -> list[dict[str, Any]]:
+    """Each cluster: caption, size, phrases with scores, mean probability, main true class."""
+    phrases = _phrases(results)
+    return [
+        {
+            "caption": caption,
+            "phrases": phrases[cluster],
+            **_makeup(results, results.members(cluster)),
+        }
+        for cluster, caption in enumerate(results.captions)
+    ]
+
+
+def _makeup(results: Results, members: NDArray[Any]) -> dict[str, Any]:
+    mean = float(results.clusters.probability[members].mean()) if len(members) else 0.0
+    found = {"size": len(members), "confidence": round(mean, 4), "majority": "", "share": 0.0}
+    label, names = results.index.label, results.index.class_name
+    if label is None or names is None:
+        return found
+    counts = np.bincount(label[members][label[members] >= 0], minlength=len(names))
+    if not counts.sum():
+        return found
+    top = int(counts.argmax())
+    share = round(float(counts[top] / counts.sum()), 4)
+    return {**found, "majority": str(names[top]), "share": share}
+
+
+def _phrases(results: Results) -> list[list[tuple[str, float]]]:
+    k = len(results.captions)
+    if not describes(Captions, results.run):
+        return [[] for _ in range(k)]
+    captions = artifact.read(results.run.artifact(Captions), Captions)
+    naming: Naming = captions.methods[captions.chosen]
+    return [
+        [
+            (str(text), round(float(score), 4))
+            for text, score in zip(texts[:PHRASES], scores[:PHRASES], strict=True)
+            if text and score > 0  # an unsure caption stands first with score 0
+        ]
+        for texts, scores in zip(naming.text[:k], naming.score[:k], strict=True)
+    ]
+
+
+def _rounded(values: NDArray[Any], decimals: int) -> list[float]:
+    finite = np.nan_to_num(np.asarray(values, np.float64), posinf=1e9)
+    return [float(value) for value in finite.round(decimals)]
+
+
+def _link(file: Path | None, start: str) -> str:
+    """A relative URL, so that run and images can be moved together."""
+    if file is None:
+        return ""
+    try:
+        return quote(os.fsencode(Path(os.path.relpath(file, start)).as_posix()))
+    except ValueError:  # another drive
+        return file.as_uri()

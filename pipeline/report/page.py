@@ -1,0 +1,164 @@
+"""What the page itself says: overview, curve, confusion, skipped files, provenance."""
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache import artifact
+from clusterpipe.cache.schema import ARTIFACTS, KEstimate, Metrics
+from clusterpipe.pipeline import summary
+from clusterpipe.pipeline.config import Config
+from clusterpipe.pipeline.console import duration
+from clusterpipe.pipeline.inputs import describes
+from clusterpipe.pipeline.report.curve import curve
+from clusterpipe.pipeline.results import Results
+
+HEADLINE = ("accuracy", "nmi", "silhouette")
+SKIPPED = 1000
+CELLS = 20_000  # of a confusion matrix; beyond, nobody reads it
+
+MAP_NOTES = {
+    "umap": "Laid out by UMAP.",
+    "tsne": "Laid out by t-SNE: neighbours are close, but distances between groups and their sizes "
+    "mean nothing.",
+    "pca": "The two leading principal components of the features.",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the confusion matrix; `share` is the percentage of the true class."""
+
+    cluster: int
+    count: int
+    share: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One true class."""
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Classes by clusters, ordered so that what belongs together lies on the diagonal."""
+
+    clusters: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """How one artifact came to be."""
+
+    name: str
+    time: str
+    device: str
+    created: str
+    seed: int
+    settings: dict[str, str]
+
+
+def page_context(
+    results: Results, config: Config, kind: NDArray[np.str_], shown: int, map_method: str
+) -> dict[str, Any]:
+    """The variables of the template."""
+    outcome = summary.outcome(results.run, config, ())
+    index = results.index
+    remarks = list(outcome.remarks)
+    if shown < len(index.id):
+        remarks.append(f"{shown:,} of the {len(index.id):,} images are shown here.")
+    chosen = [row for row in outcome.metrics if row["method"] == results.method]
+    return {
+        "title": Path(config.source.path).name or str(config.source.path),
+        "version": version("clusterpipe"),
+        "outcome": outcome,
+        "headline": [row for row in chosen if row["metric"] in HEADLINE],
+        "doubtful": int((kind == "doubtful").sum()),
+        "outliers": int((kind == "outlier").sum()),
+        "remarks": remarks,
+        "classes": results.class_names,
+        "map_note": f"{MAP_NOTES[map_method]} {_MAP_HELP}",
+        "curve": _curve(results, outcome.k_estimated is not None),
+        "confusion": _confusion(results),
+        "skipped": list(zip(index.skipped_path, index.skipped_reason, strict=True))[:SKIPPED],
+        "stages": list(_stages(results)),
+        "source": config.source.path,
+        "run": results.run.folder.absolute(),
+        "spaces": [
+            {"name": name, "backbone": space.backbone, "weights": space.weights}
+            for name, space in index.spaces.items()
+        ],
+        "packages": _packages(results),
+    }
+
+
+_MAP_HELP = (
+    "Hover for an image, click to see it large; drag, wheel, pinch or the keys + - and the arrows "
+    "to move about."
+)
+
+
+def _curve(results: Results, estimated: bool) -> Any:
+    if not estimated or not describes(KEstimate, results.run):
+        return None
+    estimate = artifact.read(results.run.artifact(KEstimate), KEstimate)
+    return curve(estimate, len(results.index.id))
+
+
+def _confusion(results: Results) -> Confusion | None:
+    names = results.index.class_name
+    if names is None or not describes(Metrics, results.run):
+        return None
+    counts = artifact.read(results.run.artifact(Metrics), Metrics).confusion
+    if counts is None or counts.size > CELLS:
+        return None
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    classes = np.flatnonzero(counts.sum(axis=1))
+    main = counts.argmax(axis=0)
+    clusters = sorted(range(counts.shape[1]), key=lambda k: (main[k], -counts[main[k], k]))
+    return Confusion(
+        clusters=tuple(clusters),
+        rows=tuple(
+            Row(
+                str(names[c]),
+                tuple(Cell(k, int(counts[c, k]), round(100 * share[c, k])) for k in clusters),
+            )
+            for c in classes
+        ),
+    )
+
+
+def _stages(results: Results) -> Any:
+    for kind in ARTIFACTS:
+        path = results.run.artifact(kind)
+        if not path.exists():
+            continue
+        found = artifact.header(path).attributes
+        config = {**json.loads(found["config"]), **json.loads(found["how"])}
+        yield StageRecord(
+            name=str(found["stage"]) + ("" if describes(kind, results.run) else " (out of date)"),
+            time=duration(float(found["seconds"])),
+            device=str(found["device"]),
+            created=str(found["created"]).replace("T", " ").replace("+00:00", " UTC"),
+            seed=int(found["seed"]),
+            settings={
+                name: json.dumps(value, ensure_ascii=False) for name, value in config.items()
+            },
+        )
+
+
+def _packages(results: Results) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for kind in ARTIFACTS:
+        if (path := results.run.artifact(kind)).exists():
+            found |= json.loads(artifact.header(path).attributes["packages"])
+    return found

@@ -1,0 +1,187 @@
+"""Puts a report together: thumbnails, map, data, page."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache import artifact
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.provenance import canonical, digest
+from clusterpipe.cache.rows import take
+from clusterpipe.cache.schema import Assignments
+from clusterpipe.cache.sources import ImageSource, open_source
+from clusterpipe.cache.storage import explained, replacing, write_text
+from clusterpipe.pipeline.config import Config
+from clusterpipe.pipeline.exporting import refuse_the_source
+from clusterpipe.pipeline.report import content
+from clusterpipe.pipeline.report.page import page_context
+from clusterpipe.pipeline.report.thumbnails import write_thumbnails
+from clusterpipe.pipeline.results import Results
+
+MAPS = ("auto", "umap", "tsne", "pca")
+ASSETS = ("report.css", "report.js")
+_MARK = 'content="clusterpipe '
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What a report shows. At most `images` images, each with a thumbnail and a point on the map.
+
+    `map` is one of MAPS; "auto" takes UMAP where it is installed, else t-SNE.
+    """
+
+    map: str = "auto"
+    images: int = 50_000
+    doubtful_below: float = 0.5
+    outlier_above: float = 2.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page, and how many of the images have a thumbnail."""
+
+    page: Path
+    images: int
+    thumbnails: int
+
+
+def write_report(
+    results: Results,
+    config: Config,
+    *,
+    output: Path | None = None,
+    settings: ReportSettings = ReportSettings(),
+    progress: Progress = silent,
+) -> Report:
+    """Writes the report into `output`, by default `report` below the run; gives its page.
+
+    Thumbnails and the map are kept between reports while the images and features are the same.
+    Raises UsageError for an unknown map, and when `output` holds something else or lies in the
+    source.
+    """
+    folder = (output or results.run.folder / "report").absolute()
+    _refuse_others(folder)
+    if output:
+        refuse_the_source(folder, config.source)
+    method = _map_method(settings.map)
+    kind = content.kinds(
+        results, doubtful_below=settings.doubtful_below, outlier_above=settings.outlier_above
+    )
+    rows = content.shown_rows(results, kind, settings.images)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        thumbnails = _thumbnails(results, config, rows, folder, progress)
+        points = _points(results, rows, folder, method, settings.seed, progress)
+        columns = content.image_columns(results, rows, kind, points, thumbnails, folder)
+        data = {
+            "images": columns,
+            "clusters": content.cluster_columns(results),
+            "classes": results.class_names,
+            "doubtfulBelow": settings.doubtful_below,
+            "outlierAbove": settings.outlier_above,
+        }
+        _write_page(folder, page_context(results, config, kind, len(rows), method), data)
+    return Report(folder / "index.html", len(rows), sum(map(bool, thumbnails)))
+
+
+def _thumbnails(
+    results: Results, config: Config, rows: NDArray[np.intp], folder: Path, progress: Progress
+) -> list[str]:
+    source: Any = None
+    with suppress(UsageError):  # the images are gone; earlier thumbnails may be there
+        source = open_source(config.source, progress=progress)
+    images = source if isinstance(source, ImageSource) else None
+    return write_thumbnails(
+        results, images, rows.tolist(), folder / "thumbnails", progress=progress
+    )
+
+
+def _points(
+    results: Results,
+    rows: NDArray[np.intp],
+    folder: Path,
+    method: str,
+    seed: int,
+    progress: Progress,
+) -> NDArray[np.float32]:
+    """Where the rows lie on the map (n, 2); taken from an earlier report if it is the same map."""
+    head = artifact.header(results.run.artifact(Assignments), Assignments)
+    what = [head.content_id, dict(head.identity.inputs), method, seed, rows.tolist()]
+    key = digest(canonical(what).encode())
+    kept = folder / "map.npz"
+    if kept.exists():
+        with np.load(kept) as stored:
+            if str(stored["key"]) == key:
+                return np.asarray(stored["points"])
+    with progress(f"map by {MAP_NAMES[method]}", total=len(rows), unit="images") as advance:
+        points = _lay_out(results, rows, method, seed)
+        advance(len(rows))
+    with replacing(kept) as temporary, temporary.open("wb") as file:
+        np.savez(file, key=key, points=points)
+    return points
+
+
+MAP_NAMES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "principal components"}
+
+
+def _lay_out(
+    results: Results, rows: NDArray[np.intp], method: str, seed: int
+) -> NDArray[np.float32]:
+    from clusterpipe.stages.numerics import projection
+    from clusterpipe.stages.numerics.preparation import prepare
+
+    clusters = results.clusters
+    features = take(results.features(), rows)
+    prepared = prepare(features, clusters.center, unit=bool(clusters.normalised))
+    if method == "pca":
+        plane = projection.principal_plane(prepared)
+    elif method == "umap":
+        plane = projection.umap_plane(prepared, seed=seed)
+    else:
+        plane = projection.tsne_plane(prepared, seed=seed)
+    return projection.in_unit_square(plane)
+
+
+def _map_method(wanted: str) -> str:
+    if wanted not in MAPS:
+        raise UsageError(f"--map takes {', '.join(MAPS)}, not {wanted!r}")
+    installed = find_spec("umap") is not None
+    if wanted == "umap" and not installed:
+        raise UsageError("--map umap needs umap-learn: pip install 'clusterpipe[map]'")
+    if wanted == "auto":
+        return "umap" if installed else "tsne"
+    return wanted
+
+
+def _write_page(folder: Path, context: dict[str, Any], data: dict[str, Any]) -> None:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("clusterpipe.pipeline.report", "assets")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    page = environment.get_template("index.html").render(context)
+    write_text(folder / "data.js", f"const CLUSTERPIPE = {json.dumps(data)};\n")
+    for name in ASSETS:
+        asset = files("clusterpipe.pipeline.report") / "assets" / name
+        write_text(folder / name, asset.read_text(encoding="utf-8"))
+    write_text(folder / "index.html", page)
+
+
+def _refuse_others(folder: Path) -> None:
+    """A report only ever replaces a report."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    page = folder / "index.html"
+    if page.exists() and _MARK in page.read_text(encoding="utf-8", errors="replace")[:2000]:
+        return
+    if (folder / "thumbnails").is_dir() and not page.exists():  # an interrupted one
+        return
+    raise UsageError(f"{folder} is not empty and no report: name another --output")

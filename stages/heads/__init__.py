@@ -1,0 +1,59 @@
+"""Cluster heads, one small file each: fitted on prepared features, they label any image.
+
+A new head is one file, which says what `protocol.Method` and `protocol.Model` ask for, and one line
+in `HEADS`. In a notebook: `heads.load(clusters).soft(features)` gives any features the
+probabilities that images like them have in the run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from clusterpipe.cache.errors import DamagedArtifact
+from clusterpipe.cache.schema import Assignment
+from clusterpipe.stages.heads.coding_length import CodingLength
+from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
+from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Method
+from clusterpipe.stages.heads.spectral import Spectral
+
+__all__ = ["BLOCK", "HEADS", "Fits", "Head", "Method", "load", "method"]
+
+HEADS: Mapping[str, type[Any]] = {
+    head.name: head
+    for head in (
+        SphericalKMeans,
+        KMeans,
+        Spectral,
+        CodingLength,
+    )
+}
+
+
+def method(name: str, config: Any) -> Method:
+    """The method called `name`, with the settings it takes from the fields of `config`."""
+    kind = HEADS[name]
+    settings = {spec.name: getattr(config, spec.name) for spec in fields(kind)}
+    fitting: Method = kind(**settings)
+    return fitting
+
+
+def load(assignment: Assignment) -> Head:
+    """The head that made an assignment: `load(assignment).soft(features)` labels other images.
+
+    Raises DamagedArtifact if its kind is not known here, or its parameters are not those it needs.
+    """
+    if assignment.head not in HEADS:
+        raise DamagedArtifact(
+            f"assignments.h5 was made by a head {assignment.head!r} that is not known here: "
+            "run `clusterpipe assign` again"
+        )
+    kind = HEADS[assignment.head].model
+    arrays = {**assignment.parameters, "centroid": assignment.centroid}
+    try:
+        model = kind(temperature=assignment.temperature, **arrays)
+    except TypeError as error:
+        raise DamagedArtifact(
+            f"assignments.h5 lacks what {assignment.head} needs to assign images ({error}): "
+            "run `clusterpipe assign` again"
+        ) from error
+    return Head(model, assignment.center, assignment.normalised)

@@ -1,0 +1,149 @@
+"""Clusters by minimum incremental coding length: an image joins the cluster that codes it best.
+
+Starts from spherical k-means. Unlike a centre, a cluster's code knows its spread: which directions
+its images differ in, and how much.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache.progress import Progress
+from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
+from clusterpipe.stages.heads.protocol import Fits
+
+if TYPE_CHECKING:
+    from clusterpipe.stages.numerics.coding_length import Code
+
+EPSILON_SQUARED, MODEL_COST, OFFSET = 0.3, 0.3, 0.2  # as in estimate-k
+ROWS_PER_DIMENSION = 2  # of the average cluster
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodedClusters:
+    """What one more image would cost in each cluster.
+
+    centroid: (k, d) in the prepared space; direction: (d, e) the components that are coded; mean
+    (k, p), factor (k, p, p), weight (k,) and base (k,): see numerics.incremental_coding, p = e + 1.
+    """
+
+    centroid: NDArray[np.float32]
+    direction: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    factor: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    base: NDArray[np.float64]
+    temperature: float
+
+    def soft(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
+        from clusterpipe.stages.numerics.incremental_coding import (
+            Increments,
+            added_length,
+            soft_by_length,
+        )
+
+        cost = Increments(self.mean, self.factor, self.weight, self.base)
+        length = added_length(_coded(z, self.direction), cost)
+        return soft_by_length(length, temperature=self.temperature)
+
+
+@dataclass(frozen=True)
+class CodingLength:
+    """Labels and codes in turn, from k-means, until no image moves; one start per seed."""
+
+    name: ClassVar[str] = "coding-length"
+    about: ClassVar[str] = "asks which cluster describes an image shortest"
+    unit: ClassVar[bool] = True
+    model: ClassVar[type[CodedClusters]] = CodedClusters
+
+    restarts: int
+    iterations: int
+    temperature: float
+    rounds: int
+    components: int
+
+    def fit(self, z: NDArray[np.float32], k: int, seeds: Sequence[int], progress: Progress) -> Fits:
+        from clusterpipe.stages.numerics.coding_length import partition_length
+        from clusterpipe.stages.numerics.incremental_coding import (
+            added_length,
+            cluster_statistics,
+            increments,
+            soft_by_length,
+        )
+        from clusterpipe.stages.numerics.preparation import mean_directions, principal_directions
+
+        width = min(self.components, max(1, len(z) // (k * ROWS_PER_DIMENSION)))
+        direction = principal_directions(z, width)
+        rows, code = _coded(z, direction), _code()
+        labels = self._labels(z, rows, k, seeds, progress)
+        length = np.array([partition_length(cluster_statistics(rows, x, k), code) for x in labels])
+        costs = [increments(rows, label, k, code) for label in labels]
+        chosen = int(length.argmin())
+        added = added_length(calibration_rows(rows), costs[chosen])
+        temperature = temperature_of(
+            lambda value: soft_by_length(added, temperature=value),
+            labels,
+            chosen,
+            given=self.temperature,
+            scale=width,
+        )
+        models = [
+            CodedClusters(
+                centroid=mean_directions(z, label, k),
+                direction=direction,
+                temperature=temperature,
+                **vars(cost),
+            )
+            for label, cost in zip(labels, costs, strict=True)
+        ]
+        return Fits(models, length, chosen)
+
+    def _labels(
+        self,
+        z: NDArray[np.float32],
+        rows: NDArray[np.float32],
+        k: int,
+        seeds: Sequence[int],
+        progress: Progress,
+    ) -> list[NDArray[np.int64]]:
+        """From k-means to labels that their own codes keep, from the largest cluster down."""
+        from clusterpipe.stages.numerics.incremental_coding import settled
+        from clusterpipe.stages.numerics.kmeans import kmeans
+
+        labels = []
+        with progress(f"fitting {self.name}", total=len(seeds), unit="fits") as advance:
+            for seed in seeds:
+                start = kmeans(
+                    z,
+                    k,
+                    spherical=True,
+                    restarts=self.restarts,
+                    iterations=self.iterations,
+                    seed=seed,
+                )
+                label = settled(rows, start.label, k, _code(), rounds=self.rounds)
+                labels.append(_by_size(label, k))
+                advance(1)
+        return labels
+
+
+def _by_size(label: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """The labels renumbered from the largest cluster down."""
+    rank = np.argsort(-np.bincount(label, minlength=k), kind="stable").argsort(kind="stable")
+    return np.asarray(rank[label])
+
+
+def _code() -> "Code":
+    from clusterpipe.stages.numerics.coding_length import Code
+
+    return Code(EPSILON_SQUARED, MODEL_COST)
+
+
+def _coded(z: NDArray[np.float32], direction: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Prepared rows (b, d) as they are coded: unit rows in components and a constant, (b, p)."""
+    from clusterpipe.stages.numerics.preparation import unit_rows, with_offset
+
+    return with_offset(unit_rows(z @ direction), OFFSET)

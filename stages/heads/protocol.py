@@ -1,0 +1,128 @@
+"""What a cluster head is: how it is fitted, what it knows afterwards, and how it labels any row.
+
+A *method* is a frozen dataclass of its settings, each named as in the config of assign; `fit` gives
+one *model* per seed. A model is a frozen dataclass of plain arrays, which is also how it is stored.
+Both see prepared rows: centred and, if the method says `unit`, of unit length. A `Head` is a model
+with its preparation: it takes features as they come.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.progress import Progress
+from clusterpipe.cache.rows import Rows
+from clusterpipe.stages.sampling import finite
+
+BLOCK = 1024  # rows that are assigned together, always so many: see `padded`
+STORED_BESIDE = ("centroid", "temperature")  # have places of their own in an assignment
+
+Probabilities = NDArray[np.float32]
+
+
+class Model(Protocol):
+    """What was fitted. A frozen dataclass whose every field is an array or a number.
+
+    centroid: (k, d) mean of each cluster's prepared rows; temperature: of the soft assignment, 0
+    where there is none.
+    """
+
+    @property
+    def centroid(self) -> NDArray[np.float32]: ...
+
+    @property
+    def temperature(self) -> float: ...
+
+    def soft(self, z: NDArray[np.float32]) -> Probabilities:
+        """Probability of each cluster, (b, k), rows sum to 1. z: (b, d), treated row by row."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fits:
+    """One model per seed, (s,); `objective` (s,) is what was minimised, `chosen` the model to use.
+
+    Heads whose seeds share work may override `soft`.
+    """
+
+    models: Sequence[Any]
+    objective: NDArray[np.float64]
+    chosen: int
+
+    @property
+    def model(self) -> Any:
+        return self.models[self.chosen]
+
+    def soft(self, z: NDArray[np.float32]) -> Iterator[Probabilities]:
+        """What each seed's model makes of prepared rows, in turn."""
+        for model in self.models:
+            yield model.soft(z)
+
+
+class Method(Protocol):
+    """How a head is fitted. A frozen dataclass of settings, named as in the config of assign."""
+
+    name: ClassVar[str]
+    about: ClassVar[str]  # completes "<name>: ..." in the help
+    unit: ClassVar[bool]  # whether rows are scaled to unit length
+    model: ClassVar[type[Any]]
+
+    def fit(self, z: NDArray[np.float32], k: int, seeds: Sequence[int], progress: Progress) -> Fits:
+        """Fit k clusters to prepared rows (n, d), once with each seed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Head:
+    """A model and the preparation of its rows: gives any features a label and a probability.
+
+    center: (d,) subtracted from each row; normalised: whether rows are scaled to unit length.
+    """
+
+    model: Any
+    center: NDArray[np.float32]
+    normalised: bool
+
+    def prepared(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Features (b, d), b <= `BLOCK`, as the model sees them: (`BLOCK`, d), zeros at the end."""
+        from clusterpipe.stages.numerics.preparation import prepare
+
+        return prepare(_padded(rows), self.center, unit=self.normalised)
+
+    def soft(self, features: Rows) -> Probabilities:
+        """Probability of each cluster, (n, k); the label is the argmax.
+
+        features: (n, d) as the backbone gave them. A row's result does not depend on the others.
+        Raises UsageError for another width, NaN or infinity.
+        """
+        n, width = features.shape
+        if width != len(self.center):
+            raise UsageError(
+                f"the clusters were fitted on features of width {len(self.center)}, not {width}"
+            )
+        rows, k = finite(features), len(self.model.centroid)
+        soft = np.empty((n, k), np.float32)
+        for start in range(0, n, BLOCK):
+            block = rows[start : start + BLOCK]
+            soft[start : start + BLOCK] = self.model.soft(self.prepared(block))[: len(block)]
+        return soft
+
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """The model's arrays, but for those that have places of their own in an assignment."""
+        names = [f.name for f in fields(self.model) if f.name not in STORED_BESIDE]
+        return {name: np.asarray(getattr(self.model, name)) for name in names}
+
+
+def _padded(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows (b, d) and zeros up to `BLOCK` of them.
+
+    Matrix products round differently for different numbers of rows: with one number for all, a row
+    has the same probability alone or among others, whatever ties there are.
+    """
+    block = np.zeros((BLOCK, rows.shape[1]), np.float32)
+    block[: len(rows)] = rows
+    return block

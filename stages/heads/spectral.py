@@ -1,0 +1,181 @@
+"""Spectral clustering: k-means in the leading eigenvectors of a graph, which any row can enter.
+
+The graph joins each row to its nearest rows (up to `exact_up_to` images) or to its nearest of many
+small k-means cells, the landmarks (beyond). In both, a new row is placed by the landmarks it is
+like, so new images are labelled exactly as those of the run are.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache.progress import Progress
+from clusterpipe.stages.heads.kmeans import Centroids, KMeans
+from clusterpipe.stages.heads.protocol import BLOCK, Fits
+from clusterpipe.stages.sampling import sample_of
+
+CELL_ITERATIONS = 10
+LANDMARKS_PER_ROW = 5
+ROWS_PER_CELL = 64  # that cells are found from, at most
+CELLS_PER_CLUSTER = 5  # at least
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """Where a row lies in q eigenvectors, by the landmarks it is like.
+
+    landmark: (p, d) unit rows, radius: (p,) their scales, coordinate: (p, q) what each adds to the
+    place of a row; neighbours: how many landmarks place a row.
+    """
+
+    landmark: NDArray[np.float32]
+    radius: NDArray[np.float32]
+    coordinate: NDArray[np.float32]
+    neighbours: int
+
+    def placed(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Places (b, q) of prepared rows (b, d), unit rows."""
+        from clusterpipe.stages.numerics.spectral import (
+            embedded,
+            local_affinity,
+            nearest_landmarks,
+        )
+
+        near = nearest_landmarks(z, self.landmark, int(self.neighbours))
+        return embedded(local_affinity(near, self.radius), self.coordinate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectralClusters(Graph):
+    """Clusters by the nearest of k centres among the places.
+
+    centroid: (k, d) in the prepared space; place: (k, q) the centres among the places.
+    """
+
+    centroid: NDArray[np.float32]
+    place: NDArray[np.float32]
+    temperature: float
+
+    def soft(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.soft_at(self.placed(z))
+
+    def soft_at(self, places: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (b, k) of rows at these places (b, q)."""
+        return Centroids(self.place, self.temperature).soft(places)
+
+
+@dataclass(frozen=True)
+class SpectralFits(Fits):
+    """All seeds place a row alike."""
+
+    def soft(self, z: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        places = self.model.placed(z)
+        for model in self.models:
+            yield model.soft_at(places)
+
+
+@dataclass(frozen=True)
+class Spectral:
+    """One graph and its eigenvectors for all seeds; each clusters the places by k-means."""
+
+    name: ClassVar[str] = "spectral"
+    about: ClassVar[str] = "cuts a graph of neighbours where it is thin"
+    unit: ClassVar[bool] = True
+    model: ClassVar[type[SpectralClusters]] = SpectralClusters
+
+    restarts: int
+    iterations: int
+    temperature: float
+    neighbours: int
+    exact_up_to: int
+    landmarks: int
+
+    def fit(self, z: NDArray[np.float32], k: int, seeds: Sequence[int], progress: Progress) -> Fits:
+        from clusterpipe.stages.numerics.kmeans import nearest
+        from clusterpipe.stages.numerics.preparation import mean_directions
+        from clusterpipe.stages.numerics.spectral import embedded
+
+        exact = len(z) <= self.exact_up_to
+        landmark = z if exact else self._cells(z, k, seeds[0], progress)
+        count = self.neighbours + 1 if exact else LANDMARKS_PER_ROW  # a row is its own nearest
+        affinity, radius = _affinities(z, landmark, min(count, len(landmark)), progress)
+        graph = _graph(affinity, landmark, radius, k, exact, seeds[0], progress)
+        places = embedded(affinity, graph.coordinate)
+        inner = KMeans(self.restarts, self.iterations, self.temperature)
+        fits = inner.fit(places, k, seeds, progress, named=self.name)
+        models = [
+            SpectralClusters(
+                **vars(graph),
+                centroid=mean_directions(z, nearest(places, fit.centroid).label, k),
+                place=fit.centroid,
+                temperature=fit.temperature,
+            )
+            for fit in fits.models
+        ]
+        return SpectralFits(models, fits.objective, fits.chosen)
+
+    def _cells(
+        self, z: NDArray[np.float32], k: int, seed: int, progress: Progress
+    ) -> NDArray[np.float32]:
+        """The centroids of many small k-means cells, (p, d)."""
+        from clusterpipe.stages.numerics.kmeans import kmeans
+
+        cells = min(max(self.landmarks, CELLS_PER_CLUSTER * k), len(z))
+        sample = z[sample_of(np.arange(len(z)), ROWS_PER_CELL * cells, seed)]
+        with progress(f"finding {cells:,} landmarks", total=1, unit="fits") as advance:
+            found = kmeans(sample, cells, spherical=True, iterations=CELL_ITERATIONS, seed=seed)
+            advance(1)
+        return found.centroid
+
+
+def _affinities(
+    z: NDArray[np.float32], landmark: NDArray[np.float32], count: int, progress: Progress
+) -> tuple[Any, NDArray[np.float32]]:
+    """Affinities of rows (n, d) to their `count` nearest landmarks, (n, p), and radii (p,)."""
+    from scipy.sparse import csr_array, vstack
+
+    from clusterpipe.stages.numerics.spectral import (
+        local_affinity,
+        local_radius,
+        nearest_landmarks,
+    )
+
+    own = [local_radius(nearest_landmarks(b, landmark, count).cosine) for b in _blocks(landmark)]
+    radius, parts = np.concatenate(own), []
+    with progress("joining images", total=len(z), unit="images") as advance:
+        for block in _blocks(z):
+            parts.append(local_affinity(nearest_landmarks(block, landmark, count), radius))
+            advance(len(block))
+    return csr_array(vstack(parts)), radius
+
+
+def _graph(
+    affinity: Any,
+    landmark: NDArray[np.float32],
+    radius: NDArray[np.float32],
+    k: int,
+    exact: bool,
+    seed: int,
+    progress: Progress,
+) -> Graph:
+    from clusterpipe.stages.numerics.spectral import (
+        joined,
+        landmark_coordinates,
+        row_coordinates,
+    )
+
+    coordinates = row_coordinates if exact else landmark_coordinates
+    count = min(k, len(landmark))
+    with progress("finding eigenvectors", total=count, unit="vectors") as advance:
+        coordinate = joined(coordinates(affinity, count, seed=seed), landmark, affinity)
+        advance(count)
+    neighbours = int(affinity.indptr[1])
+    return Graph(landmark=landmark, radius=radius, coordinate=coordinate, neighbours=neighbours)
+
+
+def _blocks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(rows), BLOCK):
+        yield rows[start : start + BLOCK]

@@ -1,0 +1,294 @@
+"""`export`: the same columns in every format, and folders that never touch an original."""
+
+import csv
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from program import paint
+from pyarrow import parquet
+from records import provenance, sample
+
+from clusterpipe.cache import artifact
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.provenance import file_digest
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import Assignment, Embeddings
+from clusterpipe.cache.sources import SourceConfig
+from clusterpipe.pipeline.cluster_folders import RECORD
+from clusterpipe.pipeline.exporting import COLUMNS, columns, export
+from clusterpipe.pipeline.results import Results
+
+N, K = 12, 3
+CAPTIONS = ["Red bicycle", '../../etc, "passwd"\n=1+1', ""]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> SourceConfig:
+    return SourceConfig(path=str(paint(tmp_path / "photos", per_kind=4)))
+
+
+@pytest.fixture
+def results(source: SourceConfig, tmp_path: Path) -> Results:
+    """Three folders of four pictures each, dealt to three clusters in turn; one unassigned."""
+    folder = Path(source.path)
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    label = np.arange(N) % K
+    label[-1] = -1
+    index: Embeddings = sample(Embeddings, n=N, c=2)
+    index = replace(
+        index,
+        id=np.array(paths, object),
+        path=np.array(paths, object),
+        digest=np.array([file_digest(folder / path) for path in paths], object),
+        label=np.arange(N) % 3 - 1,
+        class_name=np.array(["cat", "dog"], object),
+        split=None,
+    )
+    clusters: Assignment = replace(
+        sample(Assignment, n=N, k=K, m=2, q=2),
+        label=label,
+        exemplar=np.array([[6, 0], [1, -1], [2, 5]]),
+        outlier_score=np.array([np.inf] + [1.5] * (N - 1)),
+    )
+    return Results(RunDirectory(tmp_path / "run"), folder, index, "kmeans", clusters, CAPTIONS)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+        return rows
+    if path.suffix == ".json":
+        found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {name: COLUMNS[name](cell) if cell else None for name, cell in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def test_every_format_holds_the_same(results: Results, source: SourceConfig) -> None:
+    tables = [read(export(results, source, to=to).path) for to in ("csv", "json", "parquet")]
+    for table in tables:
+        assert [list(row) for row in table] == [list(COLUMNS)] * N
+        for row in table:  # CSV cannot tell an empty text from none
+            row.update({name: None for name, value in row.items() if value == ""})
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_what_the_columns_hold(results: Results) -> None:
+    table = columns(results)
+    assert table["path"] == [f"{results.folder}/{name}" for name in results.index.id]
+    assert all(Path(path).is_file() for path in table["path"])
+    assert table["cluster"] == results.clusters.label.tolist()
+    assert table["caption"][:4] == [*CAPTIONS, CAPTIONS[0]]
+    assert table["caption"][-1] == ""
+    assert table["exemplar"] == [2, 1, 1, None, None, 2, 1] + [None] * 5
+    assert table["label"][:4] == [None, "cat", "dog", None]
+    assert table["split"] == [None] * N
+    assert table["outlier_score"][:2] == [None, 1.5]
+    np.testing.assert_allclose(table["probability"], results.clusters.probability, atol=5e-7)
+
+
+def test_a_table_is_a_source(results: Results, source: SourceConfig) -> None:
+    from clusterpipe.cache.sources import open_source
+
+    done = export(results, source, to="csv")
+    again = open_source(SourceConfig(path=str(done.path))).manifest
+    assert list(again.id) == list(results.index.id)
+    assert list(again.class_name) == ["cat", "dog"]
+
+
+def state(folder: Path) -> dict[str, tuple[bytes, int]]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_folders_hold_the_images_and_leave_the_originals(
+    copy: bool, results: Results, source: SourceConfig
+) -> None:
+    before = state(results.folder)
+    done = export(results, source, to="folders", copy=copy)
+    assert (done.images, done.missing) == (N, 0)
+    folders = sorted(path.name for path in done.path.iterdir() if path.is_dir())
+    assert folders == ["000_red-bicycle", "001_etc-passwd-1-1", "002_cluster", "unassigned"]
+    made = sorted(path for path in done.path.rglob("*.png"))
+    assert len(made) == N
+    assert sorted(map(file_digest, made)) == sorted(results.index.digest)
+    for path in made:
+        assert path.is_symlink() is not copy
+        assert copy or not os.path.isabs(os.readlink(path))  # noqa: PTH115, PTH117
+    assert state(results.folder) == before
+
+
+def test_links_survive_moving_run_and_photos_together(
+    results: Results, source: SourceConfig, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    done = export(results, source, to="folders")
+    for name in ("photos", "run"):
+        shutil.move(tmp_path / name, home / name)
+    moved = home / done.path.relative_to(tmp_path)
+    assert all(path.is_file() for path in moved.rglob("*.png"))
+
+
+def test_equal_names_are_numbered(results: Results, source: SourceConfig) -> None:
+    """kind0, kind1 and kind2 hold pictures of the same names, which meet in one cluster."""
+    together = replace(results, clusters=replace(results.clusters, label=np.zeros(N, int)))
+    done = export(together, source, to="folders")
+    names = {path.name for path in (done.path / "000_red-bicycle").iterdir()}
+    assert names == {f"00{i}{suffix}.png" for i in range(4) for suffix in ("", "_2", "_3")}
+
+
+def test_where_symlinks_fail_hard_links_are_made_and_then_copies(
+    results: Results, source: SourceConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> None:
+        raise OSError(95, "not supported")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    done = export(results, source, to="folders")
+    made = list(done.path.rglob("*.png"))
+    assert {path.stat().st_nlink for path in made} == {2}
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    done = export(results, source, to="folders")
+    made = list(done.path.rglob("*.png"))
+    assert {path.stat().st_nlink for path in made} == {1}
+    assert sorted(map(file_digest, made)) == sorted(results.index.digest)
+
+
+def test_a_second_export_replaces_the_first_and_nothing_else(
+    results: Results, source: SourceConfig
+) -> None:
+    first = export(results, source, to="folders", copy=True)
+    note = first.path / "000_red-bicycle" / "note.txt"
+    note.write_text("mine")
+    edited = first.path / "001_etc-passwd-1-1" / "001.png"
+    edited.write_bytes(b"edited by hand")
+    turned = replace(results, captions=["blue car", "boat", "plane"])
+    second = export(turned, source, to="folders")
+    assert second.images == N
+    assert note.read_text() == "mine"
+    assert edited.read_bytes() == b"edited by hand"
+    left = {path.name for path in second.path.iterdir() if path.is_dir()}
+    assert left == {
+        "000_red-bicycle",
+        "001_etc-passwd-1-1",
+        "000_blue-car",
+        "001_boat",
+        "002_plane",
+        "unassigned",
+    }
+    assert len(list(second.path.rglob("*.png"))) == N + 1
+
+
+def test_what_is_in_the_way_is_not_written_over(results: Results, source: SourceConfig) -> None:
+    first = export(results, source, to="folders")
+    mine = first.path / "000_red-bicycle" / "000.png"
+    mine.unlink()
+    export(replace(results, captions=["a", "b", "c"]), source, to="folders")
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    for _ in range(2):
+        with pytest.raises(UsageError, match="in the way"):
+            export(results, source, to="folders")
+        assert mine.read_bytes() == b"mine"
+
+
+def test_files_that_are_gone_are_counted(results: Results, source: SourceConfig) -> None:
+    (results.folder / "kind0" / "000.png").unlink()
+    done = export(results, source, to="folders")
+    assert (done.images, done.missing) == (N - 1, 1)
+
+
+def test_a_folder_of_something_else_is_refused(
+    results: Results, source: SourceConfig, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "precious.txt").write_text("mine")
+    with pytest.raises(UsageError, match="no export"):
+        export(results, source, to="folders", output=other)
+    assert (other / "precious.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("record", ['{"../../photos/kind0": ""}', '{"../x": ""}', '{"/a/b": ""}'])
+def test_a_forged_record_removes_nothing_outside(
+    record: str, results: Results, source: SourceConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "run/export/x").mkdir(parents=True)
+    folder = tmp_path / "run/export/clusters"
+    folder.mkdir()
+    (folder / RECORD).write_text(record)
+    before = state(results.folder)
+    export(results, source, to="folders")
+    assert state(results.folder) == before
+    assert (tmp_path / "run/export/x").exists()
+
+
+@pytest.mark.parametrize("to", ["csv", "folders"])
+def test_nothing_is_written_into_the_source(
+    to: str, results: Results, source: SourceConfig
+) -> None:
+    before = state(results.folder)
+    with pytest.raises(UsageError, match="part of the source"):
+        export(results, source, to=to, output=results.folder / "clusters")
+    assert state(results.folder) == before
+
+
+def test_images_of_an_array_are_drawn(results: Results, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (N, 5, 4, 3), np.uint8)
+    np.savez(tmp_path / "images.npz", images=pixels)
+    source = SourceConfig(path=str(tmp_path / "images.npz"))
+    ids = np.array([str(row) for row in range(N)], object)
+    index = replace(results.index, id=ids, path=np.array([""] * N, object))
+    drawn = replace(results, index=index)
+    for _ in range(2):  # the second replaces the first
+        done = export(drawn, source, to="folders")
+        assert (done.images, done.missing) == (N, 0)
+        assert len(list(done.path.rglob("*.png"))) == N
+    from PIL import Image
+
+    found = next(path for path in done.path.rglob("*.png") if path.stem == "4")
+    np.testing.assert_array_equal(np.asarray(Image.open(found)), pixels[4])
+
+
+def test_features_have_no_images_to_put_in_folders(results: Results, tmp_path: Path) -> None:
+    np.savez(tmp_path / "features.npz", features=np.ones((N, 4), np.float32))
+    with pytest.raises(UsageError, match="holds features"):
+        export(results, SourceConfig(path=str(tmp_path / "features.npz")), to="folders")
+
+
+def test_an_unknown_format_names_the_nearest(results: Results, source: SourceConfig) -> None:
+    with pytest.raises(UsageError, match="did you mean parquet"):
+        export(results, source, to="parquett")
+
+
+def test_names_that_are_not_utf8_are_written(results: Results, source: SourceConfig) -> None:
+    index = replace(results.index, path=np.array(["./caf%E9.png"] * N, object))
+    for to in ("csv", "json", "parquet"):
+        done = export(replace(results, index=index), source, to=to)
+        assert read(done.path)[0]["path"].endswith("caf\N{REPLACEMENT CHARACTER}.png")
+
+
+def test_an_export_of_a_run_is_that_of_its_artifacts(tmp_path: Path) -> None:
+    """Clusters of other embeddings are refused, by name of the command that helps."""
+    from clusterpipe.cache.errors import MissingArtifact
+    from clusterpipe.cache.schema import Assignments
+    from clusterpipe.pipeline.results import read_results
+
+    run = RunDirectory(tmp_path)
+    artifact.write(run.artifact(Embeddings), sample(Embeddings, n=N), provenance())
+    stale = replace(sample(Assignments, n=N), chosen="clip")
+    inputs = {"embeddings.h5 /id": "another"}
+    artifact.write(run.artifact(Assignments), stale, provenance(stage="assign", inputs=inputs))
+    with pytest.raises(MissingArtifact, match="run-all --run-dir"):
+        read_results(run, SourceConfig())

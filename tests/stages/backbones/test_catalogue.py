@@ -1,0 +1,68 @@
+"""The catalogue says what the libraries say."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from clusterpipe.stages.backbones.catalogue import MODELS, Model
+from clusterpipe.stages.backbones.network import parameter_count
+
+
+def named(family: str) -> list[Any]:
+    return [pytest.param(m, id=m.spec.model) for m in MODELS if m.spec.family == family]
+
+
+@pytest.mark.parametrize("model", named("open_clip"))
+def test_open_clip(model: Model) -> None:
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    from clusterpipe.stages.backbones.open_clip_model import _untrained
+
+    architecture = open_clip.get_model_config(model.spec.model)
+    published = get_pretrained_cfg(model.spec.model, model.spec.weights)
+    assert model.width == architecture["embed_dim"]
+    assert model.pixels == architecture["vision_cfg"]["image_size"]
+    assert model.parameters == parameter_count(lambda: _untrained(model.spec.model))
+    assert published["hf_hub"].rstrip("/") == model.repository
+    assert model.words == "open"
+
+
+@pytest.mark.parametrize("model", named("timm"))
+def test_timm(model: Model) -> None:
+    import timm
+
+    published = timm.get_pretrained_cfg(model.spec.model)
+    with torch.device("meta"):
+        built = timm.create_model(model.spec.model, pretrained=False, num_classes=0)
+    assert model.width == built.head_hidden_size
+    assert published.input_size == (3, model.pixels, model.pixels)
+    assert model.parameters == parameter_count(lambda: built)
+    assert published.hf_hub_id == model.repository
+    assert model.licence.lower().startswith(published.license.replace("-license", " licence"))
+    assert model.words == "none"
+
+
+def test_the_packaged_one_is_here() -> None:
+    import timm
+
+    (model,) = (m for m in MODELS if m.spec.family == "packaged")
+    file = model.on_disk()
+    assert file is not None
+    assert file.stat().st_size == pytest.approx(model.bytes, rel=0.02)
+    assert model.parameters == parameter_count(lambda: timm.create_model("tf_efficientnet_lite0"))
+
+
+def test_weights_in_the_cache_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (model,) = (m for m in MODELS if m.spec.model == "ViT-L-14" and m.spec.weights == "openai")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
+    assert model.on_disk() is None
+    snapshot = tmp_path / f"models--{model.repository.replace('/', '--')}/snapshots/abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "open_clip_model.safetensors").write_bytes(b"")
+    (snapshot.parent.parent / "refs").mkdir()
+    (snapshot.parent.parent / "refs/main").write_text("abc")
+    assert model.on_disk() == snapshot / "open_clip_model.safetensors"

@@ -1,0 +1,149 @@
+"""A small run as the stages would leave it, written in a moment: for tests of what shows it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from program import draw
+from records import provenance, sample
+
+from clusterpipe.cache import artifact
+from clusterpipe.cache.provenance import file_digest
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import (
+    Assignment,
+    Assignments,
+    Captions,
+    Embeddings,
+    KEstimate,
+    Metrics,
+    Naming,
+    Space,
+)
+from clusterpipe.pipeline.config import Config
+from clusterpipe.pipeline.run import remember
+
+K, D = 3, 8
+NAMES = [f"kind{i % K}/{i // K:03d}.png" for i in range(24)]
+CAPTIONS = ["red bicycle", "grey cat", "blue boat"]
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The run and the settings it keeps; image i is in cluster and class i % 3."""
+
+    run: RunDirectory
+    config: Config
+
+
+def finished_run(
+    home: Path,
+    *,
+    names: Sequence[str] = NAMES,
+    captions: Sequence[str] = CAPTIONS,
+    classes: Sequence[str] = CAPTIONS,
+    skipped: Sequence[str] = ("broken.jpg",),
+) -> FinishedRun:
+    """Paints the images into home/photos and writes the artifacts of home/run."""
+    photos = home / "photos"
+    for number, name in enumerate(names):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        draw(number % K, number).save(photos / name, "PNG")
+    run = RunDirectory(home / "run")
+    config = Config().set("source.path", str(photos), "test")
+    remember(config, run)
+    label = np.arange(len(names)) % K
+    index = _index(photos, names, classes, skipped, label)
+    artifact.write(run.artifact(Embeddings), index, provenance())
+    place = "toy/features"
+    inputs = {
+        f"embeddings.h5 /{place}": artifact.content_id(run.artifact(Embeddings), Embeddings, place)
+    }
+    _write(run, _assignments(label), "assign", inputs)
+    _write(run, _estimate(), "estimate-k", inputs)
+    _write(run, _captions(captions), "caption", {})
+    _write(run, _metrics(label), "evaluate", {})
+    return FinishedRun(run, config)
+
+
+def _write(run: RunDirectory, record: object, stage: str, inputs: dict[str, str]) -> None:
+    stamp = provenance(stage=stage, inputs=inputs, config={"seeds": 5})
+    artifact.write(run.artifact(type(record)), record, stamp)
+
+
+def _index(
+    photos: Path,
+    names: Sequence[str],
+    classes: Sequence[str],
+    skipped: Sequence[str],
+    label: object,
+) -> Embeddings:
+    rng = np.random.default_rng(0)
+    n = len(names)
+    features = np.eye(K, D)[np.arange(n) % K] + 0.2 * rng.normal(size=(n, D))
+    column = np.array(list(names), object)
+    index: Embeddings = sample(Embeddings, n=n, x=len(skipped), c=len(classes), d=D)
+    return replace(
+        index,
+        id=column,
+        path=column,
+        digest=np.array([file_digest(photos / name) for name in names], object),
+        label=label,
+        class_name=np.array(list(classes), object),
+        skipped_path=np.array(list(skipped), object),
+        skipped_reason=np.array(["truncated"] * len(skipped), object),
+        default_space="toy",
+        spaces={"toy": Space(features=features.astype(np.float32), backbone="toy", weights="ab")},
+    )
+
+
+def _assignments(label: np.ndarray) -> Assignments:
+    n = len(label)
+    probability = np.linspace(0.99, 0.4, n).astype(np.float32)
+    found: Assignment = replace(
+        sample(Assignment, n=n, k=K, m=2, d=D, q=2, s=2),
+        label=label,
+        probability=probability,
+        top_label=np.stack([label, (label + 1) % K], axis=1),
+        top_probability=np.stack([probability, 1 - probability], axis=1),
+        center=np.zeros(D, np.float32),
+        exemplar=np.array([[k, k + K] for k in range(K)]),
+        outlier_score=np.where(np.arange(n) == K + 3, 3.0, 1.0).astype(np.float32),
+        normalised=True,
+    )
+    return replace(sample(Assignments, n=n, k=K), chosen="kmeans", methods={"kmeans": found})
+
+
+def _estimate() -> KEstimate:
+    length = np.array([900.0, 700, 600, 650, 720])
+    found: KEstimate = sample(KEstimate, m=5)
+    return replace(
+        found,
+        k=3,
+        interval=np.array([2, 4]),
+        candidate=np.arange(1, 6),
+        length=length,
+        reason="shortest",
+    )
+
+
+def _captions(captions: Sequence[str]) -> Captions:
+    text = np.array([[caption, "thing"] for caption in captions], object)
+    naming: Naming = replace(
+        sample(Naming, k=K, c=2), text=text, score=np.tile([0.7, 0.2], (K, 1)), margin=np.ones(K)
+    )
+    return replace(sample(Captions, k=K, c=2), chosen="vote", methods={"vote": naming})
+
+
+def _metrics(label: np.ndarray) -> Metrics:
+    names = np.array(["accuracy", "nmi", "silhouette"], object)
+    metrics: Metrics = replace(
+        sample(Metrics, a=1, b=3, s=2, u=1, c=K, k=K),
+        method=np.array(["kmeans"], object),
+        metric=names,
+        confusion=np.diag(np.bincount(label)),
+        chosen_value=np.array([[1.0, 0.9, 0.5]]),
+        chance=np.array([[0.4, 0.1, np.nan]]),
+    )
+    return metrics
