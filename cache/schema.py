@@ -193,6 +193,12 @@ class KEstimate(Artifact):
     interval: IntArray = dataset("2", "int", unit="clusters", doc="lowest and highest plausible k")
     candidate: IntArray = dataset("m", "int", unit="clusters", doc="candidates, ascending")
     length: FloatArray = dataset("m", "float", unit="nats", doc="coding length of each candidate")
+    cell_size: IntArray | None = dataset(
+        "g", "int", unit="images", doc="images of the sample in each cell", optional=True
+    )
+    merge: IntArray | None = dataset(
+        "h 2", "int", doc="merging clusters; step t makes g + t; g - k steps leave k", optional=True
+    )
     reason: str = attribute(doc="why this k, in words")
 
 

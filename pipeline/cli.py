@@ -321,6 +321,26 @@ def plots(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run directory.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    moved: Annotated[int, typer.Option(min=0, help="List at most so many moved images.")] = 20,
+    json_: Json = False,
+) -> None:
+    """Show what two runs set, found and measured differently, and which images moved.
+
+    Images are matched by content and clusters one to one, so that most images stay.
+    """
+    from clusterpipe.pipeline import comparing
+    from clusterpipe.pipeline.results import read_results
+
+    (one, before), (other, after) = _existing(first), _existing(second)
+    results = read_results(before, one.source), read_results(after, other.source)
+    found = comparing.compare(*results, (one, other))
+    comparing.show(found, most=moved, as_json=json_)
+
+
+@app.command()
 def report(
     output: Annotated[
         Path | None,

@@ -64,6 +64,14 @@ class MergePath:
     right: NDArray[np.int64]
     length: Array
 
+    def clusters(self, k: int) -> NDArray[np.int64]:
+        """The cluster that each group is in when `k` are left, (g,), by its name on the path."""
+        name = np.arange(len(self.length))
+        for step in range(len(name) - k):
+            merged = (name == self.left[step]) | (name == self.right[step])
+            name[merged] = len(name) + step
+        return name
+
 
 def group_statistics(rows: NDArray[np.floating], label: NDArray[np.integer]) -> Groups:
     """Statistics of rows (n, p) grouped by `label` (n,), in ascending order of the labels."""
@@ -93,7 +101,7 @@ def partition_length(groups: Groups, code: Code) -> float:
     return float(coding_lengths(groups, code, total=float(groups.size.sum())).sum())
 
 
-def merge(groups: Groups, code: Code, *, candidates: int = 16) -> MergePath:
+def merge(groups: Groups, code: Code, *, candidates: int = 8) -> MergePath:
     """Merges the two clusters whose union is coded shortest, until one is left.
 
     Each cluster is tried with the `candidates` clusters whose Gram matrices are most alike (the
@@ -216,8 +224,10 @@ def _log_det(gram: Array, scale: Array) -> Array:
     """logdet(I + scale_i G_i) of positive semidefinite matrices (g, p, p), batch by batch."""
     p = gram.shape[-1]
     batch = max(1, LOG_DET_BATCH // p**2)
-    parts = [
-        np.linalg.slogdet(np.eye(p) + scale[s : s + batch, None, None] * gram[s : s + batch])[1]
-        for s in range(0, len(gram), batch)
-    ]
+    parts = []
+    for s in range(0, len(gram), batch):
+        factor = np.linalg.cholesky(
+            np.eye(p) + scale[s : s + batch, None, None] * gram[s : s + batch]
+        )
+        parts.append(2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1))
     return np.concatenate(parts)

@@ -65,6 +65,20 @@ def kmeans(
     return min(runs, key=lambda run: run.inertia)
 
 
+def cells(
+    rows: NDArray[np.float32], count: int, *, iterations: int = 10, seed: int = 0
+) -> NDArray[np.float32]:
+    """Centroids (count, d) of many small spherical clusters, quickly: from random rows, one run.
+
+    rows: (n, d) of unit length, n >= count. A cell may be empty. For thousands of cells the start
+    of `kmeans` alone would take longer than this.
+    """
+    rows = np.ascontiguousarray(rows, np.float32)
+    rng = np.random.default_rng(seed)
+    start = rows[rng.choice(len(rows), count, replace=False)]
+    return _lloyd(rows, start, True, iterations, int(rng.integers(2**31 - 1)))
+
+
 def nearest(rows: NDArray[np.float32], centroid: NDArray[np.float32]) -> Neighbours:
     """The nearest centroid of each row, by Euclidean distance; ties go to the lower number.
 
@@ -114,7 +128,7 @@ def soft_assign(
 def _one_run(
     rows: NDArray[np.float32], k: int, spherical: bool, iterations: int, seed: int
 ) -> Clustering:
-    centroid = _lloyd(rows, k, spherical, iterations, seed)
+    centroid = _lloyd(rows, _spread_out(rows, k, seed), spherical, iterations, seed)
     found = fill_empty_clusters(rows, centroid)
     size = np.bincount(found.label, minlength=k)
     order = np.argsort(-size, kind="stable")
@@ -124,14 +138,18 @@ def _one_run(
 
 
 def _lloyd(
-    rows: NDArray[np.float32], k: int, spherical: bool, iterations: int, seed: int
+    rows: NDArray[np.float32],
+    start: NDArray[np.float32],
+    spherical: bool,
+    iterations: int,
+    seed: int,
 ) -> NDArray[np.float32]:
-    """FAISS's iterations from where greedy k-means++ puts the centroids; (k, d)."""
-    width = rows.shape[1]
+    """FAISS's iterations from the centroids `start`; (k, d)."""
+    k, width = start.shape
     run = faiss.Clustering(width, k)
     run.niter, run.seed, run.spherical, run.verbose = iterations, seed, spherical, False
     run.min_points_per_centroid, run.max_points_per_centroid = 1, ALL_ROWS // k
-    faiss.copy_array_to_vector(_spread_out(rows, k, seed).ravel(), run.centroids)
+    faiss.copy_array_to_vector(start.ravel(), run.centroids)
     run.train(rows, faiss.IndexFlatIP(width) if spherical else faiss.IndexFlatL2(width))
     return np.array(faiss.vector_to_array(run.centroids), np.float32).reshape(k, width)
 

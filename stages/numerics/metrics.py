@@ -68,6 +68,14 @@ def matched(counts: NDArray[np.integer[Any]]) -> int:
     return int(counts[rows, columns].sum())
 
 
+def one_to_one(counts: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
+    """The column (c,) that each row of counts (c, k) is matched with in that match; -1 for none."""
+    rows, columns = linear_sum_assignment(counts, maximize=True)
+    match = np.full(len(counts), -1, np.intp)
+    match[rows] = columns
+    return match
+
+
 def shared_labels(first: Labels, second: Labels) -> float:
     """The share of rows on which two partitions (n,) agree, clusters matched one to one; 0..1."""
     return matched(contingency(first, second)) / len(first)

@@ -119,6 +119,7 @@ def test_every_command_has_help_and_stands_in_the_readme(clusterpipe: Command) -
         "init",
         "config",
         "models",
+        "compare",
     )
     for command in commands:
         done = clusterpipe(command, "--help")

@@ -12,6 +12,7 @@ from clusterpipe.cache import artifact
 from clusterpipe.cache.provenance import file_digest
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import (
+    Artifact,
     Assignment,
     Assignments,
     Captions,
@@ -55,7 +56,7 @@ def finished_run(
     remember(config, run)
     label = np.arange(len(names)) % K
     index = _index(photos, names, classes, skipped, label)
-    artifact.write(run.artifact(Embeddings), index, provenance())
+    artifact.write(run.artifact(Embeddings), index, provenance(schema=Embeddings.schema))
     place = "toy/features"
     inputs = {
         f"embeddings.h5 /{place}": artifact.content_id(run.artifact(Embeddings), Embeddings, place)
@@ -67,9 +68,10 @@ def finished_run(
     return FinishedRun(run, config)
 
 
-def _write(run: RunDirectory, record: object, stage: str, inputs: dict[str, str]) -> None:
-    stamp = provenance(stage=stage, inputs=inputs, config={"seeds": 5})
-    artifact.write(run.artifact(type(record)), record, stamp)
+def _write(run: RunDirectory, record: Artifact, stage: str, inputs: dict[str, str]) -> None:
+    kind = type(record)
+    stamp = provenance(stage=stage, schema=kind.schema, inputs=inputs, config={"seeds": 5})
+    artifact.write(run.artifact(kind), record, stamp)
 
 
 def _index(
