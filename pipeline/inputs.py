@@ -111,25 +111,22 @@ def _places(source: Input, stage: Stage, config: Config, run: RunDirectory) -> l
     placeholder = next((p for p in _PLACEHOLDERS if p in source.field), None)
     if placeholder is None:
         return [source.field]
-    names = _spaces(source, config.of(stage.name).space, run, asked_by=f"{stage.table}.space")
+    asked_by, worded = f"{stage.table}.space", placeholder == "{words}"
+    names = spaces(config.of(stage.name).space, run, asked_by=asked_by, worded=worded)
     return [source.field.replace(placeholder, space) for space in names]
 
 
-def _spaces(source: Input, wanted: str, run: RunDirectory, *, asked_by: str) -> list[str]:
-    if wanted or "{words}" not in source.field:
-        return spaces(wanted, run, asked_by=asked_by)
-    return [worded_space(run)]
-
-
-def spaces(wanted: str, run: RunDirectory, *, asked_by: str) -> list[str]:
+def spaces(wanted: str, run: RunDirectory, *, asked_by: str, worded: bool = False) -> list[str]:
     """The feature spaces that a setting names: one, all, or if it is empty the first one.
 
-    Raises UsageError, naming the setting `asked_by`, for a space that does not exist.
+    With `worded`, an empty setting names the first one that words can be scored in. Raises
+    UsageError, naming the setting `asked_by`, for a space that does not exist.
     """
     path = run.artifact(Embeddings)
     present = artifact.names(path, Embeddings)
     if not wanted:
-        return [artifact.read_value(path, Embeddings, "@default_space")]
+        default = str(artifact.read_value(path, Embeddings, "@default_space"))
+        return [_worded(path, [default, *present]) if worded else default]
     if wanted == CONCATENATE:
         return present
     if wanted not in present:
@@ -137,19 +134,16 @@ def spaces(wanted: str, run: RunDirectory, *, asked_by: str) -> list[str]:
     return [wanted]
 
 
-def worded_space(run: RunDirectory) -> str:
-    """The first space that scores any words; else the first that scores its own; else the first."""
-    path = run.artifact(Embeddings)
-    default = str(artifact.read_value(path, Embeddings, "@default_space"))
-    present = [default, *artifact.names(path, Embeddings)]
-    words = {s: str(artifact.read_value(path, Embeddings, f"{s}@words")) for s in present}
-    return min(words, key=lambda space: _BY_WORDS.index(words[space]))
-
-
 def refined_spaces(run: RunDirectory) -> list[str]:
     """The feature spaces that the run's refined features were made from."""
     header = artifact.header(run.artifact(Refined), Refined)
     return spaces(header.identity.config["space"], run, asked_by="refine.space")
+
+
+def _worded(path: Path, spaces: list[str]) -> str:
+    """The first space that scores any words; else the first that scores its own; else the first."""
+    words = {s: str(artifact.read_value(path, Embeddings, f"{s}@words")) for s in spaces}
+    return min(words, key=lambda space: _BY_WORDS.index(words[space]))
 
 
 def _file_content(path: Path) -> str:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignments, Embeddings, KEstimate, Metrics
+from clusterpipe.cache.schema import Assignments, Captions, Embeddings, KEstimate, Metrics
 from clusterpipe.cache.sources import SourceConfig
 from clusterpipe.pipeline.config import Config
 from clusterpipe.pipeline.estimate import Estimate
@@ -78,6 +78,7 @@ class Outcome:
     retrieval_protocol: str
     captions: tuple[dict[str, Any], ...]
     caption_protocol: str
+    captioned: str
     pictures: str | None
     plots: str | None
     remarks: tuple[str, ...]
@@ -90,6 +91,7 @@ def outcome(
     index = artifact.read(run.artifact(Embeddings), Embeddings)
     estimate = None if config.of("assign").k else _if_current(run, KEstimate)
     metrics = _if_current(run, Metrics)
+    captions = _if_current(run, Captions)
     clusters = _clusters(run, index)
     return Outcome(
         run_dir=str(run.folder),
@@ -107,6 +109,7 @@ def outcome(
         retrieval_protocol=(metrics.retrieval_protocol or "") if metrics else "",
         captions=tuple(_caption_rows(metrics)) if metrics else (),
         caption_protocol=(metrics.caption_protocol or "") if metrics else "",
+        captioned=_captioned(captions) if captions else "",
         pictures=str(sheets[0].parent) if sheets else None,
         plots=str(plots[0].parent) if plots else None,
         remarks=tuple(_remarks(config, index)),
@@ -141,6 +144,8 @@ def show(result: RunResult, config: Config, *, as_json: bool) -> None:
         console.print(Text(found.caption_protocol, "dim"), soft_wrap=True)
     if found.clusters:
         console.print(_cluster_table(found))
+    if found.captioned:
+        console.print(Text(found.captioned, "dim"), soft_wrap=True)
     for remark in found.remarks:
         console.print(Text(remark, "italic"), soft_wrap=True)
     console.print(f"artifacts  {found.run_dir}", markup=False, soft_wrap=True)
@@ -267,6 +272,17 @@ def _retrieval_table(found: Outcome) -> Table:
         table.add_row(space, *values)
     table.add_row("chance", *(f"{value:.3f}" for value in chance.values()))
     return table
+
+
+def _captioned(captions: Captions) -> str:
+    """Who named what: the captioner, the clusters, the features they were read off, the words."""
+    naming = captions.methods[captions.chosen]
+    leak = ", the class names of the source, which leak the answer" if captions.leaks else ""
+    return (
+        f"captions: {captions.chosen}, of the clusters of {naming.assignment} in "
+        f"{naming.clustered}, by the features of {naming.space} and the "
+        f"{len(captions.word):,} words of {naming.vocabulary}{leak}"
+    )
 
 
 def _caption_rows(metrics: Metrics) -> Iterator[dict[str, Any]]:
