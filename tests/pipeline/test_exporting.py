@@ -289,6 +289,10 @@ def test_an_export_of_a_run_is_that_of_its_artifacts(tmp_path: Path) -> None:
     artifact.write(run.artifact(Embeddings), sample(Embeddings, n=N), provenance())
     stale = replace(sample(Assignments, n=N), chosen="clip")
     inputs = {"embeddings.h5 /id": "another"}
-    artifact.write(run.artifact(Assignments), stale, provenance(stage="assign", inputs=inputs))
+    artifact.write(
+        run.artifact(Assignments),
+        stale,
+        provenance(stage="assign", inputs=inputs, schema=Assignments.schema),
+    )
     with pytest.raises(MissingArtifact, match="run-all --run-dir"):
         read_results(run, SourceConfig())
