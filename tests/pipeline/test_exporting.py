@@ -1,7 +1,5 @@
 """`export`: the same columns in every format, and folders that never touch an original."""
 
-import csv
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -11,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from program import paint
-from pyarrow import parquet
 from records import provenance, sample
+from tables import read
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UsageError
@@ -57,20 +55,6 @@ def results(source: SourceConfig, tmp_path: Path) -> Results:
         outlier_score=np.array([np.inf] + [1.5] * (N - 1)),
     )
     return Results(RunDirectory(tmp_path / "run"), folder, index, "kmeans", clusters, CAPTIONS)
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    if path.suffix == ".parquet":
-        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
-        return rows
-    if path.suffix == ".json":
-        found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    with path.open(encoding="utf-8", newline="") as file:
-        return [
-            {name: COLUMNS[name](cell) if cell else None for name, cell in row.items()}
-            for row in csv.DictReader(file)
-        ]
 
 
 def test_every_format_holds_the_same(results: Results, source: SourceConfig) -> None:
