@@ -193,6 +193,12 @@ class KEstimate(Artifact):
     interval: IntArray = dataset("2", "int", unit="clusters", doc="lowest and highest plausible k")
     candidate: IntArray = dataset("m", "int", unit="clusters", doc="candidates, ascending")
     length: FloatArray = dataset("m", "float", unit="nats", doc="coding length of each candidate")
+    cell_size: IntArray | None = dataset(
+        "g", "int", unit="images", doc="images of the sample in each cell", optional=True
+    )
+    merge: IntArray | None = dataset(
+        "h 2", "int", doc="merging clusters; step t makes g + t; g - k steps leave k", optional=True
+    )
     reason: str = attribute(doc="why this k, in words")
 
 
@@ -299,6 +305,9 @@ class Captions(Artifact):
     word: StringArray = dataset("v", "str", doc="the vocabulary")
     synonyms: StringArray = dataset("v", "str", doc="other names of each word, as a JSON list")
     definition: StringArray = dataset("v", "str", doc="what each word means; empty if unknown")
+    feature: FloatArray | None = dataset(
+        "v d", "float", optional=True, doc="the words in the space of the images, unit rows"
+    )
     leaks: bool = attribute(
         doc="whether the vocabulary is the source's own class names", default=False
     )
@@ -348,16 +357,31 @@ class Metrics(Artifact):
         "r", "str", optional=True, path="retrieval/space", doc="the features searched in"
     )
     retrieval_metric: StringArray | None = dataset(
-        "v", "str", optional=True, path="retrieval/metric", doc="how the search is measured"
+        "g", "str", optional=True, path="retrieval/metric", doc="how the search is measured"
     )
     retrieval_value: FloatArray | None = dataset(
-        "r v", "float", optional=True, path="retrieval/value", doc="mean over the queries, 0..1"
+        "r g", "float", optional=True, path="retrieval/value", doc="mean over the queries, 0..1"
     )
     retrieval_chance: FloatArray | None = dataset(
-        "v", "float", optional=True, path="retrieval/chance", doc="of a random order, on average"
+        "g", "float", optional=True, path="retrieval/chance", doc="of a random order, on average"
     )
     retrieval_protocol: str | None = dataset(
         "", "str", optional=True, path="retrieval/protocol", doc="who searched for what, and where"
+    )
+    caption_method: StringArray | None = dataset(
+        "h", "str", optional=True, path="captions/method", doc="captioners"
+    )
+    caption_metric: StringArray | None = dataset(
+        "o", "str", optional=True, path="captions/metric", doc="how captions are measured"
+    )
+    caption_value: FloatArray | None = dataset(
+        "h o", "float", optional=True, path="captions/value", doc="mean over the clusters counted"
+    )
+    caption_chance: FloatArray | None = dataset(
+        "h o", "float", optional=True, path="captions/chance", doc="of the captions dealt at random"
+    )
+    caption_protocol: str | None = dataset(
+        "", "str", optional=True, path="captions/protocol", doc="which clusters were counted"
     )
     protocol: str = attribute(doc="what was fitted on which rows, and reported on which")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterpipe.cache import artifact
-from clusterpipe.cache.errors import MissingArtifact, UsageError
+from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
 from clusterpipe.cache.provenance import digest, file_digest
 from clusterpipe.cache.rows import ConcatenatedRows, Rows
 from clusterpipe.cache.run_directory import RunDirectory
@@ -79,12 +79,14 @@ def content(stage: Stage, config: Config, run: RunDirectory) -> dict[str, str]:
 def describes(kind: type[Artifact], run: RunDirectory) -> bool:
     """Whether the artifact is there and was made from what the others hold now.
 
-    After `--until assign`, captions and metrics may still speak of the clusters before.
+    After `--until assign`, captions and metrics may still speak of the clusters before, or be of
+    the schema before.
     """
-    path = run.artifact(kind)
-    if not path.exists():
+    try:
+        inputs = artifact.header(run.artifact(kind), kind).identity.inputs
+    except (MissingArtifact, DamagedArtifact):
         return False
-    for name, was in artifact.header(path, kind).identity.inputs.items():
+    for name, was in inputs.items():
         file, _, place = name.partition(" /")
         source = next((other for other in ARTIFACTS if f"{other.name}.h5" == file), None)
         if source and _content_now(source, place, run) != was:
@@ -123,7 +125,7 @@ def spaces(wanted: str, run: RunDirectory, *, asked_by: str, worded: bool = Fals
     path = run.artifact(Embeddings)
     present = artifact.names(path, Embeddings)
     if not wanted:
-        default = artifact.read_value(path, Embeddings, "@default_space")
+        default = str(artifact.read_value(path, Embeddings, "@default_space"))
         return [_worded(path, [default, *present]) if worded else default]
     if wanted == CONCATENATE:
         return present
@@ -140,7 +142,7 @@ def refined_spaces(run: RunDirectory) -> list[str]:
 
 def _worded(path: Path, spaces: list[str]) -> str:
     """The first space that scores any words; else the first that scores its own; else the first."""
-    words = {s: artifact.read_value(path, Embeddings, f"{s}@words") or "none" for s in spaces}
+    words = {s: str(artifact.read_value(path, Embeddings, f"{s}@words")) for s in spaces}
     return min(words, key=lambda space: _BY_WORDS.index(words[space]))
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignments, Embeddings, KEstimate, Metrics
+from clusterpipe.cache.schema import Assignments, Captions, Embeddings, KEstimate, Metrics
 from clusterpipe.cache.sources import SourceConfig
 from clusterpipe.pipeline.config import Config
 from clusterpipe.pipeline.estimate import Estimate
@@ -76,6 +76,9 @@ class Outcome:
     protocol: str
     retrieval: tuple[dict[str, Any], ...]
     retrieval_protocol: str
+    captions: tuple[dict[str, Any], ...]
+    caption_protocol: str
+    captioned: str
     pictures: str | None
     plots: str | None
     remarks: tuple[str, ...]
@@ -88,6 +91,7 @@ def outcome(
     index = artifact.read(run.artifact(Embeddings), Embeddings)
     estimate = None if config.of("assign").k else _if_current(run, KEstimate)
     metrics = _if_current(run, Metrics)
+    captions = _if_current(run, Captions)
     clusters = _clusters(run, index)
     return Outcome(
         run_dir=str(run.folder),
@@ -103,6 +107,9 @@ def outcome(
         protocol=metrics.protocol if metrics else "",
         retrieval=tuple(_retrieval_rows(metrics)) if metrics else (),
         retrieval_protocol=(metrics.retrieval_protocol or "") if metrics else "",
+        captions=tuple(_caption_rows(metrics)) if metrics else (),
+        caption_protocol=(metrics.caption_protocol or "") if metrics else "",
+        captioned=_captioned(captions) if captions else "",
         pictures=str(sheets[0].parent) if sheets else None,
         plots=str(plots[0].parent) if plots else None,
         remarks=tuple(_remarks(config, index)),
@@ -132,8 +139,13 @@ def show(result: RunResult, config: Config, *, as_json: bool) -> None:
     if found.retrieval:
         console.print(_retrieval_table(found))
         console.print(Text(found.retrieval_protocol, "dim"), soft_wrap=True)
+    if found.captions:
+        console.print(_caption_table(found))
+        console.print(Text(found.caption_protocol, "dim"), soft_wrap=True)
     if found.clusters:
         console.print(_cluster_table(found))
+    if found.captioned:
+        console.print(Text(found.captioned, "dim"), soft_wrap=True)
     for remark in found.remarks:
         console.print(Text(remark, "italic"), soft_wrap=True)
     console.print(f"artifacts  {found.run_dir}", markup=False, soft_wrap=True)
@@ -259,6 +271,48 @@ def _retrieval_table(found: Outcome) -> Table:
     for space, values in rows.items():
         table.add_row(space, *values)
     table.add_row("chance", *(f"{value:.3f}" for value in chance.values()))
+    return table
+
+
+def _captioned(captions: Captions) -> str:
+    """Who named what: the captioner, the clusters, the features they were read off, the words."""
+    naming = captions.methods[captions.chosen]
+    leak = ", the class names of the source, which leak the answer" if captions.leaks else ""
+    return (
+        f"captions: {captions.chosen}, of the clusters of {naming.assignment} in "
+        f"{naming.clustered}, by the features of {naming.space} and the "
+        f"{len(captions.word):,} words of {naming.vocabulary}{leak}"
+    )
+
+
+def _caption_rows(metrics: Metrics) -> Iterator[dict[str, Any]]:
+    methods, measures = metrics.caption_method, metrics.caption_metric
+    value, chance = metrics.caption_value, metrics.caption_chance
+    if methods is None or measures is None or value is None or chance is None:
+        return
+    for (h, method), (o, metric) in product(enumerate(methods), enumerate(measures)):
+        if not math.isnan(value[h, o]):
+            yield {
+                "method": str(method),
+                "metric": str(metric),
+                "value": float(value[h, o]),
+                "chance": _number(chance[h, o]),
+            }
+
+
+def _caption_table(found: Outcome) -> Table:
+    """A row per measure, a column per captioner; chance in brackets."""
+    rows: dict[str, dict[str, str]] = {}
+    for row in found.captions:
+        chance = "" if row["chance"] is None else f" ({row['chance']:.3f})"
+        rows.setdefault(row["metric"], {})[row["method"]] = f"{row['value']:.3f}{chance}"
+    methods = list(dict.fromkeys(row["method"] for row in found.captions))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("captions (chance)", no_wrap=True)
+    for method in methods:
+        table.add_column(method, justify="right", no_wrap=True)
+    for metric, values in rows.items():
+        table.add_row(metric, *(values.get(method, "") for method in methods))
     return table
 
 

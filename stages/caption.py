@@ -192,6 +192,7 @@ def caption(
     _check(features, label, backbone, words, config)
     tower = Tower(backbone, weights, config.device, config.download)
     closed = not has_features(config.vocabulary) and (words or tower.opened.words) == "closed"
+    encoded = None
     if closed:
         vocabulary = _own_words(tower, config, vocabulary_file, class_name)
         score = _own_score(tower)
@@ -199,7 +200,8 @@ def caption(
         name = config.vocabulary or IMAGENET[0]
         vocabulary = open_vocabulary(name, file=vocabulary_file, classes=class_name)
         store = WordStore(folder) if folder else None
-        score = _open_score(features, tower, vocabulary, config, store, progress)
+        encoded = word_features(vocabulary, config.prompt, tower, store, progress)
+        score = _open_score(features, encoded, config)
     evidence = _gather(features, np.asarray(label), score, vocabulary, config, progress)
     about = {
         "space": space or config.space,
@@ -216,6 +218,7 @@ def caption(
         word=_text(vocabulary.word),
         synonyms=_text(json.dumps(names, ensure_ascii=False) for names in vocabulary.synonyms),
         definition=_text(vocabulary.definition),
+        feature=None if encoded is None else encoded.astype(np.float16),
         leaks=config.vocabulary == CLASSES,
     )
 
@@ -275,27 +278,19 @@ def _own_score(tower: Tower) -> Score:
     return score
 
 
-def _open_score(
-    features: Rows,
-    tower: Tower,
-    vocabulary: Vocabulary,
-    config: CaptionConfig,
-    store: WordStore | None,
-    progress: Progress,
-) -> Score:
-    """Log-probabilities (b, v) of any words, from raw features (b, d)."""
+def _open_score(features: Rows, encoded: NDArray[np.float32], config: CaptionConfig) -> Score:
+    """Log-probabilities (b, v) of encoded words (v, d), from raw features (b, d)."""
     import torch
 
     from clusterpipe.stages.backbones.network import resolve_device
     from clusterpipe.stages.numerics.voting import word_log_probability
 
-    device = resolve_device(config.device)
-    encoded = word_features(vocabulary, config.prompt, tower, store, progress)
     if features.shape[1] != encoded.shape[1]:
         raise UsageError(
             f"the features are {features.shape[1]} wide, those of the words {encoded.shape[1]}: "
             "they are not from one model. Name the space of the same model in caption.space"
         )
+    device = resolve_device(config.device)
     words = torch.from_numpy(encoded).to(device)
 
     def score(block: NDArray[Any]) -> "Tensor":

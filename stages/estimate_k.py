@@ -18,9 +18,8 @@ from clusterpipe.stages.sampling import read_rows, sample_of
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.cluster_count import Curve
 
-PAPER_EPSILON_SQUARED, PAPER_MODEL_COST = 0.1, 1.0
-ROWS_PER_CELL, FEW_CELLS = 6, 12
-ROWS_PER_DIMENSION = 10
+GROWTH = 0.1  # of the model cost with the size of a cluster
+MOST_PUBLISHED = 100  # clusters that the published criterion is asked about
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class EstimateKConfig:
     method: str = option(
         "coding-length",
         "'coding-length' merges many small clusters as long as that shortens the description; "
-        "'paper' is CPP's criterion over k-means partitions, with its published constants: it "
+        "'paper' is CPP's criterion over spectral partitions, with its published constants: it "
         "finds too few clusters unless they are large and well apart",
         choices=("coding-length", "paper"),
     )
@@ -55,7 +54,7 @@ class EstimateKConfig:
         "finer differences apart and gives more clusters",
     )
     model_cost: float = option(
-        0.3,
+        0.32,
         "of coding-length: what a cluster costs beside its images, as a share of the published "
         "cost. Larger gives fewer clusters; watch the interval when you change it",
     )
@@ -69,7 +68,7 @@ class EstimateKConfig:
         "principal components that are kept. Few images need few: never more than a tenth of them",
     )
     sample: int = option(
-        10_000,
+        5_000,
         "images the estimate is made on, drawn at random. More finds finer clusters, and takes "
         "memory and time; several hundred clusters need more than the default",
     )
@@ -80,7 +79,7 @@ class EstimateKConfig:
         3, "independent k-means runs that the lengths are averaged over; 2 at least"
     )
     resamples: int = option(
-        40, "of coding-length: bootstrap draws per run, from which the interval is computed"
+        20, "of coding-length: bootstrap draws per run, from which the interval is computed"
     )
 
 
@@ -95,7 +94,7 @@ def _k_is_given(stages: Mapping[str, Any], read: Callable[[Input], Any]) -> str 
     return f"assign.k = {given} is given" if given > 0 else None
 
 
-@stage(version=1, config=EstimateKConfig, reads=_reads, writes=KEstimate, skip=_k_is_given)
+@stage(version=2, config=EstimateKConfig, reads=_reads, writes=KEstimate, skip=_k_is_given)
 def estimate_k(
     features: Rows,
     config: EstimateKConfig = EstimateKConfig(),
@@ -108,32 +107,37 @@ def estimate_k(
     features: (n, d), of any length and precision. A sample of rows is centred, reduced to principal
     components and scaled to unit length, with a constant coordinate beside (`offset`). The
     description of a partition is the lossy code of each cluster's rows, plus the labels, plus what
-    the clusters cost (numerics.coding_length); `k` has the shortest one. `interval` holds every k
-    that is at most two standard errors longer, by a bootstrap over images: it says how far the
-    criterion can tell, not that the criterion is right.
+    the clusters cost (numerics.coding_length); `k` has the shortest one. Where many clusters are
+    found, pieces of the collection are counted by themselves (numerics.cluster_count). `interval`
+    lies between the 5th and 95th percentile of k under a bootstrap over images and doubt about the
+    cost of a cluster: it says how far the criterion can tell, not that the criterion is right.
+    `merge` and `cell_size` are the tree of merges, from which any number of clusters can be cut.
     `length` is in nats, for the distinct images of the sample; NaN if there was nothing to compare.
     Memory: a few times sample x d.
 
     Raises UsageError for an empty source, features that are not numbers, or an unusable setting.
     """
     _check(features, config)
-    from clusterpipe.stages.numerics.preparation import are_equal, distinct_rows, principal_rows
+    from clusterpipe.stages.numerics.cluster_count import cells_for
+    from clusterpipe.stages.numerics.preparation import are_equal, distinct_rows
 
     n = features.shape[0]
     sample = read_rows(features, sample_of(np.arange(n), config.sample, seed))
     if are_equal(sample):
         return _one_cluster("all images have the same features")
     rows = distinct_rows(sample)
-    if _cells(len(rows), config.cells) < 2:
+    if cells_for(len(rows), config.cells) < 2:
         return _one_cluster(f"{len(rows)} different images are too few to tell clusters apart")
-    z = principal_rows(rows, min(config.dimensions, max(2, len(rows) // ROWS_PER_DIMENSION)))
-    curve = (_published if config.method == "paper" else _merged)(z, config, seed, progress)
+    curve = (_published if config.method == "paper" else _merged)(rows, config, seed, progress)
     low, high = curve.interval()
+    tree = curve.tree
     return KEstimate(
         k=curve.k,
         interval=np.array([low, high]),
         candidate=curve.candidate,
         length=curve.length,
+        merge=tree.merge if tree else None,
+        cell_size=np.bincount(tree.cell) if tree else None,
         reason=_reason(curve, len(rows), n),
     )
 
@@ -152,55 +156,48 @@ def _check(features: Rows, config: EstimateKConfig) -> None:
 
 
 def _merged(
-    z: NDArray[np.float32], config: EstimateKConfig, seed: int, progress: Progress
+    rows: NDArray[np.float32], config: EstimateKConfig, seed: int, progress: Progress
 ) -> "Curve":
     """The curve by merging; again from twice as many cells as long as K is near their number."""
-    from clusterpipe.stages.numerics.cluster_count import merged_curve
+    from clusterpipe.stages.numerics.cluster_count import Space, cells_for, merged_curve
     from clusterpipe.stages.numerics.coding_length import Code
-    from clusterpipe.stages.numerics.preparation import with_offset
 
-    z = with_offset(z, config.offset)
-    most = _cells(len(z), len(z))
+    most = cells_for(len(rows), len(rows))
     cells = min(config.cells, most)
     while True:
         with progress("merging clusters", total=config.restarts, unit="runs") as advance:
             curve = merged_curve(
-                z,
-                Code(config.epsilon_squared, config.model_cost),
+                rows,
+                Code(config.epsilon_squared, config.model_cost, GROWTH),
+                Space(config.dimensions, config.offset),
                 cells=cells,
-                largest=config.k_max or cells,
+                largest=config.k_max or len(rows),
                 restarts=config.restarts,
                 resamples=config.resamples,
                 seed=seed,
                 done=advance,
             )
-        if cells == most or curve.k <= cells // 3 or curve.k == config.k_max:
+        if cells == most or curve.k <= len(curve.candidate) // 3 or curve.k == config.k_max:
             return curve
         cells = min(2 * cells, most)
 
 
 def _published(
-    z: NDArray[np.float32], config: EstimateKConfig, seed: int, progress: Progress
+    rows: NDArray[np.float32], config: EstimateKConfig, seed: int, progress: Progress
 ) -> "Curve":
-    """CPP's criterion, over k-means partitions."""
-    from clusterpipe.stages.numerics.cluster_count import partition_curve
-    from clusterpipe.stages.numerics.coding_length import Code
+    """CPP's criterion, over spectral partitions."""
+    from clusterpipe.stages.numerics.cluster_count import Space, cells_for
+    from clusterpipe.stages.numerics.published_count import published_curve
 
-    most = _cells(len(z), len(z))
-    with progress("coding partitions", total=None, unit="candidates") as advance:
-        return partition_curve(
-            z,
-            Code(PAPER_EPSILON_SQUARED, PAPER_MODEL_COST),
+    most = cells_for(len(rows), MOST_PUBLISHED)
+    with progress("coding partitions", total=config.restarts, unit="draws") as advance:
+        return published_curve(
+            Space(config.dimensions, offset=0).coordinates(rows),
             largest=min(config.k_max or most, most),
             restarts=config.restarts,
             seed=seed,
             done=advance,
         )
-
-
-def _cells(n: int, wanted: int) -> int:
-    """As many cells as wanted if each can hold some rows; small collections get a few anyway."""
-    return min(wanted, max(n // ROWS_PER_CELL, min(n // 2, FEW_CELLS)))
 
 
 def _one_cluster(why: str) -> KEstimate:
@@ -223,7 +220,7 @@ def _reason(curve: "Curve", rows: int, n: int) -> str:
         f"{clusters} describe{'s' if curve.k == 1 else ''} {images} shortest: "
         f"{bits.min():.2f} bits per image"
         + (f", against {bits[0]:.2f} as one cluster" if curve.k > 1 else "")
-        + f"; from {low} to {high} the difference is within two standard errors"
+        + f"; nine in ten draws of images and of the cost of a cluster give {low} to {high}"
     )
     if curve.k == largest:
         reason += (

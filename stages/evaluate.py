@@ -13,6 +13,7 @@ from clusterpipe.cache.rows import Rows, blocks
 from clusterpipe.cache.schema import (
     Assignment,
     Assignments,
+    Captions,
     Embeddings,
     IntArray,
     Metrics,
@@ -20,6 +21,7 @@ from clusterpipe.cache.schema import (
     StringArray,
 )
 from clusterpipe.stages.declaration import Input, option, stage
+from clusterpipe.stages.name_evaluation import caption_scores
 from clusterpipe.stages.sampling import finite, read_rows, sample_of
 
 Values: TypeAlias = NDArray[np.float64]
@@ -74,19 +76,21 @@ def _reads(config: EvaluateConfig) -> Mapping[str, Input]:
         "assignments": Input(Assignments, ""),
         "features": Input(Embeddings, "{space}/features"),
         "refined": Input(Refined, "features", optional=config.features != REFINED),
+        "captions": Input(Captions, "", optional=True),
         "label": Input(Embeddings, "label", optional=True),
         "class_name": Input(Embeddings, "class_name", optional=True),
         "split": Input(Embeddings, "split", optional=True),
     }
 
 
-@stage(version=2, config=EvaluateConfig, reads=_reads, writes=Metrics)
+@stage(version=3, config=EvaluateConfig, reads=_reads, writes=Metrics)
 def evaluate(
     assignments: Assignments,
     features: Rows,
     config: EvaluateConfig = EvaluateConfig(),
     *,
     refined: Rows | None = None,
+    captions: Captions | None = None,
     label: IntArray | None = None,
     class_name: StringArray | None = None,
     split: StringArray | None = None,
@@ -102,7 +106,8 @@ def evaluate(
     makes it large. Silhouette (cosine) and coding length (CPP's criterion per image, on principal
     components) are measured on a sample of each split. Chance is the mean over random labels with
     the sizes of the chosen ones. Image search is measured in the features as embedded and, if
-    given, refined (`_retrieval`). This is the only stage that sees ground truth.
+    given, refined (`_retrieval`); captions, if given, are of the chosen method's clusters, and are
+    measured by `caption_scores`. This is the only stage that sees ground truth.
 
     Raises UsageError for lengths that do not agree, or features that are not numbers.
     """
@@ -121,6 +126,7 @@ def evaluate(
             if name == ALL:
                 chance = np.stack([_chance(ground, m, config, seed) for m in methods.values()])
     per_seed = np.stack(scores)[:, :-1]
+    confusion = _confusion(truth, methods[assignments.chosen], class_name)
     return Metrics(
         method=_text(methods),
         metric=_text(UNITS),
@@ -133,9 +139,10 @@ def evaluate(
         chosen_value=scores[0][-1],
         chance=chance,
         count_per_split=np.array([(truth[rows] >= 0).sum() for rows in parts.values()]),
-        confusion=_confusion(truth, methods[assignments.chosen], class_name),
+        confusion=confusion,
         protocol=_protocol(assignments, parts, truth, config),
         **_retrieval(features, refined, truth, config, seed, progress),
+        **(caption_scores(captions, confusion, class_name) if captions else {}),
     )
 
 

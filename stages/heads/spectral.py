@@ -17,7 +17,6 @@ from clusterpipe.stages.heads.kmeans import Centroids, KMeans
 from clusterpipe.stages.heads.protocol import BLOCK, Fits
 from clusterpipe.stages.sampling import sample_of
 
-CELL_ITERATIONS = 10
 LANDMARKS_PER_ROW = 5
 ROWS_PER_CELL = 64  # that cells are found from, at most
 CELLS_PER_CLUSTER = 5  # at least
@@ -121,14 +120,14 @@ class Spectral:
         self, z: NDArray[np.float32], k: int, seed: int, progress: Progress
     ) -> NDArray[np.float32]:
         """The centroids of many small k-means cells, (p, d)."""
-        from clusterpipe.stages.numerics.kmeans import kmeans
+        from clusterpipe.stages.numerics.kmeans import cells
 
-        cells = min(max(self.landmarks, CELLS_PER_CLUSTER * k), len(z))
-        sample = z[sample_of(np.arange(len(z)), ROWS_PER_CELL * cells, seed)]
-        with progress(f"finding {cells:,} landmarks", total=1, unit="fits") as advance:
-            found = kmeans(sample, cells, spherical=True, iterations=CELL_ITERATIONS, seed=seed)
+        count = min(max(self.landmarks, CELLS_PER_CLUSTER * k), len(z))
+        sample = z[sample_of(np.arange(len(z)), ROWS_PER_CELL * count, seed)]
+        with progress(f"finding {count:,} landmarks", total=1, unit="fits") as advance:
+            found = cells(sample, count, seed=seed)
             advance(1)
-        return found.centroid
+        return found
 
 
 def _affinities(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Index: TypeAlias = list[int] | NDArray[np.integer[Any]]
 
+GROWS_FROM = 60  # rows of a cluster
 LOG_DET_BATCH = 2**21  # matrix entries that are factored at a time: 16 MiB
 
 
@@ -25,11 +26,14 @@ class Code:
     """What distortion is allowed and what a cluster costs.
 
     epsilon_squared: squared distortion of a unit row. model_cost: the share of the p directions
-    that each cluster pays for, beside its rows; 1 as published, 0 makes clusters free.
+    that each cluster pays for, beside its rows; 1 as published, 0 makes clusters free. growth: the
+    power of its size that a cluster of more than 60 rows pays besides; 0 as published. The more
+    rows there are, the finer the differences that would pay for a cluster of their own.
     """
 
     epsilon_squared: float = 0.1
     model_cost: float = 1.0
+    growth: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,14 @@ class MergePath:
     right: NDArray[np.int64]
     length: Array
 
+    def clusters(self, k: int) -> NDArray[np.int64]:
+        """The cluster that each group is in when `k` are left, (g,), by its name on the path."""
+        name = np.arange(len(self.length))
+        for step in range(len(name) - k):
+            merged = (name == self.left[step]) | (name == self.right[step])
+            name[merged] = len(name) + step
+        return name
+
 
 def group_statistics(rows: NDArray[np.floating], label: NDArray[np.integer]) -> Groups:
     """Statistics of rows (n, p) grouped by `label` (n,), in ascending order of the labels."""
@@ -77,14 +89,16 @@ def group_statistics(rows: NDArray[np.floating], label: NDArray[np.integer]) -> 
 def coding_lengths(groups: Groups, code: Code, *, total: float) -> Array:
     """Nats that each group takes within a collection of `total` rows, (g,).
 
-    (m + w p)/2 logdet(I + p/(m eps^2) G) - m log(m/total), with w the model cost: the rows and
-    their subspace, then their labels. A group of size 0 takes nothing. Ma et al. eq. 12 without
-    its mean term, so that z and -z are alike; with w = 1 the sum over groups is CPP's criterion.
+    (m + w p)/2 logdet(I + p/(m eps^2) G) - m log(m/total), with w the model cost, times
+    (m/60)^growth from m = 60: the rows and their subspace, then their labels. A group of size 0
+    takes nothing. Ma et al. eq. 12 without its mean term, so that z and -z are alike; with w = 1
+    and no growth the sum over groups is CPP's criterion.
     """
     p = groups.width
     size = np.where(groups.size > 0, groups.size, 1.0)
     log_det = _log_det(groups.gram, p / (size * code.epsilon_squared))
-    length = (size + code.model_cost * p) / 2 * log_det - size * np.log(size / total)
+    cost = code.model_cost * p * np.maximum(size / GROWS_FROM, 1) ** code.growth
+    length = (size + cost) / 2 * log_det - size * np.log(size / total)
     return np.where(groups.size > 0, length, 0.0)
 
 
@@ -93,7 +107,7 @@ def partition_length(groups: Groups, code: Code) -> float:
     return float(coding_lengths(groups, code, total=float(groups.size.sum())).sum())
 
 
-def merge(groups: Groups, code: Code, *, candidates: int = 16) -> MergePath:
+def merge(groups: Groups, code: Code, *, candidates: int = 8) -> MergePath:
     """Merges the two clusters whose union is coded shortest, until one is left.
 
     Each cluster is tried with the `candidates` clusters whose Gram matrices are most alike (the
@@ -216,8 +230,10 @@ def _log_det(gram: Array, scale: Array) -> Array:
     """logdet(I + scale_i G_i) of positive semidefinite matrices (g, p, p), batch by batch."""
     p = gram.shape[-1]
     batch = max(1, LOG_DET_BATCH // p**2)
-    parts = [
-        np.linalg.slogdet(np.eye(p) + scale[s : s + batch, None, None] * gram[s : s + batch])[1]
-        for s in range(0, len(gram), batch)
-    ]
+    parts = []
+    for s in range(0, len(gram), batch):
+        factor = np.linalg.cholesky(
+            np.eye(p) + scale[s : s + batch, None, None] * gram[s : s + batch]
+        )
+        parts.append(2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1))
     return np.concatenate(parts)

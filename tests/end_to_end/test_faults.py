@@ -91,8 +91,7 @@ def test_a_second_run_is_refused_while_the_first_works(
 def test_damaged_and_foreign_artifacts_are_named(
     photos: Path, tmp_path: Path, clusterpipe: Command
 ) -> None:
-    refined = (*SMALL, "--set", "assign.features=refined")
-    assert clusterpipe("run-all", photos, "--until", "assign", *refined).code == 0
+    assert clusterpipe("run-all", photos, "--until", "assign", *SMALL).code == 0
     run = tmp_path / "runs/photos"
     data = (run / "refined.h5").read_bytes()
     (run / "refined.h5").write_bytes(data[: len(data) // 2])

@@ -129,7 +129,10 @@ def test_labels_added_to_given_features_rerun_evaluate_only(blobs: Path, tmp_pat
 def test_what_can_be_done_without_is_read_once_it_is_there(blobs: Path, tmp_path: Path) -> None:
     labelled = tmp_path / "blobs.npz"
     np.savez(labelled, features=np.load(blobs)["features"], labels=np.repeat(np.arange(3), 40))
-    config, run = config_of(labelled, "assign.k=3"), RunDirectory(tmp_path / "run")
+    config, run = (
+        config_of(labelled, "assign.k=3", "assign.features=embeddings"),
+        RunDirectory(tmp_path / "run"),
+    )
     for name in ("embed", "assign", "evaluate", "evaluate"):
         last = run_stage(name, config, run.folder)
     assert last.events[0].action == "fresh"
@@ -144,7 +147,7 @@ def test_what_can_be_done_without_is_read_once_it_is_there(blobs: Path, tmp_path
 
 
 def test_what_speaks_of_other_images_is_done_without(blobs: Path, tmp_path: Path) -> None:
-    config = config_of(blobs, "assign.k=3")
+    config = config_of(blobs, "assign.k=3", "assign.features=embeddings")
     run_all(config, run_dir=tmp_path)
     fewer = override(config, ["source.limit=60"])
     for name in ("embed", "assign"):

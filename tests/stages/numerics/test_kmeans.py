@@ -8,6 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.stages.numerics.kmeans import (
+    cells,
     fill_empty_clusters,
     kmeans,
     nearest,
@@ -145,6 +146,16 @@ def test_filling_ends_where_rounding_hides_which_centroid_is_nearest() -> None:
 def test_refuses_a_k_that_the_rows_cannot_fill(k: int) -> None:
     with pytest.raises(ValueError, match="between 1 and"):
         kmeans(np.zeros((10, 2), np.float32), k, spherical=False)
+
+
+def test_cells_cover_the_rows_as_k_means_does() -> None:
+    rows = blobs(noise=1.0)
+    found = cells(rows, 40, seed=1)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    inertia = nearest(rows, found).squared_distance.sum()
+    assert inertia < 1.15 * kmeans(rows, 40, spherical=True, restarts=3).inertia
+    np.testing.assert_array_equal(found, cells(rows, 40, seed=1))
+    np.testing.assert_allclose(np.sort(cells(rows, 240), axis=0), np.sort(rows, axis=0), atol=1e-5)
 
 
 def test_nearest_is_what_brute_force_finds() -> None:

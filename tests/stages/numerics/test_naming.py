@@ -176,7 +176,7 @@ def test_everything_stands_out_where_nothing_can_be_told() -> None:
 def test_a_distinctive_word_that_does_not_fit_is_passed_over() -> None:
     """Word 3 tells cluster 0 from the other best, word 17 fits it."""
     mean = np.random.default_rng(0).normal(size=(2, 100))
-    mean[:, 3], mean[:, 17] = [-2, -30], [9, 6]
+    mean[:, 3], mean[:, 17] = [-2, -30], [9, 2]
     names = by_distinction(evidence_from_means(mean), 3, sharing="optimal", level=0.1)
     assert names.word[0].tolist()[:2] == [17, 3]
     assert names.margin[0] < 0

@@ -7,7 +7,9 @@ from clusterpipe.stages.numerics.preparation import (
     are_equal,
     center_of,
     distinct_rows,
+    mean_directions,
     prepare,
+    principal_directions,
     principal_rows,
     unit_rows,
     with_offset,
@@ -89,3 +91,21 @@ def test_prepared_rows_have_unit_length_around_the_mean_direction() -> None:
     expected = features / lengths - center
     cosines = (prepared * expected).sum(axis=1) / np.linalg.norm(expected, axis=1)
     np.testing.assert_allclose(cosines, 1, atol=1e-6)
+
+
+def test_mean_directions_are_unit_means_and_zero_where_there_is_no_row() -> None:
+    rows = unit_rows(np.random.default_rng(3).normal(size=(30, 6)))
+    label = np.arange(30) % 3 * 2
+    found = mean_directions(rows, label, 6)
+    for cluster in (0, 2, 4):
+        mean = rows[label == cluster].mean(axis=0)
+        np.testing.assert_allclose(found[cluster], mean / np.linalg.norm(mean), atol=1e-6)
+    assert not found[[1, 3, 5]].any()
+
+
+def test_principal_directions_are_the_leading_singular_vectors() -> None:
+    rows = np.random.default_rng(4).normal(size=(50, 8)) * np.arange(8, 0, -1)
+    found = principal_directions(rows.astype(np.float32), 3)
+    expected = np.linalg.svd(rows, full_matrices=False)[2][:3].T
+    np.testing.assert_allclose(np.abs((found * expected).sum(axis=0)), 1, atol=1e-4)
+    assert principal_directions(rows.astype(np.float32), 99).shape == (8, 8)
