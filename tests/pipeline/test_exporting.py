@@ -270,9 +270,15 @@ def test_an_export_of_a_run_is_that_of_its_artifacts(tmp_path: Path) -> None:
     from clusterpipe.pipeline.results import read_results
 
     run = RunDirectory(tmp_path)
-    artifact.write(run.artifact(Embeddings), sample(Embeddings, n=N), provenance())
+    artifact.write(
+        run.artifact(Embeddings), sample(Embeddings, n=N), provenance(schema=Embeddings.schema)
+    )
     stale = replace(sample(Assignments, n=N), chosen="clip")
     inputs = {"embeddings.h5 /id": "another"}
-    artifact.write(run.artifact(Assignments), stale, provenance(stage="assign", inputs=inputs))
+    artifact.write(
+        run.artifact(Assignments),
+        stale,
+        provenance(stage="assign", schema=Assignments.schema, inputs=inputs),
+    )
     with pytest.raises(MissingArtifact, match="run-all --run-dir"):
         read_results(run, SourceConfig())
