@@ -133,6 +133,10 @@ def _given(source: FeatureSource, collection: Collection) -> Iterator[_Chunk]:
             f"the run clusters {' and '.join(collection.spaces)}, but {source.name} holds "
             f"{', '.join(source.spaces)}"
         )
+    for name in collection.spaces:
+        width, known = source.spaces[name].shape[1], collection.index.spaces[name].features.shape[1]
+        if width != known:
+            raise UsageError(f"{name} of the run has width {known}, not {width}")
     rows = side_by_side([source.spaces[name] for name in collection.spaces])
     for start in range(0, len(source.manifest), CHUNK):
         names = [str(name) for name in source.manifest.id[start : start + CHUNK]]
