@@ -321,6 +321,38 @@ def plots(
 
 
 @app.command()
+def predict(
+    source: Annotated[
+        Path, typer.Argument(help="An image; or a folder, table or arrays, as run-all takes them.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A .csv, .json or .parquet instead of stdout."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch weights that are not on disk.")
+    ] = False,
+    run_dir: Run = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Put new images into the clusters of a run, by its own backbone and preprocessing.
+
+    An image gets the same cluster and probability alone or among others. The run is not changed.
+    """
+    from clusterpipe.pipeline import predicting
+    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.results import read_results
+
+    config, run = _existing(run_dir)
+    results = read_results(run, config.source)
+    progress = Reporter(quiet).progress
+    found = predicting.predict(results, source, device=device, download=download, progress=progress)
+    predicting.show(found, results.captions, output=output, as_json=json_)
+
+
+@app.command()
 def compare(
     first: Annotated[Path, typer.Argument(help="A run directory.")],
     second: Annotated[Path, typer.Argument(help="Another one.")],

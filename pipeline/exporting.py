@@ -78,8 +78,7 @@ def export(
             raise UsageError(f"{source.path} holds features: there are no images to put in folders")
         done = write_folders(results, images, path, copy=copy, progress=progress)
         return Exported(path, done.made, done.missing)
-    with replacing(path) as temporary:
-        _WRITERS[to](columns(results), temporary)
+    _written(_WRITERS[to])(columns(results), path)
     return Exported(path, len(results.index.id))
 
 
@@ -165,7 +164,7 @@ def _write_parquet(table: Columns, path: Path) -> None:
             "--to parquet needs pyarrow: pip install 'clusterpipe[parquet]'"
         ) from error
     kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
-    schema = pyarrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
+    schema = pyarrow.schema([(name, kinds[COLUMNS[name]]) for name in table])
     parquet.write_table(pyarrow.table(dict(table), schema=schema), path)
 
 
@@ -174,6 +173,25 @@ _WRITERS: Mapping[str, Callable[[Columns, Path], None]] = {
     "json": _write_json,
     "parquet": _write_parquet,
 }
+
+
+def writer_of(path: Path) -> Callable[[Columns, Path], None]:
+    """What writes a table of our columns in the format that the ending of `path` names.
+
+    Raises UsageError for another ending.
+    """
+    write = _WRITERS.get(path.suffix.lower().removeprefix("."))
+    if write is None:
+        raise UsageError(f"{path} should end in .{', .'.join(_WRITERS)}")
+    return _written(write)
+
+
+def _written(write: Callable[[Columns, Path], None]) -> Callable[[Columns, Path], None]:
+    def whole(table: Columns, path: Path) -> None:
+        with replacing(path) as temporary:
+            write(table, temporary)
+
+    return whole
 
 
 def _place(run: RunDirectory, output: Path | None, to: str) -> Path:

@@ -154,7 +154,7 @@ def _embedded(
     """Rows (m, e) for images from elsewhere, made exactly as those of the collection were."""
     source, parts = files_of(asked), list[Rows]()
     for name in collection.spaces:
-        backbone = _backbone(name, collection, device, download)
+        backbone = backbone_of(name, collection, device=device, download=download)
         parts.append(_encoded(source, backbone, collection.index.spaces[name]))
     return collection.mapped(side_by_side(parts)[: len(asked)])
 
@@ -167,7 +167,7 @@ def files_of(asked: Sequence[Asked]) -> FileImages:
     return FileImages("queries", Path(), manifest)
 
 
-def _backbone(name: str, collection: Collection, device: str, download: bool) -> Backbone:
+def backbone_of(name: str, collection: Collection, *, device: str, download: bool) -> Backbone:
     """The backbone of a space of the run. Raises UsageError if it is no longer the same."""
     from clusterpipe.stages.backbones import open_backbone
 

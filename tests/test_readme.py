@@ -24,7 +24,7 @@ def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     for block in blocks:
         exec(block, scope)  # noqa: S102
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     assert scope["k"].k == 4  # type: ignore[attr-defined]
 
 

@@ -120,6 +120,7 @@ def test_every_command_has_help_and_stands_in_the_readme(clusterpipe: Command) -
         "config",
         "models",
         "compare",
+        "predict",
     )
     for command in commands:
         done = clusterpipe(command, "--help")

@@ -157,6 +157,29 @@ def test_clusters_are_exported(home: Path, clusterpipe: Command) -> None:
     assert clusterpipe("export", "--to", "xlsx", cwd=home).code == 2
 
 
+def test_new_images_join_the_clusters(home: Path, clusterpipe: Command) -> None:
+    """Those of the run get what they have, and alone what they get among others."""
+    with h5py.File(home / "runs/photos/assignments.h5") as file:
+        clusters = file[file["chosen"].asstr()[()]]
+        label, probability = clusters["label"][:], clusters["probability"][:]
+    (home / "photos/broken.png").write_bytes(b"no image")
+    all_of_them = clusterpipe("predict", "photos", "--json", cwd=home)
+    assert all_of_them.code == 0, all_of_them.err
+    told = all_of_them.json()
+    assert told["cluster"] == label.tolist()
+    np.testing.assert_allclose(told["probability"], probability, atol=1e-5)
+    assert list(told["skipped"]) == ["broken.png"]
+    alone = clusterpipe("predict", "photos/kind1/007.png", "--json", cwd=home).json()
+    row = told["id"].index("kind1/007.png")
+    assert alone["cluster"] == [told["cluster"][row]]
+    assert abs(alone["probability"][0] - told["probability"][row]) <= 1e-5
+    draw(1, 99).save(home / "new.png")
+    new = clusterpipe("predict", "new.png", "--json", cwd=home).json()
+    kinds = label.reshape(3, 20)
+    assert new["cluster"][0] == np.bincount(kinds[1]).argmax()
+    assert clusterpipe("predict", "photos/broken.png", cwd=home).code == 3
+
+
 def test_json_on_stdout_is_the_whole_of_stdout(home: Path, clusterpipe: Command) -> None:
     done = clusterpipe("run-all", "photos", "--json", cwd=home)
     assert done.json()["images"] == 60

@@ -1,7 +1,5 @@
 """`export`: the same columns in every format, and folders that never touch an original."""
 
-import csv
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -11,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from program import paint
-from pyarrow import parquet
 from records import provenance, sample
+from tables import read
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UsageError
@@ -57,20 +55,6 @@ def results(source: SourceConfig, tmp_path: Path) -> Results:
         outlier_score=np.array([np.inf] + [1.5] * (N - 1)),
     )
     return Results(RunDirectory(tmp_path / "run"), folder, index, "kmeans", clusters, CAPTIONS)
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    if path.suffix == ".parquet":
-        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
-        return rows
-    if path.suffix == ".json":
-        found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    with path.open(encoding="utf-8", newline="") as file:
-        return [
-            {name: COLUMNS[name](cell) if cell else None for name, cell in row.items()}
-            for row in csv.DictReader(file)
-        ]
 
 
 def test_every_format_holds_the_same(results: Results, source: SourceConfig) -> None:
@@ -286,13 +270,15 @@ def test_an_export_of_a_run_is_that_of_its_artifacts(tmp_path: Path) -> None:
     from clusterpipe.pipeline.results import read_results
 
     run = RunDirectory(tmp_path)
-    artifact.write(run.artifact(Embeddings), sample(Embeddings, n=N), provenance())
+    artifact.write(
+        run.artifact(Embeddings), sample(Embeddings, n=N), provenance(schema=Embeddings.schema)
+    )
     stale = replace(sample(Assignments, n=N), chosen="clip")
     inputs = {"embeddings.h5 /id": "another"}
     artifact.write(
         run.artifact(Assignments),
         stale,
-        provenance(stage="assign", inputs=inputs, schema=Assignments.schema),
+        provenance(stage="assign", schema=Assignments.schema, inputs=inputs),
     )
     with pytest.raises(MissingArtifact, match="run-all --run-dir"):
         read_results(run, SourceConfig())

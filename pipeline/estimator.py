@@ -1,0 +1,101 @@
+"""The stages as a scikit-learn estimator, for those who have features and a notebook.
+
+Unlike the rest of the program this module imports scikit-learn at once; nothing else imports it.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin as NamedOutput
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.stages import heads
+from clusterpipe.stages.assign import AssignConfig, assign
+from clusterpipe.stages.estimate_k import estimate_k
+
+
+class FeatureClusters(NamedOutput, ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Clusters features (n, d) as `clusterpipe assign` does, k estimated if it is not given.
+
+    n_clusters: None estimates it by `clusterpipe estimate-k`. method: a head, such as
+    spherical-kmeans, kmeans or spectral. seeds: independent fits, which also set how sure the
+    probabilities are. random_state: as in scikit-learn.
+
+    After `fit`: labels_ (n,), n_clusters_, cluster_centers_ (k, d) in prepared features,
+    probabilities_ (n,) of the labels, and interval_ (lowest and highest plausible k, or None).
+    """
+
+    def __init__(
+        self,
+        n_clusters: int | None = None,
+        *,
+        method: str = "spherical-kmeans",
+        seeds: int = 5,
+        random_state: Any = 0,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.method = method
+        self.seeds = seeds
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Fits the clusters of X (n, d); `y` is ignored. Raises ValueError for a bad setting."""
+        rows = validate_data(
+            self, X, dtype=[np.float64, np.float32], ensure_min_samples=2, ensure_min_features=2
+        )
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        try:
+            estimate = estimate_k(rows, seed=seed) if self.n_clusters is None else None
+            k = estimate.k if estimate else self.n_clusters
+            config = AssignConfig(methods=(self.method,), seeds=self.seeds)
+            found = assign(rows, int(k or 0), config, seed=seed)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        clusters = found.methods[found.chosen]
+        self.head_ = heads.load(clusters)
+        self.labels_ = clusters.label
+        self.probabilities_ = clusters.probability
+        self.cluster_centers_ = clusters.centroid
+        self.n_clusters_ = len(clusters.centroid)
+        self.interval_ = None if estimate is None else tuple(map(int, estimate.interval))
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
+        """The cluster (n,) of each row: the argmax of `predict_proba`."""
+        return np.asarray(self.predict_proba(X).argmax(axis=1), np.int32)
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Probability of each cluster (n, k); rows sum to 1 and do not depend on each other."""
+        rows = self._checked(X)
+        return np.asarray(self.head_.soft(rows), np.float32)
+
+    def transform(self, X: ArrayLike) -> NDArray[np.floating[Any]]:
+        """Euclidean distance (n, k) of each prepared row to the centres, as k-means gives it."""
+        rows = self._checked(X)
+        distance = np.empty((len(rows), self.n_clusters_), rows.dtype)
+        for start in range(0, len(rows), heads.BLOCK):
+            block = rows[start : start + heads.BLOCK]
+            z = self.head_.prepared(block.astype(np.float32))
+            gaps = np.linalg.norm(z[:, None] - self.cluster_centers_, axis=2)
+            distance[start : start + heads.BLOCK] = gaps[: len(block)]
+        return distance
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.n_clusters_)
+
+    def _checked(self, X: ArrayLike) -> NDArray[np.floating[Any]]:
+        check_is_fitted(self)
+        rows: NDArray[np.floating[Any]] = validate_data(
+            self, X, dtype=[np.float64, np.float32], reset=False
+        )
+        return rows
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
