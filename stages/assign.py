@@ -33,8 +33,8 @@ class AssignConfig:
 
     features: str = option(
         "refined",
-        "'refined' clusters what refine made of the features, which gained accuracy on nearly every "
-        "data set tried; 'embeddings' clusters them as the backbone gave them, without refine",
+        "'refined' clusters what refine made of the features, which gained accuracy on nearly "
+        "every data set tried; 'embeddings' clusters them as the backbone gave them",
         choices=("embeddings", "refined"),
     )
     space: str = option(
@@ -105,8 +105,8 @@ def _reads(config: AssignConfig) -> Mapping[str, Input]:
     refined = config.features == "refined"
     if refined and config.space:
         raise UsageError(
-            f"assign.space = {config.space!r} names a space of the embeddings: set refine.space, or "
-            "assign.features = embeddings"
+            f"assign.space = {config.space!r} names a space of the embeddings: set refine.space, "
+            "or assign.features = embeddings"
         )
     features = Input(Refined, "features") if refined else Input(Embeddings, "{space}/features")
     inputs = {"features": features}

@@ -18,6 +18,7 @@ from clusterpipe.stages.sampling import read_rows, sample_of
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.cluster_count import Curve
 
+GROWTH = 0.1  # of the model cost with the size of a cluster
 MOST_PUBLISHED = 100  # clusters that the published criterion is asked about
 
 
@@ -53,7 +54,7 @@ class EstimateKConfig:
         "finer differences apart and gives more clusters",
     )
     model_cost: float = option(
-        0.3,
+        0.32,
         "of coding-length: what a cluster costs beside its images, as a share of the published "
         "cost. Larger gives fewer clusters; watch the interval when you change it",
     )
@@ -67,7 +68,7 @@ class EstimateKConfig:
         "principal components that are kept. Few images need few: never more than a tenth of them",
     )
     sample: int = option(
-        10_000,
+        5_000,
         "images the estimate is made on, drawn at random. More finds finer clusters, and takes "
         "memory and time; several hundred clusters need more than the default",
     )
@@ -167,7 +168,7 @@ def _merged(
         with progress("merging clusters", total=config.restarts, unit="runs") as advance:
             curve = merged_curve(
                 rows,
-                Code(config.epsilon_squared, config.model_cost),
+                Code(config.epsilon_squared, config.model_cost, GROWTH),
                 Space(config.dimensions, config.offset),
                 cells=cells,
                 largest=config.k_max or len(rows),

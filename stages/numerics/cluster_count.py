@@ -23,7 +23,7 @@ ITERATIONS = 15
 ROWS_PER_CELL, FEW_CELLS = 6, 12
 ROWS_PER_DIMENSION = 10
 MOST_AT_ONCE, PER_PIECE = 20, 15  # clusters that one set of principal components tells apart
-DOUBT = 0.08  # about the cost of a cluster: standard deviation of its logarithm
+DOUBT = 0.06  # about the cost of a cluster: standard deviation of its logarithm
 PERCENTILES = 5, 95  # of the counts of all draws, which the interval lies between
 
 

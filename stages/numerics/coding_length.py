@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Index: TypeAlias = list[int] | NDArray[np.integer[Any]]
 
+GROWS_FROM = 60  # rows of a cluster
 LOG_DET_BATCH = 2**21  # matrix entries that are factored at a time: 16 MiB
 
 
@@ -25,11 +26,14 @@ class Code:
     """What distortion is allowed and what a cluster costs.
 
     epsilon_squared: squared distortion of a unit row. model_cost: the share of the p directions
-    that each cluster pays for, beside its rows; 1 as published, 0 makes clusters free.
+    that each cluster pays for, beside its rows; 1 as published, 0 makes clusters free. growth: the
+    power of its size that a cluster of more than 60 rows pays besides; 0 as published. The more
+    rows there are, the finer the differences that would pay for a cluster of their own.
     """
 
     epsilon_squared: float = 0.1
     model_cost: float = 1.0
+    growth: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,14 +89,16 @@ def group_statistics(rows: NDArray[np.floating], label: NDArray[np.integer]) -> 
 def coding_lengths(groups: Groups, code: Code, *, total: float) -> Array:
     """Nats that each group takes within a collection of `total` rows, (g,).
 
-    (m + w p)/2 logdet(I + p/(m eps^2) G) - m log(m/total), with w the model cost: the rows and
-    their subspace, then their labels. A group of size 0 takes nothing. Ma et al. eq. 12 without
-    its mean term, so that z and -z are alike; with w = 1 the sum over groups is CPP's criterion.
+    (m + w p)/2 logdet(I + p/(m eps^2) G) - m log(m/total), with w the model cost, times
+    (m/60)^growth from m = 60: the rows and their subspace, then their labels. A group of size 0
+    takes nothing. Ma et al. eq. 12 without its mean term, so that z and -z are alike; with w = 1
+    and no growth the sum over groups is CPP's criterion.
     """
     p = groups.width
     size = np.where(groups.size > 0, groups.size, 1.0)
     log_det = _log_det(groups.gram, p / (size * code.epsilon_squared))
-    length = (size + code.model_cost * p) / 2 * log_det - size * np.log(size / total)
+    cost = code.model_cost * p * np.maximum(size / GROWS_FROM, 1) ** code.growth
+    length = (size + cost) / 2 * log_det - size * np.log(size / total)
     return np.where(groups.size > 0, length, 0.0)
 
 
