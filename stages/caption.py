@@ -70,9 +70,9 @@ class CaptionConfig:
         (),
         "distinctive (the words that fit a cluster better than they fit the others, no word "
         "twice, 'unsure' where none fits), vote (CPP as published: the word with most votes), or "
-        "both. The run stands by the first. Empty = both: distinctive first, which named more "
-        "classes rightly on every CLIP set tried; but vote first with a closed vocabulary, where "
-        "it read better",
+        "both. The run stands by the first. Empty = both: distinctive first, which named as many "
+        "classes rightly or more on every CLIP set tried; but vote first with a closed "
+        "vocabulary, where it read better",
     )
     vocabulary: str = option(
         "",

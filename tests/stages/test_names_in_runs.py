@@ -27,6 +27,7 @@ def config(described_clip: Path, tmp_path: Path) -> Config:
             f"source.path='{tmp_path / 'photos'}'",
             f"embed.backbones={backbones}",
             "assign.k=3",
+            "assign.features=embeddings",
             f"caption.vocabulary='{tmp_path / 'words.txt'}'",
         ],
     )
