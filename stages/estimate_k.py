@@ -109,7 +109,7 @@ def estimate_k(
     description of a partition is the lossy code of each cluster's rows, plus the labels, plus what
     the clusters cost (numerics.coding_length); `k` has the shortest one. Where many clusters are
     found, pieces of the collection are counted by themselves (numerics.cluster_count). `interval`
-    lies between the 5th and 95th percentile of k under a bootstrap over images and doubt about the
+    is the spread of k, 5th to 95th percentile, under a bootstrap over images and doubt about the
     cost of a cluster: it says how far the criterion can tell, not that the criterion is right.
     `merge` and `cell_size` are the tree of merges, from which any number of clusters can be cut.
     `length` is in nats, for the distinct images of the sample; NaN if there was nothing to compare.
@@ -220,7 +220,7 @@ def _reason(curve: "Curve", rows: int, n: int) -> str:
         f"{clusters} describe{'s' if curve.k == 1 else ''} {images} shortest: "
         f"{bits.min():.2f} bits per image"
         + (f", against {bits[0]:.2f} as one cluster" if curve.k > 1 else "")
-        + f"; nine in ten draws of images and of the cost of a cluster give {low} to {high}"
+        + f"; {low} to {high} by nine in ten draws of images and of the cost of a cluster"
     )
     if curve.k == largest:
         reason += (

@@ -1,5 +1,6 @@
 """The coding length of a collection as a function of the number of clusters, with its error."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,7 +25,6 @@ ROWS_PER_CELL, FEW_CELLS = 6, 12
 ROWS_PER_DIMENSION = 10
 MOST_AT_ONCE, PER_PIECE = 20, 15  # clusters that one set of principal components tells apart
 DOUBT = 0.06  # about the cost of a cluster: standard deviation of its logarithm
-PERCENTILES = 5, 95  # of the counts of all draws, which the interval lies between
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,15 @@ class Curve:
         return int(self.candidate[self.length.argmin()])
 
     def interval(self) -> tuple[int, int]:
-        """The 5th and 95th percentile of what was drawn, and `k` in any case."""
-        low, high = np.percentile(self.drawn, PERCENTILES, method="nearest")
-        return min(int(low), self.k), max(int(high), self.k)
+        """The spread of what was drawn, from its 5th to its 95th percentile, put around `k`.
+
+        Relative to the median of the draws, which lies above `k`: drawing anew repeats rows, and
+        repeated rows look like clusters.
+        """
+        low, middle, high = np.percentile(self.drawn, [5, 50, 95])
+        least = math.floor(self.k * low / middle)
+        most = math.ceil(self.k * high / middle)
+        return max(least, 1), min(most, max(self.k, int(self.candidate[-1])))
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,13 @@ def cut(tree: Tree, k: int) -> np.ndarray:
     return name[tree.cell]
 
 
-def test_the_interval_lies_between_the_outer_twentieths_and_holds_the_estimate() -> None:
-    drawn = np.array([2, *[3] * 20, *[4] * 18, 9])
-    curve = Curve(np.arange(1, 10), np.array([9.0, 4, 3, 4, 9, 9, 9, 9, 9]), drawn)
-    assert curve.k == 3
-    assert curve.interval() == (3, 4)
-    assert Curve(curve.candidate, curve.length, np.array([5, 6, 6])).interval() == (3, 6)
+def test_the_interval_is_the_spread_of_the_draws_around_the_estimate() -> None:
+    length = np.abs(np.arange(1, 41) - 10.0)
+    drawn = np.array([1, *[16] * 3, *[20] * 30, *[30] * 3, 40])
+    curve = Curve(np.arange(1, 41), length, drawn)
+    assert curve.k == 10
+    assert curve.interval() == (8, 15)
+    assert Curve(curve.candidate[:12], length[:12], drawn).interval() == (8, 12)
 
 
 def test_candidates_end_where_asked_or_with_the_cells() -> None:
