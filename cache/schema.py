@@ -207,7 +207,7 @@ class Refined(Artifact):
     """`refined.h5`: features after rate reduction, the map that made them, its training."""
 
     name: ClassVar[str] = "refined"
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     stage: ClassVar[str] = "refine"
 
     features: Rows = dataset("n e", "float", doc="refined features, unit rows")
@@ -215,6 +215,7 @@ class Refined(Artifact):
     rate: FloatArray = dataset("t", "float", unit="nats", doc="R(Z) at each step")
     membership_rate: FloatArray = dataset("t", "float", unit="nats", doc="R_c(Z, Pi) at each step")
     loss: FloatArray = dataset("t", "float", unit="nats", doc="the objective at each step")
+    fitted_on: str = attribute(doc="the rows the map was fitted on")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -495,7 +495,7 @@ def _base(source: str | None, run_dir: Path | None, file: Path | None) -> Config
         folder = default_run_dir(config.source.path)
     kept = RunDirectory(folder or default_run_dir(config.source.path)).config
     if kept.exists():
-        config = load(Config(), kept, "run")
+        config = load(Config(), kept, "run", outlived=True)
     elif DEFAULT_FILE.exists() and file is None:
         config = load(config, DEFAULT_FILE)
     return load(config, file) if file else config
@@ -510,7 +510,7 @@ def _refuse_another_source(folder: Path, config: Config, *, named: bool) -> None
     kept = RunDirectory(folder).config
     if named or not kept.exists():
         return
-    before = load(Config(), kept).source.path
+    before = load(Config(), kept, outlived=True).source.path
     if before != config.source.path:
         raise UsageError(
             f"{folder} belongs to {before}: give --run-dir another folder for {config.source.path}"
@@ -543,7 +543,7 @@ def _announce(config: Config, run: RunDirectory, reporter: Any) -> None:
     if not run.config.exists() or not DEFAULT_FILE.exists():
         return
     if DEFAULT_FILE.stat().st_mtime > run.config.stat().st_mtime:
-        here, kept = load(Config(), DEFAULT_FILE), load(Config(), run.config)
+        here, kept = load(Config(), DEFAULT_FILE), load(Config(), run.config, outlived=True)
         if here.source.path == kept.source.path and here.stages != kept.stages:
             reporter.note(
                 f"{run.folder} keeps its own settings; ./pipeline.toml differs and was not read "

@@ -75,13 +75,22 @@ class Config:
         return table, name
 
 
-def load(config: Config, path: Path, origin: str | None = None) -> Config:
-    """`config` with the settings of a TOML file on top. Raises UsageError naming file and key."""
+def load(
+    config: Config, path: Path, origin: str | None = None, *, outlived: bool = False
+) -> Config:
+    """`config` with the settings of a TOML file on top. Raises UsageError naming file and key.
+
+    With `outlived`, settings that there are no longer are left out: a run kept by an older version
+    is opened by this one, and its stages tell in which settings they differ.
+    """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} cannot be read as TOML: {error}") from error
+    known = config.keys()
     for key, value in _flat(document):
+        if outlived and key not in known:
+            continue
         try:
             config = config.set(key, value, origin or str(path))
         except UsageError as error:

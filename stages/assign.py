@@ -21,7 +21,13 @@ from clusterpipe.cache.schema import (
 from clusterpipe.stages import heads
 from clusterpipe.stages.declaration import Input, option, stage
 from clusterpipe.stages.heads import HEADS, Fits, Head
-from clusterpipe.stages.sampling import finite, read_rows, sample_of
+from clusterpipe.stages.sampling import (
+    described_rows,
+    finite,
+    read_rows,
+    rows_of_split,
+    sample_of,
+)
 
 MOST_FITTED = 250_000
 SMALLEST_MEDIAN = 1e-6
@@ -92,7 +98,9 @@ class AssignConfig:
     top: int = option(5, "how many clusters are kept per image, likeliest first")
     exemplars: int = option(16, "how many images nearest the centre are kept per cluster")
     fit_split: str = option(
-        "", "fit on this split only, such as train; all images are assigned. Empty = fit on all"
+        "",
+        "fit on this split only, such as train; all images are assigned. Empty = fit on all. For "
+        "refined features set refine.fit_split alike",
     )
     sample: int = option(
         0,
@@ -110,6 +118,8 @@ def _reads(config: AssignConfig) -> Mapping[str, Input]:
         )
     features = Input(Refined, "features") if refined else Input(Embeddings, "{space}/features")
     inputs = {"features": features}
+    if refined:
+        inputs["refined_on"] = Input(Refined, "@fitted_on")
     if config.k == 0:
         inputs["k"] = Input(KEstimate, "k")
     if config.fit_split:
@@ -124,6 +134,7 @@ def assign(
     config: AssignConfig = AssignConfig(),
     *,
     split: StringArray | None = None,
+    refined_on: str = "",
     seed: int = 0,
     progress: Progress = silent,
 ) -> Assignments:
@@ -134,20 +145,25 @@ def assign(
     held in memory as float32; every row is then assigned block by block. Clusters are numbered from
     the largest down (as fitted). Images not seen here are assigned by the same code: see
     `heads.load`. Of k-means no cluster is empty on the rows of the fit if k of them are distinct;
-    how many clusters hold images is `effective_k`.
+    how many clusters hold images is `effective_k`. `refined_on` says which rows refined features
+    were fitted on.
 
     Raises UsageError for a k that the rows cannot fill, a split that does not exist, features that
     are not numbers or all the same, or an unusable setting.
     """
     k = _number_of_clusters(k, config)
     _check(features, k, config)
-    candidates = _fit_candidates(features.shape[0], split, config.fit_split)
+    candidates = rows_of_split(
+        features.shape[0], split, config.fit_split, setting="assign.fit_split"
+    )
     index = sample_of(candidates, config.sample or MOST_FITTED, seed)
     if k > len(index):
         raise UsageError(f"{len(index)} images cannot be fitted with {k} clusters; lower assign.k")
     rows = read_rows(features, index)
     _refuse_equal_rows(rows, k)
-    fitted_on = _described(len(index), len(candidates), config.fit_split)
+    fitted_on = described_rows(len(index), len(candidates), config.fit_split)
+    if refined_on not in ("", fitted_on):
+        fitted_on += f" (the features refined on {refined_on})"
     methods = {}
     for method in config.methods:
         fitted = _fit(method, rows, k, config, seed, progress)
@@ -188,32 +204,11 @@ def _check(features: Rows, k: int, config: AssignConfig) -> None:
         raise UsageError(f"{n:,} images cannot fill {k:,} clusters; lower assign.k")
 
 
-def _fit_candidates(n: int, split: StringArray | None, wanted: str) -> NDArray[np.int64]:
-    """The rows that centres may be fitted on."""
-    if not wanted:
-        return np.arange(n)
-    names = sorted({str(name) for name in split if name}) if split is not None else []
-    if wanted not in names:
-        near = get_close_matches(wanted, names, n=1, cutoff=0.0)
-        there = (
-            f"did you mean {near[0]!r}? There are: {', '.join(names)}"
-            if names
-            else ("the source has no splits")
-        )
-        raise UsageError(f"assign.fit_split: there is no split {wanted!r}; {there}")
-    return np.flatnonzero(np.asarray(split) == wanted)
-
-
 def _refuse_equal_rows(rows: NDArray[np.float32], k: int) -> None:
     from clusterpipe.stages.numerics.preparation import are_equal
 
     if k > 1 and are_equal(rows):
         raise UsageError("all images have the same features: there is one cluster, not more")
-
-
-def _described(fitted: int, candidates: int, split: str) -> str:
-    whole = f"the {candidates:,} images" + (f" of split {split!r}" if split else "")
-    return whole if fitted == candidates else f"{fitted:,} of {whole}, drawn at random"
 
 
 # ---------------------------------------------------------------- the fit

@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.rows import MappedRows, Rows
-from clusterpipe.cache.schema import Embeddings, Refined
+from clusterpipe.cache.schema import Embeddings, Refined, StringArray
 from clusterpipe.stages.declaration import Input, option, stage
-from clusterpipe.stages.sampling import finite, read_rows, sample_of
+from clusterpipe.stages.sampling import (
+    described_rows,
+    finite,
+    read_rows,
+    rows_of_split,
+    sample_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,6 +130,11 @@ class RefineConfig:
         "Images the map is trained on, drawn at random and held in memory; all are refined by it. "
         "Lower it if memory is short (4 bytes x this x feature width, twice).",
     )
+    fit_split: str = option(
+        "",
+        "Train the map on this split only, such as train; all images are refined by it. Empty: "
+        "all. Set assign.fit_split alike to report on images that nothing was fitted on.",
+    )
     device: str = option(
         "auto",
         "Where to train; 'auto' takes a CUDA GPU if there is one.",
@@ -133,7 +144,10 @@ class RefineConfig:
 
 
 def _reads(config: RefineConfig) -> Mapping[str, Input]:
-    return {"features": Input(Embeddings, "{space}/features")}
+    inputs = {"features": Input(Embeddings, "{space}/features")}
+    if config.fit_split:
+        inputs["split"] = Input(Embeddings, "split", optional=True)
+    return inputs
 
 
 @stage(version=2, config=RefineConfig, reads=_reads, writes=Refined)
@@ -141,13 +155,14 @@ def refine(
     features: Rows,
     config: RefineConfig = RefineConfig(),
     *,
+    split: StringArray | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Refined:
     """Refine features by rate reduction, without labels and without the number of clusters.
 
-    features: (n, d), n >= 2, of any length and precision. Returns refined features (n, e), unit
-    rows in float32, computed anew whenever they are read; the map as arrays for
+    features: (n, d), n >= 2, of any length and precision; split: (n,). Returns refined features
+    (n, e), unit rows in float32, computed anew whenever they are read; the map as arrays for
     `numerics.feature_map.apply_map`; and the objective at each step. Raises UsageError when the
     features cannot be refined or training collapsed. CPP (Chu et al. 2024); 'scalable' is ours.
     """
@@ -155,10 +170,16 @@ def refine(
     from clusterpipe.stages.numerics.preparation import center_of, prepare
 
     _check(features, config)
-    rows = read_rows(features, sample_of(np.arange(features.shape[0]), config.sample, seed))
+    candidates = rows_of_split(
+        features.shape[0], split, config.fit_split, setting="refine.fit_split"
+    )
+    index = sample_of(candidates, config.sample, seed)
+    if len(index) < 2:
+        raise UsageError(f"refine needs at least 2 images of split {config.fit_split!r}")
+    rows = read_rows(features, index)
     center = center_of(rows, unit=True)
     begin = _published if config.preset == "paper" else _scalable
-    training = begin(prepare(rows, center, unit=True), features.shape[0], config, seed)
+    training = begin(prepare(rows, center, unit=True), len(candidates), config, seed)
     steps = _train(training, config, progress)
     parameters = training.parameters(center)
     return Refined(
@@ -167,6 +188,7 @@ def refine(
         rate=np.array([step.rate for step in steps], np.float32),
         membership_rate=np.array([step.membership_rate for step in steps], np.float32),
         loss=np.array([step.loss for step in steps], np.float32),
+        fitted_on=described_rows(len(index), len(candidates), config.fit_split),
     )
 
 

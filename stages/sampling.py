@@ -1,5 +1,6 @@
-"""Reading rows of features: a stated number of them, as numbers that can be computed with."""
+"""Which rows of features are read (a split, a sample), as numbers that can be computed with."""
 
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,34 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.rows import MappedRows, Rows, take
+from clusterpipe.cache.schema import StringArray
+
+
+def rows_of_split(
+    n: int, split: StringArray | None, wanted: str, *, setting: str
+) -> NDArray[np.int64]:
+    """The row numbers of the split called `wanted`, or all of n if it is empty.
+
+    Raises UsageError, naming the `setting`, for a split that does not exist.
+    """
+    if not wanted:
+        return np.arange(n)
+    names = sorted({str(name) for name in split if name}) if split is not None else []
+    if wanted not in names:
+        near = get_close_matches(wanted, names, n=1, cutoff=0.0)
+        there = (
+            f"did you mean {near[0]!r}? There are: {', '.join(names)}"
+            if names
+            else "the source has no splits"
+        )
+        raise UsageError(f"{setting}: there is no split {wanted!r}; {there}")
+    return np.flatnonzero(np.asarray(split) == wanted)
+
+
+def described_rows(taken: int, candidates: int, split: str) -> str:
+    """Which rows something was fitted on, in words: `taken` of the `candidates` of a split."""
+    whole = f"the {candidates:,} images" + (f" of split {split!r}" if split else "")
+    return whole if taken == candidates else f"{taken:,} of {whole}, drawn at random"
 
 
 def sample_of(rows: NDArray[np.integer[Any]], size: int, seed: int) -> NDArray[np.int64]:

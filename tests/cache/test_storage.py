@@ -122,9 +122,9 @@ def test_an_open_artifact_is_read_to_its_end_while_a_new_one_takes_its_place(
 ) -> None:
     path = tmp_path / "refined.h5"
     old, new = (sample(Refined, seed=seed, n=9) for seed in (1, 2))
-    artifact.write(path, old, provenance())
+    artifact.write(path, old, provenance(schema=old.schema))
     with h5py.File(path) as file:
-        artifact.write(path, new, provenance())
+        artifact.write(path, new, provenance(schema=new.schema))
         np.testing.assert_array_equal(file["features"][:], old.features)
     assert_same(in_memory(artifact.read(path, Refined)), new)
 
@@ -217,7 +217,7 @@ def test_a_full_disk_is_told_whenever_it_fills_up(disk: Path) -> None:
     assert entries(disk) == {"embeddings.h5"}
     limit_disk(disk, 64_000_000)
     large = sample(Embeddings, seed=2, **LARGE)
-    artifact.write(path, large, provenance())
+    artifact.write(path, large, provenance(schema=large.schema))
     assert_same(in_memory(artifact.read(path, Embeddings)), large)
 
 
@@ -265,7 +265,7 @@ def test_more_is_reserved_than_is_written(kind: type[Any], n: int, tmp_path: Pat
     if kind is Embeddings:
         long = ["/".join("é" * (1 + row % 800)) for row in range(n)]
         record = replace(record, path=np.array(long, dtype=object))
-    artifact.write(path, record, provenance())
+    artifact.write(path, record, provenance(schema=record.schema))
     assert path.stat().st_size <= artifact._room(record) <= 3 * path.stat().st_size + 400_000
 
 
@@ -280,7 +280,7 @@ def test_a_folder_that_cannot_be_written_is_told(disk: Path) -> None:
             storage.write_text(path, "new")
         assert raised.value.exit_code == 8
     with pytest.raises(StorageError, match="cannot be written"):
-        artifact.write(disk / "refined.h5", sample(Refined), provenance())
+        artifact.write(disk / "refined.h5", sample(Refined), provenance(schema=Refined.schema))
     for folder in (disk, disk / "run"):
         with pytest.raises(StorageError), RunDirectory(folder).locked():
             pass

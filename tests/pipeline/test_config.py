@@ -75,6 +75,14 @@ def test_an_error_in_a_file_names_the_file(tmp_path: Path) -> None:
         load(Config(), tmp_path / "absent.toml")
 
 
+def test_a_run_of_an_older_version_keeps_the_settings_that_there_still_are(tmp_path: Path) -> None:
+    kept = tmp_path / "pipeline.toml"
+    kept.write_text("[refine]\nretain = 0.9\nneighbours = 5\n")
+    with pytest.raises(UsageError, match=r"refine\.retain"):
+        load(Config(), kept)
+    assert load(Config(), kept, outlived=True).get("refine.neighbours") == 5
+
+
 def test_every_field_either_affects_the_result_or_does_not() -> None:
     for owner in Config().tables().values():
         names = {f.name for f in fields(owner)}

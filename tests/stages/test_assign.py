@@ -179,6 +179,16 @@ def test_fits_on_a_split_and_assigns_everything() -> None:
     assert found.fitted_on == "the 150 images of split 'train'"
 
 
+def test_says_when_the_features_were_refined_on_other_rows_than_the_fit() -> None:
+    def fitted_on(refined_on: str) -> str:
+        found = assign(blobs(), K, QUICK, refined_on=refined_on)
+        return found.methods["spherical-kmeans"].fitted_on
+
+    assert fitted_on("the 200 images") == "the 200 images"
+    other = "the 150 images of split 'train'"
+    assert fitted_on(other) == f"the 200 images (the features refined on {other})"
+
+
 def test_fits_on_a_sample_and_assigns_everything() -> None:
     found = assign(blobs(), K, replace(QUICK, sample=60)).methods["spherical-kmeans"]
     assert adjusted_rand_score(TRUTH, found.label) == 1
@@ -267,8 +277,11 @@ def test_reads_follow_the_settings() -> None:
     reads = STAGES["assign"].reads
     assert reads(AssignConfig(features="refined")) == {
         "features": Input(Refined, "features"),
+        "refined_on": Input(Refined, "@fitted_on"),
         "k": Input(KEstimate, "k"),
     }
+    with pytest.raises(UsageError, match=r"assign\.space = 'clip' names a space of the embeddings"):
+        reads(AssignConfig(space="clip"))
     assert reads(AssignConfig(features="embeddings", k=9, fit_split="train")) == {
         "features": Input(Embeddings, "{space}/features"),
         "split": Input(Embeddings, "split", optional=True),

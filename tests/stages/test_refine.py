@@ -206,6 +206,22 @@ def test_the_map_is_trained_on_a_capped_sample_and_applied_to_all() -> None:
     assert refined.features[:].shape == (600, 8)
 
 
+def test_only_the_split_that_is_named_shapes_the_map() -> None:
+    features, _ = subspaces(200)
+    split = np.where(np.arange(200) < 120, "train", "test").astype(object)
+    changed = features.copy()
+    changed[120:] = subspaces(200, seed=1)[0][120:]
+    config = replace(QUICK, fit_split="train")
+    first, other = (refine(rows, config, split=split) for rows in (features, changed))
+    np.testing.assert_array_equal(first.features[:120], other.features[:120])
+    assert first.fitted_on == "the 120 images of split 'train'"
+    assert refine(features, QUICK).fitted_on == "the 200 images"
+    with pytest.raises(UsageError, match=r"refine\.fit_split: there is no split 'trian'.*train"):
+        refine(features, replace(QUICK, fit_split="trian"), split=split)
+    with pytest.raises(UsageError, match="at least 2 images of split 'rare'"):
+        refine(features, replace(QUICK, fit_split="rare"), split=np.array(["rare"] + [""] * 199))
+
+
 def test_progress_counts_the_steps() -> None:
     seen: list[object] = []
 

@@ -97,11 +97,11 @@ def _refused_by_inspect(path: Path) -> bool:
 def fill_up(path: Path, limit: Callable[[int], object], sizes: list[int]) -> list[str]:
     """What is said when less and less of an artifact fits; what was there must stay."""
     old, large = sample(Embeddings, seed=1), sample(Embeddings, seed=2, **LARGE)
-    artifact.write(path, old, provenance())
+    artifact.write(path, old, provenance(schema=old.schema))
     said = []
     for size in sizes:
         limit(size)
-        said.append(_refusal(lambda: artifact.write(path, large, provenance())))
+        said.append(_refusal(lambda: artifact.write(path, large, provenance(schema=large.schema))))
         said.append(_refusal(lambda: storage.write_text(path, "x" * 1_200_000)))
         assert_same(in_memory(artifact.read(path, Embeddings)), old)
     return said
@@ -139,9 +139,9 @@ def fill_meanwhile(path: Path, fill: Callable[[], object]) -> str:
                 fill()
             return rows[wanted]
 
-    artifact.write(path, old, provenance())
+    artifact.write(path, old, provenance(schema=old.schema))
     record = replace(sample(Refined, n=40_000), features=Filling())
-    said = _refusal(lambda: artifact.write(path, record, provenance()))
+    said = _refusal(lambda: artifact.write(path, record, provenance(schema=record.schema)))
     assert_same(in_memory(artifact.read(path, Refined)), old)
     return said
 
