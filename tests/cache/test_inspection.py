@@ -62,7 +62,7 @@ def test_previews_are_short(tmp_path: Path) -> None:
 def test_scalars_and_parameters_are_shown(tmp_path: Path) -> None:
     artifact.write(tmp_path / "k.h5", replace(sample(KEstimate), k=37), provenance())
     assert nodes(tmp_path / "k.h5")["/k"].preview == "37"
-    artifact.write(tmp_path / "r.h5", sample(Refined), provenance())
+    artifact.write(tmp_path / "r.h5", sample(Refined), provenance(schema=Refined.schema))
     shown = nodes(tmp_path / "r.h5")
     assert shown["/parameters/weight"].shape == (3, 2)
     assert shown["/parameters/bias"].doc == "weights of the map"
