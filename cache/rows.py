@@ -83,6 +83,12 @@ class ConcatenatedRows:
         return np.concatenate([normalise(part[rows]) for part in self.parts], axis=1)
 
 
+def widths_of(rows: Rows) -> tuple[int, ...]:
+    """The widths of the spaces that are side by side in these rows, (d,) for one."""
+    parts = rows.parts if isinstance(rows, ConcatenatedRows) else (rows,)
+    return tuple(part.shape[1] for part in parts)
+
+
 def normalise(block: NDArray[Any]) -> NDArray[np.float32]:
     """Rows scaled to unit length in float32; a zero row stays zero."""
     block = block.astype(np.float32, copy=False)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.rows import Rows, blocks
+from clusterpipe.cache.rows import Rows, blocks, widths_of
 from clusterpipe.cache.schema import (
     Assignment,
     Assignments,
@@ -20,7 +20,7 @@ from clusterpipe.cache.schema import (
 )
 from clusterpipe.stages import heads
 from clusterpipe.stages.declaration import Input, option, stage
-from clusterpipe.stages.heads import HEADS, Fits, Head
+from clusterpipe.stages.heads import HEADS, Fits, Head, Training
 from clusterpipe.stages.sampling import (
     described_rows,
     finite,
@@ -166,7 +166,7 @@ def assign(
         fitted_on += f" (the features refined on {refined_on})"
     methods = {}
     for method in config.methods:
-        fitted = _fit(method, rows, k, config, seed, progress)
+        fitted = _fit(method, rows, widths_of(features), k, config, seed, progress)
         methods[method] = _assigned(features, method, fitted, config, fitted_on, progress)
     return Assignments(chosen=config.methods[0], methods=methods)
 
@@ -225,6 +225,7 @@ class _Fitted:
 def _fit(
     name: str,
     rows: NDArray[np.float32],
+    widths: tuple[int, ...],
     k: int,
     config: AssignConfig,
     seed: int,
@@ -238,7 +239,8 @@ def _fit(
         center = np.zeros_like(center)
     seeds = np.random.SeedSequence(seed).generate_state(config.seeds)
     z = prepare(rows, center, unit=method.unit)
-    fits = method.fit(z, k, [int(one) for one in seeds], progress)
+    training = Training(z, widths)
+    fits = method.fit(training, k, [int(one) for one in seeds], progress)
     return _Fitted(Head(fits.model, center, method.unit), fits)
 
 

@@ -13,10 +13,10 @@ from clusterpipe.cache.errors import DamagedArtifact
 from clusterpipe.cache.schema import Assignment
 from clusterpipe.stages.heads.coding_length import CodingLength
 from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
-from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Method
+from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Method, Training
 from clusterpipe.stages.heads.spectral import Spectral
 
-__all__ = ["BLOCK", "HEADS", "Fits", "Head", "Method", "load", "method"]
+__all__ = ["BLOCK", "HEADS", "Fits", "Head", "Method", "Training", "load", "method"]
 
 HEADS: Mapping[str, type[Any]] = {
     head.name: head

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
-from clusterpipe.stages.heads.protocol import Fits
+from clusterpipe.stages.heads.protocol import Fits, Training
 
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.coding_length import Code
@@ -65,7 +65,7 @@ class CodingLength:
     rounds: int
     components: int
 
-    def fit(self, z: NDArray[np.float32], k: int, seeds: Sequence[int], progress: Progress) -> Fits:
+    def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         from clusterpipe.stages.numerics.coding_length import partition_length
         from clusterpipe.stages.numerics.incremental_coding import (
             added_length,
@@ -75,6 +75,7 @@ class CodingLength:
         )
         from clusterpipe.stages.numerics.preparation import mean_directions, principal_directions
 
+        z = training.z
         width = min(self.components, max(1, len(z) // (k * ROWS_PER_DIMENSION)))
         direction = principal_directions(z, width)
         rows, code = _coded(z, direction), _code()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
-from clusterpipe.stages.heads.protocol import Fits
+from clusterpipe.stages.heads.protocol import Fits, Training
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class KMeans:
 
     def fit(
         self,
-        z: NDArray[np.float32],
+        training: Training,
         k: int,
         seeds: Sequence[int],
         progress: Progress,
@@ -49,7 +49,7 @@ class KMeans:
     ) -> Fits:
         from clusterpipe.stages.numerics.kmeans import kmeans
 
-        clusterings = []
+        z, clusterings = training.z, []
         with progress(f"fitting {named or self.name}", total=len(seeds), unit="fits") as advance:
             for seed in seeds:
                 clusterings.append(

@@ -8,7 +8,7 @@ with its preparation: it takes features as they come.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,29 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
+class Training:
+    """What heads are fitted on: prepared rows of one feature space, or of several side by side.
+
+    z: (n, d) float32; widths: of each space, they sum to d; views: (n, v, d) augmented views of the
+    same images, prepared as `z` is, if there are any.
+    """
+
+    z: NDArray[np.float32]
+    widths: tuple[int, ...]
+    views: NDArray[np.float32] | None = None
+
+    @classmethod
+    def of(cls, z: NDArray[np.float32]) -> Self:
+        """The rows (n, d) of one space."""
+        return cls(z, (z.shape[1],))
+
+    @property
+    def spaces(self) -> list[NDArray[np.float32]]:
+        """The rows in each space, (n, width)."""
+        return np.split(self.z, np.cumsum(self.widths)[:-1], axis=1)
+
+
+@dataclass(frozen=True)
 class Fits:
     """One model per seed, (s,); `objective` (s,) is what was minimised, `chosen` the model to use.
 
@@ -71,8 +94,8 @@ class Method(Protocol):
     unit: ClassVar[bool]  # whether rows are scaled to unit length
     model: ClassVar[type[Any]]
 
-    def fit(self, z: NDArray[np.float32], k: int, seeds: Sequence[int], progress: Progress) -> Fits:
-        """Fit k clusters to prepared rows (n, d), once with each seed."""
+    def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
+        """Fit k clusters to the n rows, once with each seed."""
         ...
 
 

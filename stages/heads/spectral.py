@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.kmeans import Centroids, KMeans
-from clusterpipe.stages.heads.protocol import BLOCK, Fits
+from clusterpipe.stages.heads.protocol import BLOCK, Fits, Training
 from clusterpipe.stages.sampling import sample_of
 
 LANDMARKS_PER_ROW = 5
@@ -92,19 +92,19 @@ class Spectral:
     exact_up_to: int
     landmarks: int
 
-    def fit(self, z: NDArray[np.float32], k: int, seeds: Sequence[int], progress: Progress) -> Fits:
+    def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         from clusterpipe.stages.numerics.kmeans import nearest
         from clusterpipe.stages.numerics.preparation import mean_directions
         from clusterpipe.stages.numerics.spectral import embedded
 
-        exact = len(z) <= self.exact_up_to
+        z, exact = training.z, len(training.z) <= self.exact_up_to
         landmark = z if exact else self._cells(z, k, seeds[0], progress)
         count = self.neighbours + 1 if exact else LANDMARKS_PER_ROW  # a row is its own nearest
         affinity, radius = _affinities(z, landmark, min(count, len(landmark)), progress)
         graph = _graph(affinity, landmark, radius, k, exact, seeds[0], progress)
         places = embedded(affinity, graph.coordinate)
         inner = KMeans(self.restarts, self.iterations, self.temperature)
-        fits = inner.fit(places, k, seeds, progress, named=self.name)
+        fits = inner.fit(Training.of(places), k, seeds, progress, named=self.name)
         models = [
             SpectralClusters(
                 **vars(graph),

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from clusterpipe.cache.rows import ConcatenatedRows, MappedRows, blocks, normalise, take
+from clusterpipe.cache.rows import (
+    ConcatenatedRows,
+    MappedRows,
+    blocks,
+    normalise,
+    take,
+    widths_of,
+)
 
 
 @dataclass
@@ -110,3 +117,9 @@ def test_normalising_leaves_its_argument_alone() -> None:
     before = rows.copy()
     normalise(rows)
     assert_array_equal(rows, before)
+
+
+def test_spaces_side_by_side_tell_their_widths() -> None:
+    parts = [np.ones((4, 3), np.float16), np.ones((4, 2), np.float32)]
+    assert widths_of(ConcatenatedRows(parts)) == (3, 2)
+    assert widths_of(parts[0]) == (3,)

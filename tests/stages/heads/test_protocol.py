@@ -13,7 +13,7 @@ from clusterpipe.cache.errors import DamagedArtifact, UsageError
 from clusterpipe.cache.schema import Assignment, Assignments
 from clusterpipe.stages import heads
 from clusterpipe.stages.assign import AssignConfig, assign
-from clusterpipe.stages.heads import BLOCK, HEADS, load
+from clusterpipe.stages.heads import BLOCK, HEADS, Training, load
 
 K = 6
 SETTINGS = {
@@ -114,3 +114,11 @@ def test_settings_of_a_head_are_settings_of_assign() -> None:
     for name, kind in HEADS.items():
         assert {f.name for f in fields(kind)} <= {f.name for f in fields(AssignConfig)}
         assert heads.method(name, AssignConfig(restarts=7)).restarts == 7  # type: ignore[attr-defined]
+
+
+def test_training_rows_come_apart_into_their_spaces() -> None:
+    rows = overlapping(12)
+    first, second = Training(rows, (5, 11)).spaces
+    np.testing.assert_array_equal(np.hstack([first, second]), rows)
+    assert (first.shape[1], second.shape[1]) == (5, 11)
+    assert Training.of(rows).widths == (16,)

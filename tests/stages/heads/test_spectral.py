@@ -6,7 +6,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.cache.progress import silent
 from clusterpipe.stages.assign import AssignConfig, assign
-from clusterpipe.stages.heads import load, method
+from clusterpipe.stages.heads import Training, load, method
 from clusterpipe.stages.numerics.kmeans import kmeans
 from clusterpipe.stages.numerics.preparation import center_of, prepare, unit_rows
 
@@ -53,17 +53,17 @@ def test_the_threshold_decides_which_graph_is_built() -> None:
     z = prepare(rows, center_of(rows, unit=True), unit=True)
     for most, landmarks in ((200, 200), (199, 50)):
         config = AssignConfig(exact_up_to=most, landmarks=50)
-        fits = method("spectral", config).fit(z, 3, [1, 2], silent)
+        fits = method("spectral", config).fit(Training.of(z), 3, [1, 2], silent)
         assert fits.model.landmark.shape == (landmarks, 8)
         assert fits.model.coordinate.shape == (landmarks, 3)
     many = AssignConfig(exact_up_to=0, landmarks=50)
-    assert len(method("spectral", many).fit(z, 20, [1], silent).model.landmark) == 100
+    assert len(method("spectral", many).fit(Training.of(z), 20, [1], silent).model.landmark) == 100
 
 
 def test_each_seed_clusters_the_same_places() -> None:
     rows, _ = arcs(200)
     z = prepare(rows, center_of(rows, unit=True), unit=True)
-    fits = method("spectral", AssignConfig()).fit(z, 3, [1, 2, 3], silent)
+    fits = method("spectral", AssignConfig()).fit(Training.of(z), 3, [1, 2, 3], silent)
     for together, model in zip(fits.soft(z), fits.models, strict=True):
         np.testing.assert_array_equal(together, model.soft(z))
     assert fits.objective.shape == (3,)
