@@ -105,6 +105,24 @@ class AssignConfig:
     rounds: int = option(
         15, "of coding-length: times that images may move to the cluster that codes them best"
     )
+    turtle_preset: str = option(
+        "fast",
+        "of turtle: 'fast' starts from annealed k-means in components that are white between "
+        "neighbours: seconds to minutes. 'paper' is the recipe as published, from a random start: "
+        "minutes to hours, and for clusters of about equal size",
+        choices=("fast", "paper"),
+    )
+    turtle_steps: int = option(
+        0, "of turtle: outer steps; 0 = 40 ('fast') or the published 6,000 ('paper')"
+    )
+    turtle_balance: float = option(
+        10.0, "of turtle: how firmly clusters are held to the sizes of turtle_prior; 0 = not at all"
+    )
+    turtle_prior: float = option(
+        1.0,
+        "of turtle, 'fast': 1 = the sizes that the start found, 0 = equal sizes, as 'paper' always "
+        "has; between, a power of the former",
+    )
     top: int = option(5, "how many clusters are kept per image, likeliest first")
     exemplars: int = option(16, "how many images nearest the centre are kept per cluster")
     fit_split: str = option(

@@ -15,6 +15,7 @@ from clusterpipe.stages.heads.coding_length import CodingLength
 from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
 from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Method, Training
 from clusterpipe.stages.heads.spectral import Spectral
+from clusterpipe.stages.heads.turtle import Turtle
 
 __all__ = ["BLOCK", "HEADS", "Fits", "Head", "Method", "Training", "load", "method"]
 
@@ -25,6 +26,7 @@ HEADS: Mapping[str, type[Any]] = {
         KMeans,
         Spectral,
         CodingLength,
+        Turtle,
     )
 }
 
