@@ -1,6 +1,6 @@
 """assign: puts each image into one of k clusters, and says how sure that is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from clusterpipe.cache.schema import (
 )
 from clusterpipe.stages import heads
 from clusterpipe.stages.declaration import Input, option, stage
-from clusterpipe.stages.heads import HEADS, Fits, Head, Training
+from clusterpipe.stages.heads import HEADS, Fits, Head, Member, Training
 from clusterpipe.stages.sampling import (
     described_rows,
     finite,
@@ -33,7 +33,7 @@ from clusterpipe.stages.sampling import (
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.selection import Selection
 
-AUTO = "auto"
+AUTO, CONSENSUS = "auto", "consensus"
 MOST_FITTED = 250_000
 MOST_SCORED = 20_000  # images that methods are compared on
 SMALLEST_MEDIAN = 1e-6
@@ -190,10 +190,8 @@ def assign(
             f"{len(data.index)} images cannot be fitted with {k} clusters; lower assign.k"
         )
     _refuse_equal_rows(data.rows, k)
-    methods = {}
-    for name in names:
-        fitted = _fit(name, data, k, config, seed, progress)
-        methods[name] = _assigned(name, data, fitted, config, progress)
+    fitted = _fitted(names, data, k, config, seed, progress)
+    methods = {name: _assigned(name, data, fitted[name], config, progress) for name in names}
     selection = _selection(data, methods, seed, progress) if len(names) > 1 else None
     chosen = names[0]
     if selection and config.methods == (AUTO,):
@@ -296,8 +294,44 @@ class _Fitted:
     minimised: str
 
 
+def _fitted(
+    names: Sequence[str],
+    data: _Data,
+    k: int,
+    config: AssignConfig,
+    seed: int,
+    progress: Progress,
+) -> dict[str, _Fitted]:
+    """All methods that are named, and what a consensus is made of."""
+    members = [name for name in names if name != CONSENSUS]
+    others = [name for name in config.candidates if name != CONSENSUS]
+    members = members or list(_known(tuple(others), setting="assign.candidates"))
+    fitted = {name: _fit(name, data, k, config, seed, progress) for name in members}
+    if CONSENSUS in names:
+        plain = replace(config, center=False)  # its members prepare the rows, each in its way
+        fits = _members(fitted)
+        fitted[CONSENSUS] = _fit(CONSENSUS, data, k, plain, seed, progress, members=fits)
+    return fitted
+
+
+def _members(fitted: Mapping[str, _Fitted]) -> tuple[Member, ...]:
+    """Every fit of every method."""
+    return tuple(
+        Member(name, seed, replace(one.head, model=model))
+        for name, one in fitted.items()
+        for seed, model in enumerate(one.fits.models)
+    )
+
+
 def _fit(
-    name: str, data: _Data, k: int, config: AssignConfig, seed: int, progress: Progress
+    name: str,
+    data: _Data,
+    k: int,
+    config: AssignConfig,
+    seed: int,
+    progress: Progress,
+    *,
+    members: tuple[Member, ...] = (),
 ) -> _Fitted:
     from clusterpipe.stages.numerics.preparation import center_of, prepare
 
@@ -307,7 +341,8 @@ def _fit(
         center = np.zeros_like(center)
     seeds = np.random.SeedSequence(seed).generate_state(config.seeds)
     z = prepare(data.rows, center, unit=method.unit, widths=data.widths)
-    fits = method.fit(Training(z, data.widths), k, [int(one) for one in seeds], progress)
+    training = Training(z, data.widths, members=members)
+    fits = method.fit(training, k, [int(one) for one in seeds], progress)
     every = np.arange(len(fits.model.centroid))
     head = Head(fits.model, center, method.unit, data.widths, every)
     return _Fitted(head, fits, method.minimised)
