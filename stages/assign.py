@@ -238,7 +238,9 @@ def _check(features: Rows, k: int, config: AssignConfig) -> None:
     lowest = {"seeds": 1, "restarts": 1, "iterations": 1, "top": 1, "exemplars": 1}
     spectral = {"neighbours": 1, "exact_up_to": 0, "landmarks": 2}
     coding = {"components": 1, "rounds": 0}
-    for name, least in {**lowest, **spectral, **coding, "sample": 0, "temperature": 0}.items():
+    turtle = {"turtle_steps": 0, "turtle_balance": 0, "turtle_prior": 0}
+    limits = {**lowest, **spectral, **coding, **turtle, "sample": 0, "temperature": 0}
+    for name, least in limits.items():
         if not getattr(config, name) >= least:
             raise UsageError(f"assign.{name} must be at least {least}")
     n = features.shape[0]
