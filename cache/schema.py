@@ -202,13 +202,16 @@ class KEstimate(Artifact):
     """`k_estimate.h5`: the number of clusters, how sure it is, and why."""
 
     name: ClassVar[str] = "k_estimate"
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     stage: ClassVar[str] = "estimate-k"
 
     k: int = dataset("", "int", unit="clusters", doc="the chosen number of clusters")
     interval: IntArray = dataset("2", "int", unit="clusters", doc="lowest and highest plausible k")
     candidate: IntArray = dataset("m", "int", unit="clusters", doc="candidates, ascending")
     length: FloatArray = dataset("m", "float", unit="nats", doc="coding length of each candidate")
+    gap: FloatArray | None = dataset(
+        "e", "float", doc="fall of the graphs' spectrum after 1, 2, ... eigenvalues", optional=True
+    )
     cell_size: IntArray | None = dataset(
         "g", "int", unit="images", doc="images of the sample in each cell", optional=True
     )
