@@ -41,7 +41,8 @@ def take(rows: Rows, index: NDArray[np.integer[Any]], size: int = BLOCK) -> NDAr
     for start in range(0, rows.shape[0], size):
         low, high = np.searchsorted(wanted, [start, start + size])
         if low < high:
-            out[order[low:high]] = rows[start : start + size][wanted[low:high] - start]
+            first, last = wanted[low], wanted[high - 1]
+            out[order[low:high]] = rows[first : last + 1][wanted[low:high] - first]
     return out
 
 

@@ -343,12 +343,12 @@ def _search(truth: IntArray, queries: int, seed: int) -> _Search:
 def _found(rows: Rows, search: _Search, advance: Advance) -> Values:
     """precision@20 and mAP@100 of every query among the labelled rows."""
     from clusterpipe.stages.numerics import retrieval as ranking
-    from clusterpipe.stages.numerics.neighbours import without
+    from clusterpipe.stages.numerics.neighbours import nearest_in_blocks, without
     from clusterpipe.stages.numerics.preparation import unit_rows
 
     asked = unit_rows(read_rows(rows, search.row[search.query]))
     listed = _labelled_blocks(rows, search.row, advance)
-    found = without(ranking.nearest_in_blocks(asked, listed, LISTED_HITS + 1), search.query)
+    found = without(nearest_in_blocks(asked, listed, LISTED_HITS + 1), search.query)
     relevant = search.label[found.index] == search.label[search.query][:, None]
     precision = ranking.precision(relevant, FIRST_HITS)
     return np.array(

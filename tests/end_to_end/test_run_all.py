@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from program import ARTIFACTS, Command, content_ids, draw, paint
 
-STAGES = ("embed", "estimate-k", "refine", "assign", "caption", "evaluate")
+STAGES = ("embed", "estimate-k", "refine", "assign", "caption", "evaluate", "curate")
 
 
 def test_a_run_leaves_every_artifact_and_a_picture_per_cluster(finished: Path) -> None:
