@@ -1,8 +1,8 @@
 """TURTLE: clusters that linear classifiers find easy to learn, in one feature space or several.
 
 'fast' (ours) works on principal components in which the differences between neighbours are white
-(see `numerics.whitening`) and starts from annealed k-means, so a few dozen steps are enough; 'paper'
-is the published recipe from a random start.
+(see `numerics.whitening`) and starts from annealed k-means, so a few dozen steps are enough;
+'paper' is the published recipe from a random start.
 """
 
 from collections.abc import Callable, Sequence
@@ -105,9 +105,6 @@ class Turtle:
             raise UsageError(
                 f"assign.turtle_preset must be {' or '.join(PRESETS)}, not {self.turtle_preset!r}"
             )
-        for name in ("turtle_steps", "turtle_balance", "turtle_prior"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"assign.{name} must be at least 0")
 
     def _recipe(self, k: int) -> "Recipe":
         from clusterpipe.stages.numerics.turtle import Recipe

@@ -1,9 +1,9 @@
 """Clusters around mean directions, found soft first and sharp later: deterministic annealing.
 
 At a high temperature every row belongs a little to every cluster, and few of the poor solutions in
-which k-means gets stuck are solutions at all; those found are followed while it cools. Rose, Gurewitz
-and Fox 1990, here on the sphere: a mixture of von Mises-Fisher densities of one concentration and
-equal weights (Banerjee et al. 2005).
+which k-means gets stuck are solutions at all; those found are followed while it cools. Rose,
+Gurewitz and Fox 1990, here on the sphere: a mixture of von Mises-Fisher densities of one
+concentration and equal weights (Banerjee et al. 2005).
 """
 
 from collections.abc import Sequence

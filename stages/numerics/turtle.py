@@ -1,4 +1,4 @@
-"""TURTLE: the labelling that linear classifiers in several frozen spaces can learn with most margin.
+"""TURTLE: the labelling that linear classifiers in several spaces can learn with most margin.
 
 A task encoder, one linear map per space, labels the rows; in every space a linear classifier learns
 its labels (the inner problem); then the encoder moves towards what the classifiers find easy, while
