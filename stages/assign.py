@@ -182,9 +182,8 @@ def assign(
     (stages.heads) is fitted on the rows of `config.fit_split` (or all), or a stated sample of them,
     held in memory as float32; every row is then assigned block by block. Clusters are numbered from
     the largest down (as fitted). Images not seen here are assigned by the same code: see
-    `heads.load`. Of k-means no cluster is empty on the rows of the fit if k of them are distinct;
-    how many clusters hold images is `effective_k`. `refined_on` says which rows refined features
-    were fitted on.
+    `heads.load`. Clusters that no image is in are left out, so there may be fewer than k:
+    `effective_k`. `refined_on` says which rows refined features were fitted on.
 
     Where several methods ran, each is measured without labels (`_selection`).
 
