@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.rows import Rows, blocks, widths_of
+from clusterpipe.cache.rows import LaterRows, Rows, blocks, take, widths_of
 from clusterpipe.cache.schema import (
     Assignment,
     Assignments,
@@ -155,7 +155,16 @@ def _reads(config: AssignConfig) -> Mapping[str, Input]:
     return inputs
 
 
-@stage(version=3, config=AssignConfig, reads=_reads, writes=Assignments)
+def _extended(previous: Assignments, arguments: Mapping[str, Any], before: int) -> Assignments:
+    """Appended images are assigned by the heads as they are; nothing else changes."""
+    features = arguments["features"]
+    methods = {
+        name: _with_appended(method, features, before) for name, method in previous.methods.items()
+    }
+    return replace(previous, methods=methods)
+
+
+@stage(version=3, config=AssignConfig, reads=_reads, writes=Assignments, extend=_extended)
 def assign(
     features: Rows,
     k: int = 0,
@@ -447,6 +456,56 @@ def _likeliest(
         probability[:, place] = left.max(axis=1)
         np.put_along_axis(left, label[:, place, None], -1, axis=1)
     return label, probability
+
+
+# ---------------------------------------------------------------- images that come later
+
+
+def _with_appended(method: Assignment, features: Rows, before: int) -> Assignment:
+    """The assignment of all rows of `features`, of which it knows the first `before`.
+
+    What the fits of other seeds would say of the others is not known: they have -1 there.
+    """
+    later, head = LaterRows(features, before), heads.load(method)
+    soft = head.soft(later)
+    top_label, top_probability = _likeliest(soft, method.top_label.shape[1])
+    label = np.ascontiguousarray(top_label[:, 0])
+    score = _distances(later, head, label) / _medians(method, features, head)[label]
+    unknown = np.full((len(method.label_per_seed), len(label)), -1, np.int32)
+    return replace(
+        method,
+        label=np.concatenate([method.label, label]),
+        probability=np.concatenate([method.probability, top_probability[:, 0]]),
+        top_label=np.concatenate([method.top_label, top_label]),
+        top_probability=np.concatenate([method.top_probability, top_probability]),
+        outlier_score=np.concatenate([method.outlier_score, score.astype(np.float32)]),
+        label_per_seed=np.concatenate([method.label_per_seed, unknown], axis=1),
+    )
+
+
+def _medians(method: Assignment, features: Rows, head: Head) -> NDArray[np.float32]:
+    """The median distance (k,) of each cluster's images of the fit to its centre.
+
+    By one image each: its distance over its outlier score.
+    """
+    median = np.ones(len(method.centroid), np.float32)
+    label, score = method.label, method.outlier_score
+    order = np.argsort(np.where(np.isfinite(score), score, -1), kind="stable")
+    row = np.full(len(median), -1)
+    row[label[order]] = order  # the last of a cluster counts: its highest score
+    filled = np.flatnonzero((row >= 0) & (score[row] > 0))
+    distance = _distances(take(features, row[filled]), head, filled)
+    median[filled] = distance / score[row[filled]]
+    return np.maximum(median, SMALLEST_MEDIAN)
+
+
+def _distances(features: Rows, head: Head, label: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+    """The distance (n,) of each row, prepared, to the centre of its cluster."""
+    found, centroid = np.empty(features.shape[0], np.float32), head.centroid
+    for part, z in _prepared_blocks(features, head, silent):
+        own = centroid[label[part]]
+        found[part] = np.linalg.norm(z[: len(own)] - own, axis=1)
+    return found
 
 
 # ---------------------------------------------------------------- the choice

@@ -97,7 +97,19 @@ def _k_is_given(stages: Mapping[str, Any], read: Callable[[Input], Any]) -> str 
     return f"assign.k = {given} is given" if given > 0 else None
 
 
-@stage(version=3, config=EstimateKConfig, reads=_reads, writes=KEstimate, skip=_k_is_given)
+def _kept(previous: KEstimate, arguments: Mapping[str, Any], before: int) -> KEstimate:
+    """Appended images join the clusters that are there, and do not change their number."""
+    return previous
+
+
+@stage(
+    version=3,
+    config=EstimateKConfig,
+    reads=_reads,
+    writes=KEstimate,
+    skip=_k_is_given,
+    extend=_kept,
+)
 def estimate_k(
     features: Rows,
     config: EstimateKConfig = EstimateKConfig(),
