@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 AUTO, CONSENSUS = "auto", "consensus"
 MOST_FITTED = 250_000
-MOST_SCORED = 20_000  # images that methods are compared on
+MOST_SCORED = 10_000  # images that methods are compared on
 SMALLEST_MEDIAN = 1e-6
 
 
@@ -63,7 +63,8 @@ class AssignConfig:
         "the one that scores best without labels",
     )
     candidates: tuple[str, ...] = option(
-        ("spherical-kmeans", "spectral", "coding-length"), "the methods that 'auto' chooses from"
+        ("spherical-kmeans", "spectral", "coding-length", "turtle"),
+        "the methods that 'auto' chooses from",
     )
     seeds: int = option(
         5,
