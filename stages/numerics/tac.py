@@ -1,7 +1,7 @@
 """Words as a second view of images: nouns, what they say of an image, and heads taught by both.
 
-After TAC, text-aided clustering (Li et al., ICML 2024), section 3. Images and words are unit rows of
-one space, as CLIP has it.
+After TAC, text-aided clustering (Li et al., ICML 2024), section 3. Images and words are unit rows
+of one space, as CLIP has it.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 from torch.optim import Adam
 
+from clusterpipe.stages.numerics.feature_map import folded
 from clusterpipe.stages.numerics.preparation import unit_rows
 from clusterpipe.stages.numerics.refinement import shuffled_batches
 
@@ -132,12 +133,8 @@ class TwoHeads:
 
     def image_layers(self) -> Layers:
         """The image head as it is now, batch normalisation folded into its hidden layer."""
-        hidden, norm, _, last = self.image
-        with torch.no_grad():
-            gain = norm.weight / (norm.running_var + norm.eps).sqrt()
-            bias = gain * (hidden.bias - norm.running_mean) + norm.bias
-            folded = (gain[:, None] * hidden.weight, bias, last.weight, last.bias)
-            return Layers(*(part.detach().cpu().numpy().copy() for part in folded))
+        hidden, last = folded(self.image)
+        return Layers(hidden.weight, hidden.bias, last.weight, last.bias)
 
 
 def two_heads(d: int, k: int, *, hidden: int = 512, seed: int = 0) -> TwoHeads:
@@ -148,13 +145,11 @@ def two_heads(d: int, k: int, *, hidden: int = 512, seed: int = 0) -> TwoHeads:
 
 def _network(d: int, k: int, hidden: int, generator: torch.Generator) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
-        network = nn.Sequential(
-            nn.Linear(d, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, k)
-        )
-    for layer in (network[0], network[3]):
+        layers = nn.Linear(d, hidden), nn.Linear(hidden, k)
+    for layer in layers:
         nn.init.trunc_normal_(layer.weight, std=INITIAL_SPREAD, generator=generator)
         nn.init.zeros_(layer.bias)
-    return network
+    return nn.Sequential(layers[0], nn.BatchNorm1d(hidden), nn.ReLU(), layers[1])
 
 
 @dataclass(frozen=True)

