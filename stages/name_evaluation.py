@@ -1,15 +1,14 @@
 """How good captions are: against the names of the true classes, where there are some."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.schema import Captions, FloatArray, IntArray, Naming, StringArray
+from clusterpipe.stages.vocabulary import Vocabulary, names_of
 
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.name_metrics import Score
@@ -73,28 +72,13 @@ def _true_classes(
     names = [plain_name(str(name)) for name in class_name]
     words = [[plain_name(str(word))] for word in captions.word]
     present = np.flatnonzero(confusion.sum(axis=1))
-    synonyms = right_words(names, _all_names(captions))
+    synonyms = right_words(names, names_of(_vocabulary(captions)))
     return truth, _Classes(right_words(names, words), synonyms, present)
 
 
-def _all_names(captions: Captions) -> list[set[str]]:
-    """Each word's plain name, the synonyms its vocabulary gives, and its WordNet companions."""
-    from clusterpipe.stages.numerics.name_metrics import plain_name
-
-    names = []
-    for word, synonyms in zip(captions.word, captions.synonyms, strict=True):
-        plain = plain_name(str(word))
-        own = {plain, *(plain_name(s) for s in json.loads(synonyms))}
-        names.append(own | _wordnet().get(plain, frozenset()))
-    return names
-
-
-@cache
-def _wordnet() -> Mapping[str, frozenset[str]]:
-    from clusterpipe.stages.numerics.name_metrics import companions
-    from clusterpipe.stages.vocabulary import imagenet
-
-    return companions(imagenet("imagenet-21k").synonyms)
+def _vocabulary(captions: Captions) -> Vocabulary:
+    synonyms = tuple(tuple(json.loads(names)) for names in captions.synonyms)
+    return Vocabulary(tuple(map(str, captions.word)), synonyms, tuple(captions.definition))
 
 
 def _scores(
@@ -138,7 +122,7 @@ def _protocol(captions: Captions, classes: _Classes) -> str:
     if len(classes.present):
         exact, synonym = classes.covered(classes.exact), classes.covered(classes.synonym)
         sentences.append(
-            f"hits: clusters whose class has a word in {_vocabulary(captions)}, which names "
+            f"hits: clusters whose class has a word in {_words_of(captions)}, which names "
             f"{exact} of {len(classes.present)} classes, {synonym} with synonyms (WordNet)"
         )
     sentences.append("chance: the captions dealt out at random among the clusters")
@@ -147,5 +131,5 @@ def _protocol(captions: Captions, classes: _Classes) -> str:
     return "; ".join(sentences)
 
 
-def _vocabulary(captions: Captions) -> str:
+def _words_of(captions: Captions) -> str:
     return captions.methods[captions.chosen].vocabulary
