@@ -94,8 +94,8 @@ class _Chunk:
 
 def _clustered(results: Results) -> Collection:
     """Where the clustered features of a run come from."""
-    made = artifact.header(results.run.artifact(Assignments), Assignments).identity.config
-    return open_collection(results.run, features=made["features"], space=made["space"])
+    features, _, space = results.clusters.space.partition("/")
+    return open_collection(results.run, features=features, space=space)
 
 
 def _opened(path: Path, progress: Progress) -> ImageSource | FeatureSource:

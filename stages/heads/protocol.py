@@ -43,16 +43,32 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
+class Words:
+    """v words as rows of the space of the images.
+
+    name: (v,); feature: (v, d) float32. An image's score for a word is the cosine of their rows if
+    `by_cosine` (a text tower), else their product plus the word's `offset` (v,) (a classifier).
+    """
+
+    name: tuple[str, ...]
+    feature: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    by_cosine: bool
+
+
+@dataclass(frozen=True)
 class Training:
     """What heads are fitted on: prepared rows of one feature space, or of several side by side.
 
     z: (n, d) float32; widths: of each space, they sum to d; views: (n, v, d) augmented views of the
-    same images, prepared as `z` is, if there are any.
+    same images, prepared as `z` is, if there are any; words: of that space, for heads that read
+    some, not prepared.
     """
 
     z: NDArray[np.float32]
     widths: tuple[int, ...]
     views: NDArray[np.float32] | None = None
+    words: Words | None = None
 
     @classmethod
     def of(cls, z: NDArray[np.float32]) -> Self:
@@ -63,6 +79,13 @@ class Training:
     def spaces(self) -> list[NDArray[np.float32]]:
         """The rows in each space, (n, width)."""
         return np.split(self.z, np.cumsum(self.widths)[:-1], axis=1)
+
+
+def words_of(training: Training, head: str) -> Words:
+    """The words that `head` reads. Raises UsageError if there are none."""
+    if training.words is None:
+        raise UsageError(f"{head} reads words, and none were given")
+    return training.words
 
 
 @dataclass(frozen=True)

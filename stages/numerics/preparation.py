@@ -37,16 +37,21 @@ def prepare(rows: NDArray[Any], center: NDArray[np.float32], *, unit: bool) -> N
     return unit_rows(unit_rows(rows) - center)
 
 
+def mean_rows(
+    rows: NDArray[np.float32], label: NDArray[np.integer[Any]], k: int
+) -> NDArray[np.float32]:
+    """The mean of the rows (n, d) of each of k labels (n,), zero for one that no row has; (k, d)."""
+    start = np.arange(len(label) + 1)
+    member = csr_array((np.ones(len(label), np.float32), label, start), (len(label), k))
+    size = np.maximum(np.bincount(label, minlength=k), 1)
+    return np.asarray(member.T @ rows / size[:, None], np.float32)
+
+
 def mean_directions(
     rows: NDArray[np.float32], label: NDArray[np.integer[Any]], k: int
 ) -> NDArray[np.float32]:
-    """The mean of the rows (n, d) of each of k labels (n,), at unit length; (k, d).
-
-    Zero for a label that no row has.
-    """
-    start = np.arange(len(label) + 1)
-    member = csr_array((np.ones(len(label), np.float32), label, start), (len(label), k))
-    return unit_rows(np.asarray(member.T @ rows))
+    """The same, at unit length."""
+    return unit_rows(mean_rows(rows, label, k))
 
 
 def are_equal(rows: NDArray[Any]) -> bool:

@@ -5,9 +5,9 @@ of one space, as CLIP has it.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -122,6 +122,11 @@ class Layers:
         """Logits (b, k) of rows (b, d)."""
         hidden = np.maximum(rows @ self.hidden_weight.T + self.hidden_bias, 0)
         return np.asarray(hidden @ self.weight.T + self.bias, np.float32)
+
+    def by_size(self, label: NDArray[np.integer[Any]]) -> Self:
+        """The same clusters numbered from the largest of these labels (n,) down."""
+        order = np.argsort(-np.bincount(label, minlength=len(self.bias)), kind="stable")
+        return replace(self, weight=self.weight[order], bias=self.bias[order])
 
 
 @dataclass(frozen=True)
