@@ -13,11 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import SourceError, UsageError
 from clusterpipe.cache.images import IMAGE_SUFFIXES
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.schema import Assignments
 from clusterpipe.cache.sources import FeatureSource, ImageSource, SourceConfig, open_source
 from clusterpipe.pipeline.exporting import writer_of
 from clusterpipe.pipeline.inputs import side_by_side

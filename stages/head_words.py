@@ -53,8 +53,8 @@ class Lexicon:
 
         From a text tower, or as their file brings them along, they are compared by cosine. A closed
         vocabulary is scored as its classifier does; words that it does not know are left out. No
-        name means all that it knows, and imagenet-21k for a text tower. Raises UsageError, naming the setting, where no words can be scored
-        or none is known.
+        name means all that it knows, and imagenet-21k for a text tower. Raises UsageError, naming
+        the setting, where no words can be scored or none is known.
         """
         if not has_features(name):
             kind = self.kind or (self.tower.opened.words if self.tower.backbone else "none")

@@ -1,7 +1,7 @@
 """Cluster heads, one small file each: fitted on prepared features, they label any image.
 
 A new head is one file, which says what `protocol.Method` and `protocol.Model` ask for, and one line
-in `HEADS` or, if it reads words, in `BY_WORDS`. In a notebook: `heads.load(clusters).soft(features)`
+in `HEADS` or, if it reads words, in `BY_WORDS`. In a notebook: `heads.load(clusters).soft(rows)`
 gives any features the probabilities that images like them have in the run.
 """
 

@@ -114,7 +114,9 @@ class Method(Protocol):
     name: ClassVar[str]
     about: ClassVar[str]  # completes "<name>: ..." in the help
     unit: ClassVar[bool]  # whether rows are scaled to unit length
-    minimised: ClassVar[str]  # what the objective is called, such as inertia
+    minimised: ClassVar[
+        str
+    ]  # what the objective is called, such as inertia; "" if nothing is fitted
     model: ClassVar[type[Any]]
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:

@@ -56,7 +56,7 @@ class ZeroShot:
     name: ClassVar[str] = "zero-shot"
     about: ClassVar[str] = "no clustering: each image to the likeliest of the names you give"
     unit: ClassVar[bool] = False
-    minimised: ClassVar[str] = "surprise at the likeliest names"
+    minimised: ClassVar[str] = ""  # nothing is fitted
     model: ClassVar[type[NamedClusters]] = NamedClusters
 
     temperature: float

@@ -54,7 +54,7 @@ def prepare(
 def mean_rows(
     rows: NDArray[np.float32], label: NDArray[np.integer[Any]], k: int
 ) -> NDArray[np.float32]:
-    """The mean of the rows (n, d) of each of k labels (n,), zero for one that no row has; (k, d)."""
+    """The mean of the rows (n, d) of each of k labels (n,); (k, d), zero where there are none."""
     start = np.arange(len(label) + 1)
     member = csr_array((np.ones(len(label), np.float32), label, start), (len(label), k))
     size = np.maximum(np.bincount(label, minlength=k), 1)
