@@ -336,7 +336,7 @@ class Captions(Artifact):
     """`captions.h5`: a name for each cluster."""
 
     name: ClassVar[str] = "captions"
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
     stage: ClassVar[str] = "caption"
 
     chosen: str = dataset("", "str", doc="the captioner the run stands by")
@@ -346,6 +346,13 @@ class Captions(Artifact):
     feature: FloatArray | None = dataset(
         "v d", "float", optional=True, doc="the words in the space of the images, unit rows"
     )
+    prompt: StringArray | None = dataset(
+        "p", "str", optional=True, doc="the sentences words were put into for the text tower"
+    )
+    backbone: str = attribute(
+        doc="the backbone whose text tower encoded the words; empty if none did", default=""
+    )
+    weights: str = attribute(doc="SHA-256 of its weights", default="")
     leaks: bool = attribute(
         doc="whether the vocabulary is the source's own class names", default=False
     )

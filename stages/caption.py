@@ -39,7 +39,7 @@ from clusterpipe.stages.vocabulary import (
     open_vocabulary,
     plain,
 )
-from clusterpipe.stages.word_features import Tower, check_prompts, word_features
+from clusterpipe.stages.word_features import Tower, check_prompts, templates, word_features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -204,6 +204,7 @@ def caption(
         "vocabulary_digest": vocabulary.digest(),
     }
     methods = config.methods or (METHODS[::-1] if closed else METHODS)
+    encoding = encoded is not None and vocabulary.features is None
     named = {method: _CAPTIONERS[method](evidence, config) for method in methods}
     return Captions(
         chosen=methods[0],
@@ -212,6 +213,9 @@ def caption(
         synonyms=_text(json.dumps(names, ensure_ascii=False) for names in vocabulary.synonyms),
         definition=_text(vocabulary.definition),
         feature=None if encoded is None else encoded.astype(np.float16),
+        prompt=_text(templates(config.prompt)) if encoding else None,
+        backbone=backbone if encoding else "",
+        weights=(weights or tower.opened.weights_digest) if encoding else "",
         leaks=config.vocabulary == CLASSES,
     )
 

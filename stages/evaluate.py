@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,9 +21,11 @@ from clusterpipe.cache.schema import (
     Refined,
     StringArray,
 )
-from clusterpipe.stages.declaration import Input, option, stage
-from clusterpipe.stages.name_evaluation import caption_scores
+from clusterpipe.cache.words import WordStore
+from clusterpipe.stages.declaration import FolderInput, Input, Source, option, stage
+from clusterpipe.stages.name_evaluation import ClassNames, caption_scores
 from clusterpipe.stages.sampling import finite, read_rows, sample_of
+from clusterpipe.stages.word_features import Tower
 
 Values: TypeAlias = NDArray[np.float64]
 
@@ -70,9 +73,15 @@ class EvaluateConfig:
         "labelled images that search is measured with, drawn at random; each is looked for among "
         "all the others. Time grows with this x images",
     )
+    device: str = option(
+        "auto", "auto, cpu, cuda, cuda:1 or mps, for the names of classes", affects_result=False
+    )
+    download: bool = option(
+        False, "allow fetching weights that are not on disk", affects_result=False
+    )
 
 
-def _reads(config: EvaluateConfig) -> Mapping[str, Input]:
+def _reads(config: EvaluateConfig) -> Mapping[str, Source]:
     return {
         "assignments": Input(Assignments, ""),
         "features": Input(Embeddings, "{space}/features"),
@@ -81,6 +90,7 @@ def _reads(config: EvaluateConfig) -> Mapping[str, Input]:
         "label": Input(Embeddings, "label", optional=True),
         "class_name": Input(Embeddings, "class_name", optional=True),
         "split": Input(Embeddings, "split", optional=True),
+        "folder": FolderInput("words"),
     }
 
 
@@ -95,6 +105,7 @@ def evaluate(
     label: IntArray | None = None,
     class_name: StringArray | None = None,
     split: StringArray | None = None,
+    folder: Path | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Metrics:
@@ -109,7 +120,9 @@ def evaluate(
     between the labels of a seed and of each other one. Chance is the mean over random labels with
     the sizes of the chosen ones. Image search is measured in the features as embedded and, if
     given, refined (`_retrieval`); captions, if given, are of the chosen method's clusters, and are
-    measured by `caption_scores`. This is the only stage that sees ground truth.
+    measured by `caption_scores`, which compares them with the classes' names by the text tower that
+    encoded the words; encoded names are kept in `folder`, if there is one. This is the only stage
+    that sees ground truth.
 
     Raises UsageError for lengths that do not agree, or features that are not numbers.
     """
@@ -144,8 +157,25 @@ def evaluate(
         confusion=confusion,
         protocol=_protocol(assignments, parts, truth, config),
         **_retrieval(features, refined, truth, config, seed, progress),
-        **(caption_scores(captions, confusion, class_name) if captions else {}),
+        **_captioned(captions, confusion, class_name, config, folder, progress),
     )
+
+
+def _captioned(
+    captions: Captions | None,
+    confusion: IntArray | None,
+    class_name: StringArray | None,
+    config: EvaluateConfig,
+    folder: Path | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The fields of /captions, none without captions."""
+    if captions is None:
+        return {}
+    tower = Tower(captions.backbone, captions.weights, config.device, config.download)
+    store = WordStore(folder) if folder else None
+    encoded = ClassNames.encoded(captions, class_name, tower, store, progress)
+    return caption_scores(captions, confusion, class_name, encoded)
 
 
 def _check(

@@ -1,0 +1,184 @@
+"""Looking at a run: search, inspect, report, plots, compare."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clusterpipe.cache.errors import MissingArtifact
+from clusterpipe.pipeline.commands.arguments import Json, Quiet, Run
+from clusterpipe.pipeline.resolving import existing_run
+
+
+def search(
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            "-i",
+            metavar="QUERY",
+            help="What to look for: an image file, or the id, path or row of an image of the run; "
+            "repeatable. A file that is not part of the run goes through the run's own backbone.",
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            "-t",
+            metavar="WORDS",
+            help="Or what the images show, such as 'red bicycle'; repeatable. Any words in a CLIP "
+            "space, put into caption.prompt; else a word that the packaged backbone knows, or one "
+            "of the text features in caption.vocabulary.",
+        ),
+    ] = None,
+    run_dir: Run = None,
+    features: Annotated[
+        str,
+        typer.Option(
+            help="Where to look: in the features as the backbone gave them ('embeddings'), or in "
+            "those that refine made of them ('refined')."
+        ),
+    ] = "embeddings",
+    space: Annotated[
+        str,
+        typer.Option(
+            help="The feature space of the embeddings, such as clip; empty for the first one (for "
+            "--text the one that captions describe), 'concatenate' for all side by side."
+        ),
+    ] = "",
+    top: Annotated[int, typer.Option(help="How many images to show.")] = 20,
+    exclude_self: Annotated[
+        bool,
+        typer.Option("--exclude-self", help="Leave the query out when it is part of the run."),
+    ] = False,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            help="The contact sheet of query and hits, a PNG. Default: in pictures/search of the "
+            "run."
+        ),
+    ] = None,
+    no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Draw none.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    download: Annotated[
+        bool, typer.Option("--download", help="Allow fetching weights that are not on disk.")
+    ] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Find the images of a run that are most like another one, or that show what a text says.
+
+    Exact, by the cosine of their features; a query that is part of the run finds itself first.
+    Cosines of texts are low, even where they fit: compare them within one list.
+    """
+    from clusterpipe.pipeline import searching
+    from clusterpipe.pipeline.console import Reporter
+
+    resolved, run = existing_run(run_dir)
+    options = searching.SearchOptions(
+        features=features,
+        space=space,
+        top=top,
+        exclude_self=exclude_self,
+        sheet=sheet,
+        drawn=not no_sheet,
+        device=device,
+        download=download,
+    )
+    answers = searching.search(
+        run, resolved, image or (), options, texts=text or (), progress=Reporter(quiet).progress
+    )
+    searching.show(run, answers, as_json=json_)
+
+
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="An HDF5 artifact of a run.")],
+    json_: Json = False,
+) -> None:
+    """Print an artifact as a tree (dims, dtype, unit, doc, provenance, a preview) and check it."""
+    from clusterpipe.pipeline import inspecting
+
+    inspecting.show(artifact, as_json=json_)
+
+
+def report(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The folder to write. Default: report/ below the run."),
+    ] = None,
+    map: Annotated[
+        str, typer.Option(help="umap, tsne or pca; auto takes UMAP where it is installed.")
+    ] = "auto",
+    images: Annotated[int, typer.Option(min=1, help="Show at most this many images.")] = 50_000,
+    doubtful_below: Annotated[
+        float, typer.Option(help="Images of lower probability stand apart.")
+    ] = 0.5,
+    outlier_above: Annotated[
+        float, typer.Option(help="Images with a higher outlier score stand apart.")
+    ] = 2.0,
+    run_dir: Run = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show a run in the browser: overview, a gallery per cluster, a map of all images.
+
+    Writes one folder that opens from disk and asks nothing of the network. Images are linked, not
+    copied; thumbnails are made once.
+    """
+    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.report import ReportSettings, write_report
+    from clusterpipe.pipeline.results import read_results
+
+    config, run = existing_run(run_dir)
+    done = write_report(
+        read_results(run, config.source),
+        config,
+        output=output,
+        settings=ReportSettings(map, images, doubtful_below, outlier_above, config.seed),
+        progress=Reporter(quiet).progress,
+    )
+    typer.echo(done.page)
+
+
+def plots(
+    run_dir: Run = None,
+    quiet: Quiet = False,
+) -> None:
+    """Draw the plots of a run as PNG into its folder plots; run-all does the same.
+
+    Coding length against k, the loss terms of refinement, and singular values and similarities
+    before and after it. What cannot be drawn yet is said, with the command that it waits for.
+    """
+    from clusterpipe.pipeline import plots as drawing
+    from clusterpipe.pipeline.console import Reporter
+
+    _, run = existing_run(run_dir)
+    reporter = Reporter(quiet)
+    with run.locked():
+        drawn = drawing.plots(run, progress=reporter.progress)
+    waiting = list(drawing.impossible(run))
+    if not drawn:
+        raise MissingArtifact(f"there is nothing to draw yet: {waiting[0]}")
+    for path in drawn:
+        typer.echo(path)
+    for reason in waiting:
+        reporter.note(reason)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run directory.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    moved: Annotated[int, typer.Option(min=0, help="List at most so many moved images.")] = 20,
+    json_: Json = False,
+) -> None:
+    """Show what two runs set, found and measured differently, and which images moved.
+
+    Images are matched by content and clusters one to one, so that most images stay.
+    """
+    from clusterpipe.pipeline import comparing
+    from clusterpipe.pipeline.results import read_results
+
+    (one, before), (other, after) = existing_run(first), existing_run(second)
+    results = read_results(before, one.source), read_results(after, other.source)
+    found = comparing.compare(*results, (one, other))
+    comparing.show(found, most=moved, as_json=json_)

@@ -1,0 +1,204 @@
+"""Running: run-all, a command per stage, and status, which says what they would do."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.sources import ImageSource, open_source
+from clusterpipe.pipeline import plan
+from clusterpipe.pipeline.commands.arguments import (
+    ConfigFile,
+    DryRun,
+    Force,
+    Json,
+    Quiet,
+    Run,
+    RunDir,
+    Seed,
+    Set,
+    Source,
+)
+from clusterpipe.pipeline.config import Config
+from clusterpipe.pipeline.options import command, keys_of
+from clusterpipe.pipeline.resolving import configured, existing_run, only_run, unread_settings
+from clusterpipe.pipeline.run import run_all, run_stage
+from clusterpipe.stages import STAGES
+from clusterpipe.stages.declaration import Input, Stage
+
+JSON_VERSION = 1
+_SHARED = {
+    "run_dir": (RunDir, None),
+    "config": (ConfigFile, None),
+    "set": (Set, None),
+    "seed": (Seed, None),
+}
+
+
+def _run_all(
+    *,
+    source: str | None,
+    run_dir: Path | None,
+    config: Path | None,
+    set: list[str] | None,
+    seed: int | None,
+    until: str,
+    force: list[str] | None,
+    dry_run: bool,
+    quiet: bool,
+    json_: bool,
+    settings: dict[str, Any],
+) -> None:
+    from clusterpipe.pipeline.console import Reporter
+
+    resolved, run = configured(source, run_dir, config, set, seed, settings)
+    reporter = Reporter(quiet)
+    for name in force or ():
+        if name not in STAGES:
+            raise UsageError(f"--force takes one of {', '.join(STAGES)}, not {name!r}")
+    if dry_run:
+        _show_plan(resolved, run, json_)
+        return
+    _remark(run, reporter)
+    result = run_all(
+        resolved,
+        run_dir=run.folder,
+        until=until,
+        force=force or (),
+        progress=reporter.progress,
+        tell=reporter.tell,
+    )
+    from clusterpipe.pipeline import summary
+
+    summary.show(result, resolved, as_json=json_)
+
+
+def _run_one(
+    stage: Stage,
+    *,
+    source: str | None = None,
+    run_dir: Path | None,
+    config: Path | None,
+    set: list[str] | None,
+    seed: int | None,
+    force: bool,
+    dry_run: bool,
+    quiet: bool,
+    settings: dict[str, Any],
+) -> None:
+    from clusterpipe.pipeline.console import Reporter
+
+    if stage.name != "embed" and run_dir is None:
+        run_dir = only_run()
+    resolved, run = configured(source, run_dir, config, set, seed, settings)
+    if dry_run:
+        _show_plan(resolved, run, as_json=False)
+        return
+    reporter = Reporter(quiet)
+    if stage.name == "embed":
+        _remark(run, reporter)
+    done = run_stage(
+        stage.name,
+        resolved,
+        run.folder,
+        force=force,
+        progress=reporter.progress,
+        tell=reporter.tell,
+    )
+    if path := done.artifacts.get(stage.writes.name):
+        typer.echo(path)
+
+
+def status(
+    run_dir: Run = None,
+    json_: Json = False,
+) -> None:
+    """Say for every stage whether it is fresh, and if not, why."""
+    resolved, run = existing_run(run_dir)
+    _show_plan(resolved, run, json_, estimating=False)
+
+
+def _remark(run: RunDirectory, reporter: Any) -> None:
+    if remark := unread_settings(run):
+        reporter.note(remark)
+
+
+def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: bool = True) -> None:
+    from clusterpipe.pipeline import summary
+
+    try:
+        source = open_source(config.source)
+    except UsageError:
+        if estimating:
+            raise
+        source = None  # a run outlives its images
+    states = plan.examine(config, run, source)
+    costs = None
+    if estimating and isinstance(source, ImageSource) and states[0].needs_run:
+        from clusterpipe.pipeline.estimate import estimate
+
+        costs = estimate(config, run, source)
+    if as_json:
+        rows = [{**asdict(state), "needs_run": state.needs_run} for state in states]
+        document = {"schema_version": JSON_VERSION, "run_dir": str(run.folder), "stages": rows}
+        typer.echo(json.dumps({**document, "estimate": asdict(costs) if costs else None}))
+    else:
+        summary.show_states(run, states, costs)
+
+
+def everything() -> Callable[..., None]:
+    """`run-all`, whose options are the source's settings and a few of embed."""
+    until = Annotated[str, typer.Option(help="Stop after this stage.")]
+    force = Annotated[
+        list[str] | None,
+        typer.Option("--force", "-f", metavar="STAGE", help="Run this stage even if fresh."),
+    ]
+    return command(
+        "run-all",
+        "Bring the whole pipeline up to date: embed, estimate-k, refine, assign, caption, "
+        "evaluate.\n\nStages that are fresh are skipped, and every one that runs says why. "
+        "Settings of single stages go through --set.",
+        _run_all,
+        {
+            "source": (Source, None),
+            **_SHARED,
+            "until": (until, ""),
+            "force": (force, None),
+            "dry_run": (DryRun, False),
+            "quiet": (Quiet, False),
+            "json_": (Json, False),
+        },
+        [*keys_of("source"), "embed.max_bad", "embed.device", "embed.download"],
+    )
+
+
+def one_stage(stage: Stage) -> Callable[..., None]:
+    """The command of a stage, whose options are the stage's settings."""
+    reads_source = stage.name == "embed"
+    base = {
+        **({"source": (Source, None)} if reads_source else {}),
+        **_SHARED,
+        "force": (Force, False),
+        "dry_run": (DryRun, False),
+        "quiet": (Quiet, False),
+    }
+    keys = [*(keys_of("source") if reads_source else ()), *keys_of(stage.table)]
+
+    def body(**given: Any) -> None:
+        _run_one(stage, **given)
+
+    return command(stage.name, _help(stage), body, base, keys)
+
+
+def _help(stage: Stage) -> str:
+    read = {i.artifact.name for i in stage.reads(stage.config()).values() if isinstance(i, Input)}
+    files = " and ".join(f"{name}.h5" for name in sorted(read)) or "the source"
+    return (
+        f"{stage.summary}\n\nReads {files} of the run, writes {stage.writes.name}.h5. What is "
+        "set here the run remembers; later stages notice on their own that they are stale."
+    )

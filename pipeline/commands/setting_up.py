@@ -1,0 +1,57 @@
+"""Before a run: init, config, models."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clusterpipe.pipeline.commands.arguments import ConfigFile, Json, RunDir, Set, Source
+from clusterpipe.pipeline.config import Config, override
+from clusterpipe.pipeline.resolving import DEFAULT_FILE, absolute, configured
+
+
+def init(
+    source: Annotated[str | None, typer.Argument(help="The images the settings are for.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file to write.")
+    ] = DEFAULT_FILE,
+    set: Set = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace the file.")] = False,
+) -> None:
+    """Write a pipeline.toml that lists every setting with its meaning, to edit.
+
+    A run that starts in the same folder reads it; `clusterpipe config` shows what came of it.
+    """
+    from clusterpipe.pipeline.settings import write_settings
+
+    config = override(Config(), set or ())
+    if source is not None:
+        config = config.set("source.path", absolute(source), "argument")
+    write_settings(config, output, replace=force)
+    typer.echo(output)
+
+
+def show_config(
+    source: Source = None,
+    run_dir: RunDir = None,
+    file: ConfigFile = None,
+    set: Set = None,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is no default.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show each setting as a run would take it, and where it came from.
+
+    In rising order: defaults, ./pipeline.toml or --config (a run that is there keeps its own),
+    --set, options.
+    """
+    from clusterpipe.pipeline import settings
+
+    config, _ = configured(source, run_dir, file, set, None, {})
+    settings.show(config, changed_only=changed, as_json=json_)
+
+
+def models(json_: Json = False) -> None:
+    """List backbones: size, width, licence, and whether their weights are on disk."""
+    from clusterpipe.pipeline import models as catalogue
+
+    catalogue.show(as_json=json_)

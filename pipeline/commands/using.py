@@ -1,0 +1,74 @@
+"""Using the result elsewhere: export, predict."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clusterpipe.pipeline.commands.arguments import Json, Quiet, Run
+from clusterpipe.pipeline.resolving import existing_run
+
+
+def export(
+    to: Annotated[str, typer.Option(help="csv, json, parquet or folders.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where to write. Default: export/ below the run."),
+    ] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Folders of copies, not links, to take elsewhere.")
+    ] = False,
+    run_dir: Run = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write the clusters as a table of one row per image, or as one folder per cluster.
+
+    csv, json and parquet have the same columns: id, path, cluster, caption, probability, ... ;
+    folders, named like 012_red-bicycle, hold links. Originals are never moved or deleted.
+    """
+    from clusterpipe.pipeline import exporting
+    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.results import read_results
+
+    config, run = existing_run(run_dir)
+    done = exporting.export(
+        read_results(run, config.source),
+        config.source,
+        to=to,
+        output=output,
+        copy=copy,
+        progress=Reporter(quiet).progress,
+    )
+    exporting.show(done, as_json=json_)
+
+
+def predict(
+    source: Annotated[
+        Path, typer.Argument(help="An image; or a folder, table or arrays, as run-all takes them.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A .csv, .json or .parquet instead of stdout."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch weights that are not on disk.")
+    ] = False,
+    run_dir: Run = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Put new images into the clusters of a run, by its own backbone and preprocessing.
+
+    An image gets the same cluster and probability alone or among others. The run is not changed.
+    """
+    from clusterpipe.pipeline import predicting
+    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.results import read_results
+
+    config, run = existing_run(run_dir)
+    results = read_results(run, config.source)
+    progress = Reporter(quiet).progress
+    found = predicting.predict(results, source, device=device, download=download, progress=progress)
+    predicting.show(found, results.captions, output=output, as_json=json_)
