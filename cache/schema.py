@@ -110,6 +110,9 @@ class Space:
     features: Rows = dataset(
         "n d", "float", doc="features as the backbone gave them, not normalised"
     )
+    views: Rows | None = dataset(
+        "n v d", "float", optional=True, doc="the same of augmented views of each image"
+    )
     backbone: str = attribute(doc="the backbone as configured; empty for features that were given")
     weights: str = attribute(doc="SHA-256 of the weights")
     preprocessing: str = attribute(doc="resolved preprocessing, as JSON")
@@ -180,6 +183,18 @@ class Shard(Artifact):
     weights: str = attribute(doc="SHA-256 of the weights")
     preprocessing: str = attribute(doc="resolved preprocessing, as JSON")
     words: str = attribute(doc="open: any words; closed: a fixed vocabulary; none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewShard(Shard):
+    """`embeddings/<space>-<v>-views/000017.h5`: the same of augmented views of some images."""
+
+    name: ClassVar[str] = "view_shard"
+    schema: ClassVar[int] = 1
+
+    features: Rows = dataset(
+        "m v d", "float", doc="features of each view, as the backbone gave them"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
