@@ -115,8 +115,9 @@ class AssignConfig:
     exemplars: int = option(16, "how many images nearest the centre are kept per cluster")
     class_names: str = option(
         "",
-        "of zero-shot: the names, one cluster each in their order, whatever k is. A text file with "
-        "one name per line (of a .csv, the first column), a file of their text features (as in "
+        "of zero-shot: the names, one cluster each in their order, whatever k is; those that no "
+        "image is likeliest of are left out. A text file with one name per line (of a .csv, the "
+        "first column), a file of their text features (as in "
         "caption.vocabulary), or 'classes', the class names of the source: that leaks the answer "
         "and the number of clusters. Zero-shot is what clustering without names is measured by",
     )

@@ -87,6 +87,10 @@ def test_names_and_words_cluster_beside_refined_features_of_another_space(
     assert done.code == 0, done.err
     found = done.json()
     assert "fitted on no image: each goes to the likeliest of the 3 words" in found["protocol"]
+    captions = {cluster["true_class"]: cluster["caption"] for cluster in found["clusters"]}
+    assert captions == {"Ants": "ant", "cello": "bear", "yurt": "cello"}
+    assert "names that zero-shot was given" in found["captioned"]
+    assert (found["k"], found["k_estimated"]) == (3, None)
     accuracy = {r["method"]: r["chosen"] for r in found["metrics"] if r["metric"] == "accuracy"}
     assert accuracy == {"zero-shot": 1, "tac": 1, "spherical-kmeans": 1}
     with h5py.File(given / "runs/features/assignments.h5") as file:
