@@ -96,7 +96,7 @@ def groups(of: type, *, doc: str) -> Any:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Base of the six artifacts. `name` is the file's stem, `schema` its version."""
+    """Base of the artifacts. `name` is the file's stem, `schema` its version."""
 
     name: ClassVar[str]
     schema: ClassVar[int]
@@ -202,13 +202,16 @@ class KEstimate(Artifact):
     """`k_estimate.h5`: the number of clusters, how sure it is, and why."""
 
     name: ClassVar[str] = "k_estimate"
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     stage: ClassVar[str] = "estimate-k"
 
     k: int = dataset("", "int", unit="clusters", doc="the chosen number of clusters")
     interval: IntArray = dataset("2", "int", unit="clusters", doc="lowest and highest plausible k")
     candidate: IntArray = dataset("m", "int", unit="clusters", doc="candidates, ascending")
     length: FloatArray = dataset("m", "float", unit="nats", doc="coding length of each candidate")
+    gap: FloatArray | None = dataset(
+        "e", "float", doc="fall of the graphs' spectrum after 1, 2, ... eigenvalues", optional=True
+    )
     cell_size: IntArray | None = dataset(
         "g", "int", unit="images", doc="images of the sample in each cell", optional=True
     )
@@ -446,6 +449,32 @@ class Metrics(Artifact):
     protocol: str = attribute(doc="what was fitted on which rows, and reported on which")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Curation(Artifact):
+    """`curation.h5`: images that are nearly the same, and images that are like no other."""
+
+    name: ClassVar[str] = "curation"
+    schema: ClassVar[int] = 1
+    stage: ClassVar[str] = "curate"
+
+    group: IntArray = dataset(
+        "n", "int", doc="group of exact and near-duplicates, the largest first; -1 no duplicate"
+    )
+    representative: IntArray = dataset(
+        "g", "int", doc="row to keep of each group: largest picture, then file, then first"
+    )
+    copy_of: IntArray = dataset(
+        "n", "int", doc="the first row of the very same content; itself if there is none before"
+    )
+    similarity: FloatArray = dataset(
+        "n", "float", doc="highest cosine of centred features with another of the nearest images"
+    )
+    isolation: FloatArray = dataset(
+        "n", "float", doc="mean cosine distance to the nearest images outside the group"
+    )
+    outlier: IntArray = dataset("n", "int", doc="1 for the most isolated images")
+
+
 ARTIFACTS: tuple[type[Artifact], ...] = (
     Embeddings,
     KEstimate,
@@ -453,4 +482,5 @@ ARTIFACTS: tuple[type[Artifact], ...] = (
     Assignments,
     Captions,
     Metrics,
+    Curation,
 )

@@ -177,8 +177,8 @@ def _check_texts(images: Sequence[str], texts: Sequence[str], options: SearchOpt
 def _answers(
     queries: Sequence[Query], collection: Collection, options: SearchOptions, progress: Progress
 ) -> list[Answer]:
+    from clusterpipe.stages.numerics.neighbours import nearest_in_blocks
     from clusterpipe.stages.numerics.preparation import unit_rows
-    from clusterpipe.stages.numerics.retrieval import nearest_in_blocks
 
     vectors = unit_rows(np.stack([query.vector for query in queries]))
     with progress("searching", total=collection.rows.shape[0], unit="images") as advance:

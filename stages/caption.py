@@ -75,12 +75,13 @@ class CaptionConfig:
     vocabulary: str = option(
         "",
         "the words that may become captions: imagenet-1k, imagenet-21k (WordNet's nouns), a text "
-        "file with one word or phrase per line (of a .csv, the first column), or a file of text "
-        "features (.npz or .h5 with features and names; .npy or .safetensors with the names in a "
-        ".txt beside it), for features that came without their text tower. Empty = the backbone's "
-        "own words if it has a closed vocabulary, else imagenet-1k. Give a list that suits your "
-        "pictures: no other word can be found. 'classes' takes the class names of the source: "
-        "that leaks the answer, so the captions say nothing about how well classes are found",
+        "file with one word or phrase per line (of a .csv or .tsv, the first column), or a file "
+        "of text features (.npz or .h5 with features and names; .npy or .safetensors with the "
+        "names in a .txt beside it), for features that came without their text tower. Empty = the "
+        "backbone's own words if it has a closed vocabulary, else imagenet-1k. Give a list that "
+        "suits your pictures: no other word can be found. 'classes' takes the class names of the "
+        "source: that leaks the answer, so the captions say nothing about how well classes are "
+        "found",
     )
     prompt: tuple[str, ...] = option(
         ("a photo of a {}",),

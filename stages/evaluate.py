@@ -118,8 +118,9 @@ def evaluate(
     makes it large. Silhouette (cosine) and coding length (CPP's criterion per image, on principal
     components) are measured on a sample of each split. Stability is the mean adjusted Rand index
     between the labels of a seed and of each other one. Chance is the mean over random labels with
-    the sizes of the chosen ones. Image search is measured in the features as embedded and, if
-    given, refined (`_retrieval`); captions, if given, are of the chosen method's clusters, and are
+    the sizes of the chosen ones. Images that were appended to the run, whose labels by other seeds
+    are unknown, are left out. Image search is measured in the features as embedded and, if given,
+    refined (`_retrieval`); captions, if given, are of the chosen method's clusters, and are
     measured by `caption_scores`, which compares them with the classes' names by the text tower that
     encoded the words; encoded names are kept in `folder`, if there is one. This is the only stage
     that sees ground truth.
@@ -129,9 +130,10 @@ def evaluate(
     _check(assignments, features, refined, label, split, config)
     n = features.shape[0]
     measured = refined if refined is not None and config.features == REFINED else features
-    truth = np.full(n, -1) if label is None else np.asarray(label)
-    parts = _splits(n, split)
     methods = assignments.methods
+    fitted = _clustered_by_all(methods)
+    truth = np.full(n, -1) if label is None else np.where(fitted, label, -1)
+    parts = {name: rows[fitted[rows]] for name, rows in _splits(n, split).items()}
     scores, chance = [], np.empty((0, 0))
     total = len(parts) * sum(len(m.label_per_seed) + 1 for m in methods.values())
     with progress("measuring", total=total, unit="partitions") as advance:
@@ -203,6 +205,12 @@ def _check(
         raise UsageError(
             "evaluate.sample must be at least 2, evaluate.permutations and evaluate.queries 1"
         )
+
+
+def _clustered_by_all(methods: Mapping[str, Assignment]) -> NDArray[np.bool_]:
+    """The rows (n,) that every seed of every method has labelled."""
+    known = [(m.label_per_seed >= 0).all(axis=0) for m in methods.values()]
+    return np.asarray(np.all(known, axis=0))
 
 
 def _splits(n: int, split: StringArray | None) -> dict[str, NDArray[np.int64]]:
@@ -386,12 +394,12 @@ def _search(truth: IntArray, queries: int, seed: int) -> _Search:
 def _found(rows: Rows, search: _Search, advance: Advance) -> Values:
     """precision@20 and mAP@100 of every query among the labelled rows."""
     from clusterpipe.stages.numerics import retrieval as ranking
-    from clusterpipe.stages.numerics.neighbours import without
+    from clusterpipe.stages.numerics.neighbours import nearest_in_blocks, without
     from clusterpipe.stages.numerics.preparation import unit_rows
 
     asked = unit_rows(read_rows(rows, search.row[search.query]))
     listed = _labelled_blocks(rows, search.row, advance)
-    found = without(ranking.nearest_in_blocks(asked, listed, LISTED_HITS + 1), search.query)
+    found = without(nearest_in_blocks(asked, listed, LISTED_HITS + 1), search.query)
     relevant = search.label[found.index] == search.label[search.query][:, None]
     precision = ranking.precision(relevant, FIRST_HITS)
     return np.array(
@@ -449,12 +457,14 @@ def _protocol(
     config: EvaluateConfig,
 ) -> str:
     chosen = assignments.methods[assignments.chosen]
-    n, seeds, least = len(truth), len(chosen.label_per_seed), _objectives(assignments.methods)
+    n, seeds, least = len(parts[ALL]), len(chosen.label_per_seed), _objectives(assignments.methods)
+    appended = len(truth) - n
     splits = ", ".join(f"{name} {len(rows):,}" for name, rows in parts.items() if name != ALL)
     small = ", ".join(name for name, rows in parts.items() if _refused(rows, truth, chosen))
     sentences = [
         f"fitted on {chosen.fitted_on or 'unknown rows'}, without labels",
         f"reported on all {n:,} images, {int((truth >= 0).sum()):,} of them labelled",
+        f"{appended:,} appended later are left out" if appended else "",
         f"splits: {splits}" if splits else "",
         f"{seeds} independent fit{'s' if seeds > 1 else ''}; the labels shown have least {least}"
         if least

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from hashlib import blake2b
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ IMAGENET = ("imagenet-1k", "imagenet-21k")
 CLASSES = "classes"
 NAMED = (*IMAGENET, CLASSES)
 _HEADINGS = ("word", "words", "name", "names", "noun", "phrase")
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _SUGGESTED = 5
 
 
@@ -179,29 +181,37 @@ def _nearest(wanted: str, words: Sequence[str], plain: Sequence[str]) -> list[st
 
 
 def read_words(file: Path) -> Vocabulary:
-    """The words of a text file, one per line; or of a `.csv`, from its first column.
+    """The words of a text file, one per line; of a `.csv` or `.tsv`, from its first column.
 
-    The second column of a `.csv`, if there is one, defines the word; a first line that begins
-    with "word" or "name" is a heading. Repeats go. Raises UsageError when the file is not UTF-8
-    text or holds no word.
+    The second column of a table, if there is one, defines the word; a first line that begins with
+    "word" or "name" is a heading. Repeats go, also those that differ in case and underscores only:
+    text towers do not tell them apart. Raises UsageError when the file is not UTF-8 text, no table
+    or holds no word.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"the vocabulary {file} is not UTF-8 text: {error}") from error
-    table = file.suffix.lower() == ".csv"
-    rows = _table(lines) if table else [[line] for line in lines]
-    definition: dict[str, str] = {}
-    for word, *more in rows:
-        if word.strip():
-            definition.setdefault(word.strip(), more[0].strip() if more else "")
-    if not definition:
+    if "\0" in text:
+        raise UsageError(f"the vocabulary {file} is not UTF-8 text: it holds zero bytes")
+    delimiter = _DELIMITERS.get(file.suffix.lower())
+    rows = _table(text, file, delimiter) if delimiter else [[line] for line in text.splitlines()]
+    found: dict[str, tuple[str, str]] = {}
+    for row in rows:
+        word, meaning = (" ".join(cell.split()) for cell in (*row, "")[:2])
+        if word:
+            found.setdefault(word.replace("_", " ").casefold(), (word, meaning))
+    if not found:
         raise UsageError(f"the vocabulary {file} holds no words")
-    words = tuple(definition)
-    return Vocabulary(words, ((),) * len(words), tuple(definition.values()))
+    words, definition = zip(*found.values(), strict=True)
+    return Vocabulary(words, ((),) * len(words), definition)
 
 
-def _table(lines: list[str]) -> list[list[str]]:
-    rows = [row for row in csv.reader(lines) if row]
+def _table(text: str, file: Path, delimiter: str) -> list[list[str]]:
+    reader = csv.reader(StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        rows = [row for row in reader if row]
+    except csv.Error as error:
+        raise UsageError(f"the vocabulary {file}, line {reader.line_num}: {error}") from error
     heading = bool(rows) and rows[0][0].strip().lower() in _HEADINGS
     return rows[1:] if heading else rows

@@ -12,10 +12,12 @@ from typing import Any
 from clusterpipe.cache.errors import DamagedArtifact
 from clusterpipe.cache.schema import Assignment
 from clusterpipe.stages.heads.coding_length import CodingLength
+from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
-from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Method, Training, Words
+from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Member, Method, Training, Words
 from clusterpipe.stages.heads.spectral import Spectral
 from clusterpipe.stages.heads.text_aided import TextAided, TrainedTextAided
+from clusterpipe.stages.heads.turtle import Turtle
 from clusterpipe.stages.heads.zero_shot import ZeroShot
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "HEADS",
     "Fits",
     "Head",
+    "Member",
     "Method",
     "Training",
     "Words",
@@ -39,6 +42,8 @@ HEADS: Mapping[str, type[Any]] = {
         KMeans,
         Spectral,
         CodingLength,
+        Turtle,
+        Consensus,
     )
 }
 

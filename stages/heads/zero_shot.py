@@ -62,7 +62,7 @@ class ZeroShot:
     temperature: float
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
-        from clusterpipe.stages.numerics.preparation import mean_rows
+        from clusterpipe.stages.numerics.preparation import means
 
         words, z = words_of(training, self.name), training.z
         unfilled = NamedClusters(
@@ -76,6 +76,6 @@ class ZeroShot:
             soft = unfilled.soft(z)
             advance(len(z))
         label = soft.argmax(axis=1)
-        model = replace(unfilled, centroid=mean_rows(z, label, len(words.name)))
+        model = replace(unfilled, centroid=means(z, label, len(words.name)))
         surprise = -float(np.log(soft.max(axis=1)).mean())
         return NamedFits([model] * len(seeds), np.full(len(seeds), surprise), 0)

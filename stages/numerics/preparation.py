@@ -51,21 +51,24 @@ def prepare(
     return unit_spaces(unit_spaces(rows, widths) - center, widths)
 
 
-def mean_rows(
+def mean_directions(
     rows: NDArray[np.float32], label: NDArray[np.integer[Any]], k: int
 ) -> NDArray[np.float32]:
-    """The mean of the rows (n, d) of each of k labels (n,); (k, d), zero where there are none."""
+    """The mean of the rows (n, d) of each of k labels (n,), at unit length; (k, d).
+
+    Zero for a label that no row has.
+    """
+    return unit_rows(means(rows, label, k))
+
+
+def means(
+    rows: NDArray[np.float32], label: NDArray[np.integer[Any]], k: int
+) -> NDArray[np.float32]:
+    """The mean of the rows (n, d) of each of k labels (n,), (k, d); zero where there are none."""
     start = np.arange(len(label) + 1)
     member = csr_array((np.ones(len(label), np.float32), label, start), (len(label), k))
     size = np.maximum(np.bincount(label, minlength=k), 1)
     return np.asarray(member.T @ rows / size[:, None], np.float32)
-
-
-def mean_directions(
-    rows: NDArray[np.float32], label: NDArray[np.integer[Any]], k: int
-) -> NDArray[np.float32]:
-    """The same, at unit length."""
-    return unit_rows(mean_rows(rows, label, k))
 
 
 def are_equal(rows: NDArray[Any]) -> bool:
