@@ -202,13 +202,16 @@ class KEstimate(Artifact):
     """`k_estimate.h5`: the number of clusters, how sure it is, and why."""
 
     name: ClassVar[str] = "k_estimate"
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     stage: ClassVar[str] = "estimate-k"
 
     k: int = dataset("", "int", unit="clusters", doc="the chosen number of clusters")
     interval: IntArray = dataset("2", "int", unit="clusters", doc="lowest and highest plausible k")
     candidate: IntArray = dataset("m", "int", unit="clusters", doc="candidates, ascending")
     length: FloatArray = dataset("m", "float", unit="nats", doc="coding length of each candidate")
+    gap: FloatArray | None = dataset(
+        "e", "float", doc="fall of the graphs' spectrum after 1, 2, ... eigenvalues", optional=True
+    )
     cell_size: IntArray | None = dataset(
         "g", "int", unit="images", doc="images of the sample in each cell", optional=True
     )
@@ -251,6 +254,9 @@ class Assignment:
         "k",
         "int",
         doc="which of the clusters of the fit they are; those without images are left out",
+    )
+    name: StringArray | None = dataset(
+        "k", "str", optional=True, doc="of zero-shot: the names that clusters stand for"
     )
     exemplar: IntArray = dataset("k q", "int", doc="rows nearest the centre, best first; -1 none")
     outlier_score: FloatArray = dataset(
@@ -348,7 +354,7 @@ class Captions(Artifact):
     """`captions.h5`: a name for each cluster."""
 
     name: ClassVar[str] = "captions"
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
     stage: ClassVar[str] = "caption"
 
     chosen: str = dataset("", "str", doc="the captioner the run stands by")
@@ -358,6 +364,13 @@ class Captions(Artifact):
     feature: FloatArray | None = dataset(
         "v d", "float", optional=True, doc="the words in the space of the images, unit rows"
     )
+    prompt: StringArray | None = dataset(
+        "p", "str", optional=True, doc="the sentences words were put into for the text tower"
+    )
+    backbone: str = attribute(
+        doc="the backbone whose text tower encoded the words; empty if none did", default=""
+    )
+    weights: str = attribute(doc="SHA-256 of its weights", default="")
     leaks: bool = attribute(
         doc="whether the vocabulary is the source's own class names", default=False
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,9 +21,11 @@ from clusterpipe.cache.schema import (
     Refined,
     StringArray,
 )
-from clusterpipe.stages.declaration import Input, option, stage
-from clusterpipe.stages.name_evaluation import caption_scores
+from clusterpipe.cache.words import WordStore
+from clusterpipe.stages.declaration import FolderInput, Input, Source, option, stage
+from clusterpipe.stages.name_evaluation import ClassNames, caption_scores
 from clusterpipe.stages.sampling import finite, read_rows, sample_of
+from clusterpipe.stages.word_features import Tower
 
 Values: TypeAlias = NDArray[np.float64]
 
@@ -70,9 +73,15 @@ class EvaluateConfig:
         "labelled images that search is measured with, drawn at random; each is looked for among "
         "all the others. Time grows with this x images",
     )
+    device: str = option(
+        "auto", "auto, cpu, cuda, cuda:1 or mps, for the names of classes", affects_result=False
+    )
+    download: bool = option(
+        False, "allow fetching weights that are not on disk", affects_result=False
+    )
 
 
-def _reads(config: EvaluateConfig) -> Mapping[str, Input]:
+def _reads(config: EvaluateConfig) -> Mapping[str, Source]:
     return {
         "assignments": Input(Assignments, ""),
         "features": Input(Embeddings, "{space}/features"),
@@ -81,6 +90,7 @@ def _reads(config: EvaluateConfig) -> Mapping[str, Input]:
         "label": Input(Embeddings, "label", optional=True),
         "class_name": Input(Embeddings, "class_name", optional=True),
         "split": Input(Embeddings, "split", optional=True),
+        "folder": FolderInput("words"),
     }
 
 
@@ -95,6 +105,7 @@ def evaluate(
     label: IntArray | None = None,
     class_name: StringArray | None = None,
     split: StringArray | None = None,
+    folder: Path | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Metrics:
@@ -110,7 +121,9 @@ def evaluate(
     the sizes of the chosen ones. Images that were appended to the run, whose labels by other seeds
     are unknown, are left out. Image search is measured in the features as embedded and, if given,
     refined (`_retrieval`); captions, if given, are of the chosen method's clusters, and are
-    measured by `caption_scores`. This is the only stage that sees ground truth.
+    measured by `caption_scores`, which compares them with the classes' names by the text tower that
+    encoded the words; encoded names are kept in `folder`, if there is one. This is the only stage
+    that sees ground truth.
 
     Raises UsageError for lengths that do not agree, or features that are not numbers.
     """
@@ -146,8 +159,25 @@ def evaluate(
         confusion=confusion,
         protocol=_protocol(assignments, parts, truth, config),
         **_retrieval(features, refined, truth, config, seed, progress),
-        **(caption_scores(captions, confusion, class_name) if captions else {}),
+        **_captioned(captions, confusion, class_name, config, folder, progress),
     )
+
+
+def _captioned(
+    captions: Captions | None,
+    confusion: IntArray | None,
+    class_name: StringArray | None,
+    config: EvaluateConfig,
+    folder: Path | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The fields of /captions, none without captions."""
+    if captions is None:
+        return {}
+    tower = Tower(captions.backbone, captions.weights, config.device, config.download)
+    store = WordStore(folder) if folder else None
+    encoded = ClassNames.encoded(captions, class_name, tower, store, progress)
+    return caption_scores(captions, confusion, class_name, encoded)
 
 
 def _check(
@@ -427,7 +457,7 @@ def _protocol(
     config: EvaluateConfig,
 ) -> str:
     chosen = assignments.methods[assignments.chosen]
-    n, seeds = len(parts[ALL]), len(chosen.label_per_seed)
+    n, seeds, least = len(parts[ALL]), len(chosen.label_per_seed), _objectives(assignments.methods)
     appended = len(truth) - n
     splits = ", ".join(f"{name} {len(rows):,}" for name, rows in parts.items() if name != ALL)
     small = ", ".join(name for name, rows in parts.items() if _refused(rows, truth, chosen))
@@ -436,8 +466,9 @@ def _protocol(
         f"reported on all {n:,} images, {int((truth >= 0).sum()):,} of them labelled",
         f"{appended:,} appended later are left out" if appended else "",
         f"splits: {splits}" if splits else "",
-        f"{seeds} independent fit{'s' if seeds > 1 else ''}; the labels shown have least "
-        f"{_objectives(assignments.methods)}",
+        f"{seeds} independent fit{'s' if seeds > 1 else ''}; the labels shown have least {least}"
+        if least
+        else "nothing was fitted, so seeds do not differ",
         _choice(assignments),
         f"silhouette and coding length on {min(n, config.sample):,} images, in {config.features}",
         f"chance: mean of {config.permutations} random labellings with the same sizes",
@@ -450,12 +481,13 @@ def _protocol(
 
 
 def _objectives(methods: Mapping[str, Assignment]) -> str:
-    """What each method minimised: once if it is the same for all."""
+    """What each method minimised: once if it is the same for all; "" if none did."""
     by_objective: dict[str, list[str]] = {}
     for name, method in methods.items():
-        by_objective.setdefault(method.objective, []).append(name)
-    if len(by_objective) == 1:
-        return next(iter(by_objective))
+        if method.objective:
+            by_objective.setdefault(method.objective, []).append(name)
+    if len(by_objective) <= 1:
+        return next(iter(by_objective), "")
     return ", ".join(f"{what} ({', '.join(names)})" for what, names in by_objective.items())
 
 
