@@ -239,9 +239,10 @@ def _words_read(config: AssignConfig, methods: set[str]) -> dict[str, Source]:
 
 def _extended(previous: Assignments, arguments: Mapping[str, Any], before: int) -> Assignments:
     """Appended images are assigned by the heads as they are; nothing else changes."""
-    features, worded = arguments.get("features"), arguments.get("worded")
     methods = {
-        name: _with_appended(method, worded if name in BY_WORDS else features, before)
+        name: _with_appended(
+            method, arguments["worded" if name in BY_WORDS else "features"], before
+        )
         for name, method in previous.methods.items()
     }
     return replace(previous, methods=methods)
