@@ -92,6 +92,7 @@ class Outcome:
     k_reason: str
     classes: int | None
     clusters: tuple[Cluster, ...]
+    method: str
     metrics: tuple[dict[str, Any], ...]
     protocol: str
     retrieval: tuple[dict[str, Any], ...]
@@ -128,6 +129,7 @@ def outcome(
         k_reason=estimate.reason if estimate else "",
         classes=len(np.unique(index.label[index.label >= 0])) if index.label is not None else None,
         clusters=clusters,
+        method=_method(run),
         metrics=tuple(_metric_rows(metrics)) if metrics else (),
         protocol=metrics.protocol if metrics else "",
         retrieval=tuple(_retrieval_rows(metrics)) if metrics else (),
@@ -237,6 +239,13 @@ def _verdict(found: Outcome) -> str:
     return ", inside the interval" if inside else ", missed by the interval"
 
 
+def _method(run: RunDirectory) -> str:
+    """The method the run stands by; empty without clusters."""
+    if not describes(Assignments, run):
+        return ""
+    return str(artifact.read_value(run.artifact(Assignments), Assignments, "chosen"))
+
+
 def _clusters(
     run: RunDirectory, index: Embeddings, chosen: Assignment | None
 ) -> tuple[Cluster, ...]:
@@ -287,12 +296,14 @@ def _metrics_table(found: Outcome) -> Table:
         table.add_column(heading, no_wrap=True)
     for heading in ("this run", "over seeds", "chance"):
         table.add_column(heading, justify="right", no_wrap=True)
+    several = len({row["method"] for row in found.metrics}) > 1
     for row in found.metrics:
+        chosen = " (chosen)" if several and row["method"] == found.method else ""
         chance = "" if row["chance"] is None else f"{row['chance']:.3f}"
         unit = row["unit"].replace(" per ", "/")
         metric = f"{row['metric']} ({unit})" if unit else row["metric"]
         spread = f"{row['mean']:.3f} ± {row['spread']:.3f}"
-        table.add_row(row["method"], metric, f"{row['chosen']:.3f}", spread, chance)
+        table.add_row(row["method"] + chosen, metric, f"{row['chosen']:.3f}", spread, chance)
     return table
 
 

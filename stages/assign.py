@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 AUTO, CONSENSUS = "auto", "consensus"
 MOST_FITTED = 250_000
-MOST_SCORED = 20_000  # images that methods are compared on
+MOST_SCORED = 10_000  # images that methods are compared on
 SMALLEST_MEDIAN = 1e-6
 
 
@@ -69,7 +69,8 @@ class AssignConfig:
         "the one that scores best without labels",
     )
     candidates: tuple[str, ...] = option(
-        ("spherical-kmeans", "spectral", "coding-length"), "the methods that 'auto' chooses from"
+        ("spherical-kmeans", "spectral", "coding-length", "turtle"),
+        "the methods that 'auto' chooses from",
     )
     seeds: int = option(
         5,
@@ -471,10 +472,10 @@ def _fitted(
         candidates = tuple(name for name in config.candidates if name not in apart)
         members = list(_known(candidates, setting="assign.candidates"))
     alone = [name for name in names if name in BY_WORDS]
-    fitted = {
-        name: _fit(name, data[name if name in data else CONSENSUS], k, config, seed, progress)
-        for name in [*members, *alone]
-    }
+    fitted = {}
+    for name in [*members, *alone]:
+        own = data[name] if name in data else data[CONSENSUS]
+        fitted[name] = _fit(name, own, k, config, seed, progress)
     if CONSENSUS in names:
         plain = replace(config, center=False)  # its members prepare the rows, each in its way
         fits = _members({name: fitted[name] for name in members})

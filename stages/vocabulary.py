@@ -122,14 +122,15 @@ def given(path: Path) -> Vocabulary:
 
 
 def names_of(vocabulary: Vocabulary) -> list[set[str]]:
-    """Each word's plain name, its synonyms, and what shares a WordNet synset with it."""
+    """Each word's plain name and its synonyms; if it came with none, what shares a WordNet synset
+    with any of its senses."""
     from clusterpipe.stages.numerics.name_metrics import plain_name
 
     names = []
     for word, synonyms in zip(vocabulary.word, vocabulary.synonyms, strict=True):
         plain = plain_name(word)
-        own = {plain, *map(plain_name, synonyms)}
-        names.append(own | _wordnet().get(plain, frozenset()))
+        others = map(plain_name, synonyms) if synonyms else _wordnet().get(plain, ())
+        names.append({plain, *others})
     return names
 
 

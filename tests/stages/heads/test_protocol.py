@@ -18,6 +18,7 @@ from clusterpipe.stages.heads import BLOCK, HEADS, Training, load
 K = 6
 SETTINGS = {
     **{name: {} for name in HEADS},
+    "consensus": {"candidates": ("kmeans", "spectral")},
     "spectral by landmarks": {"exact_up_to": 0, "landmarks": 60},
 }
 EACH = pytest.mark.parametrize("name", SETTINGS)
