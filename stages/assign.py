@@ -240,10 +240,9 @@ def _words_read(config: AssignConfig, methods: set[str]) -> dict[str, Source]:
 
 def _extended(previous: Assignments, arguments: Mapping[str, Any], before: int) -> Assignments:
     """Appended images are assigned by the heads as they are; nothing else changes."""
+    read = {name: "worded" if name in BY_WORDS else "features" for name in previous.methods}
     methods = {
-        name: _with_appended(
-            method, arguments["worded" if name in BY_WORDS else "features"], before
-        )
+        name: _with_appended(method, arguments[read[name]], before)
         for name, method in previous.methods.items()
     }
     return replace(previous, methods=methods)
