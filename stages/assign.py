@@ -471,10 +471,10 @@ def _fitted(
         candidates = tuple(name for name in config.candidates if name not in apart)
         members = list(_known(candidates, setting="assign.candidates"))
     alone = [name for name in names if name in BY_WORDS]
-    fitted = {
-        name: _fit(name, data[name if name in data else CONSENSUS], k, config, seed, progress)
-        for name in [*members, *alone]
-    }
+    fitted = {}
+    for name in [*members, *alone]:
+        own = data[name] if name in data else data[CONSENSUS]
+        fitted[name] = _fit(name, own, k, config, seed, progress)
     if CONSENSUS in names:
         plain = replace(config, center=False)  # its members prepare the rows, each in its way
         fits = _members({name: fitted[name] for name in members})
