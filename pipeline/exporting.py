@@ -105,7 +105,7 @@ def show(done: Exported, *, as_json: bool) -> None:
 
 
 def _intention(done: Exported) -> str:
-    into = f" into {len(done.folders)} folders" if done.folders else ""
+    into = " in folders" if done.folders else ""
     lines = [f"would write {done.images:,} images{into}: {done.path}"]
     lines += [f"{images:8,}  {name}" for name, images in done.folders.items()]
     if done.replaced:
@@ -159,8 +159,9 @@ def _rows(table: Columns) -> Iterator[tuple[Any, ...]]:
 
 
 def _write_csv(table: Columns, path: Path) -> None:
+    """As RFC 4180 has it; lines end in CR LF, or else a CR in a file name would not be quoted."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file)
         writer.writerow(table)
         writer.writerows(_rows(table))
 
@@ -203,7 +204,7 @@ def writer_of(path: Path) -> Callable[[Columns, Path], None]:
     """
     write = _WRITERS.get(path.suffix.lower().removeprefix("."))
     if write is None:
-        raise UsageError(f"{path} should end in .{', .'.join(_WRITERS)}")
+        raise UsageError(f"{path} should end in .{' or .'.join(_WRITERS)}")
     return _written(write)
 
 

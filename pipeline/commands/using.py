@@ -69,10 +69,13 @@ def predict(
     """
     from clusterpipe.pipeline import predicting
     from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.exporting import writer_of
     from clusterpipe.pipeline.results import read_results
 
     config, run = existing_run(run_dir)
     results = read_results(run, config.source)
+    if output:
+        writer_of(output)  # an ending that is refused is refused before the work
     progress = Reporter(quiet).progress
     found = predicting.predict(results, source, device=device, download=download, progress=progress)
     predicting.show(found, results.captions, output=output, as_json=json_)

@@ -180,7 +180,7 @@ def test_a_dry_run_is_told_by_folder(
     }
     show(foreseen, as_json=False)
     told = capsys.readouterr().out
-    assert told.startswith(f"would write 12 images into 4 folders: {foreseen.path}\n")
+    assert told.startswith(f"would write 12 images in folders: {foreseen.path}\n")
     assert "       3  002_cluster\n" in told
 
 
@@ -366,6 +366,24 @@ def test_names_that_are_not_utf8_are_written(results: Results, source: SourceCon
     for to in ("csv", "json", "parquet"):
         done = export(replace(results, index=index), source, to=to)
         assert read(done.path)[0]["path"].endswith("caf\N{REPLACEMENT CHARACTER}.png")
+
+
+def test_any_file_name_is_one_row(results: Results, source: SourceConfig) -> None:
+    """Names that a person can give a file, and that a spreadsheet, shell or page may stumble on."""
+    odd = [
+        "new\nline",
+        "car\rreturn",
+        'a "quote", comma',
+        "<b>&amp;",
+        "=1+1",
+        " led",
+        "{{7}}",
+        "日本🙂",
+    ]
+    index = replace(results.index, id=np.array((odd * 2)[:N], object))
+    for to in ("csv", "json", "parquet"):
+        table = read(export(replace(results, index=index), source, to=to).path)
+        assert [row["id"] for row in table] == (odd * 2)[:N]
 
 
 def test_an_export_of_a_run_is_that_of_its_artifacts(tmp_path: Path) -> None:
