@@ -268,7 +268,7 @@ def read_value(path: Path, artifact: type[Artifact], place: str) -> Any:
             return None
         node = file[place]
         _check_stored(node, path)
-        return _load(node, path, lazy=node.ndim == 2 and place.endswith("features"))
+        return _load(node, path, lazy=node.ndim >= 2 and place.endswith(("features", "views")))
 
 
 def content_id(path: Path, artifact: type[Artifact], place: str) -> str:
@@ -360,7 +360,9 @@ class _Builder:
             return {name: self._array(parent[name]) for name in parent} if self.load else {}
         if isinstance(spec, Attribute):
             return plain(group.attrs[field.name])
-        return self._dataset(group, spec.path or field.name, spec, sizes, lazy=field.type is Rows)
+        return self._dataset(
+            group, spec.path or field.name, spec, sizes, lazy=field.type in (Rows, Rows | None)
+        )
 
     def _array(self, node: Any) -> Any:
         _check_stored(node, self.path)

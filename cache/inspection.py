@@ -19,6 +19,7 @@ from clusterpipe.cache.schema import (
     Groups,
     Members,
     Shard,
+    ViewShard,
     WordFeatures,
 )
 from clusterpipe.cache.shards import row_digests, rows_digest
@@ -68,7 +69,7 @@ def inspect(path: Path) -> Inspection:
 
 
 def _kind(name: str, path: Path) -> type[Artifact]:
-    kinds: tuple[type[Artifact], ...] = (*ARTIFACTS, Shard, WordFeatures)
+    kinds: tuple[type[Artifact], ...] = (*ARTIFACTS, Shard, ViewShard, WordFeatures)
     for kind in kinds:
         if kind.name == name:
             return kind

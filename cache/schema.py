@@ -6,6 +6,7 @@ in `dims` (`n` images, `d` backbone width, `e` refined width, `k` clusters, ...)
 a file. Stages meet here and nowhere else.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -109,6 +110,9 @@ class Space:
     features: Rows = dataset(
         "n d", "float", doc="features as the backbone gave them, not normalised"
     )
+    views: Rows | None = dataset(
+        "n v d", "float", optional=True, doc="the same of augmented views of each image"
+    )
     backbone: str = attribute(doc="the backbone as configured; empty for features that were given")
     weights: str = attribute(doc="SHA-256 of the weights")
     preprocessing: str = attribute(doc="resolved preprocessing, as JSON")
@@ -182,6 +186,18 @@ class Shard(Artifact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ViewShard(Shard):
+    """`embeddings/<space>-<v>-views/000017.h5`: the same of augmented views of some images."""
+
+    name: ClassVar[str] = "view_shard"
+    schema: ClassVar[int] = 1
+
+    features: Rows = dataset(
+        "m v d", "float", doc="features of each view, as the backbone gave them"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class KEstimate(Artifact):
     """`k_estimate.h5`: the number of clusters, how sure it is, and why."""
 
@@ -228,22 +244,35 @@ class Assignment:
     top_probability: FloatArray = dataset("n m", "float", doc="their probabilities")
     centroid: FloatArray = dataset("k d", "float", doc="centres in the prepared space")
     center: FloatArray = dataset("d", "float", doc="subtracted from each row; zeros if uncentred")
+    width: IntArray = dataset(
+        "r", "int", doc="widths of the feature spaces, which are side by side"
+    )
+    cluster: IntArray = dataset(
+        "k",
+        "int",
+        doc="which of the clusters of the fit they are; those without images are left out",
+    )
     exemplar: IntArray = dataset("k q", "int", doc="rows nearest the centre, best first; -1 none")
     outlier_score: FloatArray = dataset(
         "n", "float", doc="distance to the own centre over the cluster's median distance"
     )
     label_per_seed: IntArray = dataset("s n", "int", doc="labels of each seed")
     objective_per_seed: FloatArray = dataset(
-        "s", "float", doc="what the fit of each seed minimised; the lowest is chosen"
+        "s", "float", doc="the objective that the fit of each seed minimised; the lowest is chosen"
     )
     parameters: Mapping[str, NDArray[Any]] = members(
         doc="what else the head needs to assign an image"
     )
     head: str = attribute(doc="the kind of head that was fitted, which assigns new images too")
+    objective: str = attribute(doc="what was minimised")
     space: str = attribute(doc="the features clustered, e.g. embeddings/clip")
     normalised: bool = attribute(doc="whether rows are scaled to unit length", default=True)
     temperature: float = attribute(doc="of the soft assignment", default=0.0)
     effective_k: int = attribute(doc="clusters that hold at least one image", default=0)
+    stability: float = attribute(
+        doc="mean adjusted Rand index between the labels of two seeds; NaN for one",
+        default=math.nan,
+    )
     fitted_on: str = attribute(doc="the rows the centres were fitted on")
 
 
@@ -252,10 +281,30 @@ class Assignments(Artifact):
     """`assignments.h5`: the clusters of every method that ran, and the one the run stands by."""
 
     name: ClassVar[str] = "assignments"
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
     stage: ClassVar[str] = "assign"
 
     chosen: str = dataset("", "str", doc="the method the run stands by")
+    selection_method: StringArray | None = dataset(
+        "a",
+        "str",
+        optional=True,
+        path="selection/method",
+        doc="the methods there were to choose from",
+    )
+    selection_measure: StringArray | None = dataset(
+        "b",
+        "str",
+        optional=True,
+        path="selection/measure",
+        doc="how they were measured, unlabelled",
+    )
+    selection_value: FloatArray | None = dataset(
+        "a b", "float", optional=True, path="selection/value", doc="of each method's labels"
+    )
+    selection_score: FloatArray | None = dataset(
+        "a", "float", optional=True, path="selection/score", doc="the largest is chosen by 'auto'"
+    )
     methods: Mapping[str, Assignment] = groups(Assignment, doc="one group per method")
 
 

@@ -66,9 +66,10 @@ class Ledger:
 
 @dataclass(frozen=True)
 class ShardStore:
-    """The shards of one space in one folder."""
+    """The shards of one space in one folder, all of one kind."""
 
     folder: Path
+    kind: type[Shard] = Shard
 
     def path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.h5"
@@ -82,7 +83,7 @@ class ShardStore:
         """Every shard that can be read; a damaged one counts as lost."""
         for number in self.numbers():
             try:
-                yield number, artifact.read(self.path(number), Shard)
+                yield number, artifact.read(self.path(number), self.kind)
             except DamagedArtifact:
                 continue
 
@@ -101,12 +102,12 @@ class ShardStore:
         return number
 
     def rows(self, images: Sequence[str], ledger: Ledger) -> VirtualRows:
-        """The features of `images` (n digests the ledger knows) as one matrix, in that order."""
+        """The features of `images` (n digests the ledger knows) as one array, in that order."""
         places = [ledger.place[image] for image in images]
-        first = artifact.read(self.path(places[0].shard), Shard).features
+        first = artifact.read(self.path(places[0].shard), self.kind).features
         return VirtualRows(
             runs=tuple(self._runs(places)),
-            shape=(len(places), first.shape[1]),
+            shape=(len(places), *first.shape[1:]),
             dtype=first.dtype,
             digest=rows_digest(ledger.row_digest[image] for image in images),
         )
@@ -134,6 +135,6 @@ def rows_digest(digests: Iterable[str]) -> str:
 
 
 def row_digests(features: NDArray[Any]) -> NDArray[np.object_]:
-    """blake2b of each row of (m, d) as stored."""
+    """blake2b of each row of (m, d), or (m, v, d), as stored."""
     contiguous = np.ascontiguousarray(features)
     return np.array([digest(row.tobytes()) for row in contiguous], dtype=object)

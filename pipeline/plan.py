@@ -16,7 +16,7 @@ from clusterpipe.pipeline import inputs
 from clusterpipe.pipeline.config import Config, affecting
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Input, Stage
-from clusterpipe.stages.embed import EmbedConfig, backbone_specs, local_files, store
+from clusterpipe.stages.embed import EmbedConfig, backbone_specs, local_files, targets
 
 State: TypeAlias = Literal["fresh", "missing", "stale", "partial", "corrupt", "blocked", "skipped"]
 Source: TypeAlias = ImageSource | FeatureSource
@@ -200,8 +200,8 @@ def _embed_progress(config: Config, run: RunDirectory, source: Source | None) ->
     settings = config.of("embed")
     total = len(source.manifest.id)
     done: list[str] = []
-    for spec in backbone_specs(settings):
-        seen = len(store(run.folder, spec, settings).ledger().digest_of)
+    for target in targets(run.folder, settings):
+        seen = len(target.shards.ledger().digest_of)
         if seen:
-            done.append(f"{spec.name}: {min(seen, total):,} of {total:,} images embedded")
+            done.append(f"{target}: {min(seen, total):,} of {total:,} images embedded")
     return StageState("embed", "partial" if done else "missing", tuple(done))

@@ -207,7 +207,8 @@ def _warn_of_length(
         return
     from clusterpipe.pipeline.estimate import estimate, pending_images
 
-    if max(pending_images(config, run, source).values()) >= LONG_EMBEDDING:
+    pending = pending_images(config, run, source)
+    if any(count * (target.views or 1) >= LONG_EMBEDDING for target, count in pending.items()):
         tell(StageEvent(stage.name, "note", (str(estimate(config, run, source)),)))
 
 

@@ -1,8 +1,9 @@
 """assign: puts each image into one of k clusters, and says how sure that is."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,12 @@ from clusterpipe.stages.sampling import (
     sample_of,
 )
 
+if TYPE_CHECKING:
+    from clusterpipe.stages.numerics.selection import Selection
+
+AUTO = "auto"
 MOST_FITTED = 250_000
+MOST_SCORED = 20_000  # images that methods are compared on
 SMALLEST_MEDIAN = 1e-6
 
 
@@ -53,12 +59,16 @@ class AssignConfig:
         ("spherical-kmeans",),
         "one or more of "
         + ", ".join(f"{name} ({method.about})" for name, method in HEADS.items())
-        + ". The run stands by the first",
+        + ". The run stands by the first; 'auto' alone runs those of `candidates`, and stands by "
+        "the one that scores best without labels",
+    )
+    candidates: tuple[str, ...] = option(
+        ("spherical-kmeans", "spectral", "coding-length"), "the methods that 'auto' chooses from"
     )
     seeds: int = option(
         5,
-        "independent fits. The one of lowest inertia (coding-length: length) gives the labels; all "
-        "are kept to tell how much chance decides",
+        "independent fits. The one of lowest inertia (or what else a method minimises) gives the "
+        "labels; all are kept to tell how much chance decides",
     )
     restarts: int = option(
         4, "runs per fit, of which the one of lowest inertia counts. More is steadier and slower"
@@ -127,7 +137,7 @@ def _reads(config: AssignConfig) -> Mapping[str, Input]:
     return inputs
 
 
-@stage(version=2, config=AssignConfig, reads=_reads, writes=Assignments)
+@stage(version=3, config=AssignConfig, reads=_reads, writes=Assignments)
 def assign(
     features: Rows,
     k: int = 0,
@@ -148,27 +158,29 @@ def assign(
     how many clusters hold images is `effective_k`. `refined_on` says which rows refined features
     were fitted on.
 
+    Where several methods ran, each is measured without labels (`_selection`).
+
     Raises UsageError for a k that the rows cannot fill, a split that does not exist, features that
     are not numbers or all the same, or an unusable setting.
     """
     k = _number_of_clusters(k, config)
+    names = _methods(config)
     _check(features, k, config)
-    candidates = rows_of_split(
-        features.shape[0], split, config.fit_split, setting="assign.fit_split"
-    )
-    index = sample_of(candidates, config.sample or MOST_FITTED, seed)
-    if k > len(index):
-        raise UsageError(f"{len(index)} images cannot be fitted with {k} clusters; lower assign.k")
-    rows = read_rows(features, index)
-    _refuse_equal_rows(rows, k)
-    fitted_on = described_rows(len(index), len(candidates), config.fit_split)
-    if refined_on not in ("", fitted_on):
-        fitted_on += f" (the features refined on {refined_on})"
+    data = _read(features, split, config, refined_on, seed)
+    if k > len(data.index):
+        raise UsageError(
+            f"{len(data.index)} images cannot be fitted with {k} clusters; lower assign.k"
+        )
+    _refuse_equal_rows(data.rows, k)
     methods = {}
-    for method in config.methods:
-        fitted = _fit(method, rows, widths_of(features), k, config, seed, progress)
-        methods[method] = _assigned(features, method, fitted, config, fitted_on, progress)
-    return Assignments(chosen=config.methods[0], methods=methods)
+    for name in names:
+        fitted = _fit(name, data, k, config, seed, progress)
+        methods[name] = _assigned(name, data, fitted, config, progress)
+    selection = _selection(data, methods, seed, progress) if len(names) > 1 else None
+    chosen = names[0]
+    if selection and config.methods == (AUTO,):
+        chosen = names[int(selection.score.argmax())]
+    return Assignments(chosen=chosen, methods=methods, **_recorded(selection, methods))
 
 
 # ---------------------------------------------------------------- what is asked for
@@ -182,15 +194,31 @@ def _number_of_clusters(k: int, config: AssignConfig) -> int:
     return int(k if k > 0 else config.k)
 
 
-def _check(features: Rows, k: int, config: AssignConfig) -> None:
-    for method in config.methods:
+def _methods(config: AssignConfig) -> tuple[str, ...]:
+    """The methods that are to run: those of `assign.candidates` for auto."""
+    if config.methods == (AUTO,):
+        return _known(config.candidates, setting="assign.candidates")
+    if AUTO in config.methods:
+        raise UsageError(
+            "assign.methods: 'auto' stands alone, and chooses from assign.candidates, which are "
+            + ", ".join(config.candidates)
+        )
+    return _known(config.methods, setting="assign.methods")
+
+
+def _known(methods: tuple[str, ...], *, setting: str) -> tuple[str, ...]:
+    for method in methods:
         if method not in HEADS:
-            near = get_close_matches(method, HEADS, n=1, cutoff=0.3)
+            near = get_close_matches(method, [*HEADS, AUTO], n=1, cutoff=0.3)
             hint = f"; did you mean {near[0]}?" if near else ""
             there = ", ".join(HEADS)
-            raise UsageError(f"assign.methods: there is no {method!r}, only {there}{hint}")
-    if not config.methods or len(set(config.methods)) < len(config.methods):
-        raise UsageError("assign.methods must name at least one method, and none twice")
+            raise UsageError(f"{setting}: there is no {method!r}, only {there}{hint}")
+    if not methods or len(set(methods)) < len(methods):
+        raise UsageError(f"{setting} must name at least one method, and none twice")
+    return methods
+
+
+def _check(features: Rows, k: int, config: AssignConfig) -> None:
     lowest = {"seeds": 1, "restarts": 1, "iterations": 1, "top": 1, "exemplars": 1}
     spectral = {"neighbours": 1, "exact_up_to": 0, "landmarks": 2}
     coding = {"components": 1, "rounds": 0}
@@ -215,33 +243,56 @@ def _refuse_equal_rows(rows: NDArray[np.float32], k: int) -> None:
 
 
 @dataclass(frozen=True)
+class _Data:
+    """All rows of `features` (n, d), of spaces of these widths, and those of the fit in memory.
+
+    index: (m,) their numbers, rows: (m, d); fitted_on: the same in words.
+    """
+
+    features: Rows
+    widths: tuple[int, ...]
+    index: NDArray[np.int64]
+    rows: NDArray[np.float32]
+    fitted_on: str
+
+
+def _read(
+    features: Rows, split: StringArray | None, config: AssignConfig, refined_on: str, seed: int
+) -> _Data:
+    candidates = rows_of_split(
+        features.shape[0], split, config.fit_split, setting="assign.fit_split"
+    )
+    index = sample_of(candidates, config.sample or MOST_FITTED, seed)
+    fitted_on = described_rows(len(index), len(candidates), config.fit_split)
+    if refined_on not in ("", fitted_on):
+        fitted_on += f" (the features refined on {refined_on})"
+    return _Data(features, widths_of(features), index, read_rows(features, index), fitted_on)
+
+
+@dataclass(frozen=True)
 class _Fitted:
-    """What one method made of the rows of the fit: a model per seed, and their preparation."""
+    """What one method made of the rows of the fit: a model per seed, and the head of the chosen."""
 
     head: Head
     fits: Fits
+    minimised: str
 
 
 def _fit(
-    name: str,
-    rows: NDArray[np.float32],
-    widths: tuple[int, ...],
-    k: int,
-    config: AssignConfig,
-    seed: int,
-    progress: Progress,
+    name: str, data: _Data, k: int, config: AssignConfig, seed: int, progress: Progress
 ) -> _Fitted:
     from clusterpipe.stages.numerics.preparation import center_of, prepare
 
     method = heads.method(name, config)
-    center = center_of(rows, unit=method.unit)
+    center = center_of(data.rows, unit=method.unit, widths=data.widths)
     if not config.center:
         center = np.zeros_like(center)
     seeds = np.random.SeedSequence(seed).generate_state(config.seeds)
-    z = prepare(rows, center, unit=method.unit)
-    training = Training(z, widths)
-    fits = method.fit(training, k, [int(one) for one in seeds], progress)
-    return _Fitted(Head(fits.model, center, method.unit), fits)
+    z = prepare(data.rows, center, unit=method.unit, widths=data.widths)
+    fits = method.fit(Training(z, data.widths), k, [int(one) for one in seeds], progress)
+    every = np.arange(len(fits.model.centroid))
+    head = Head(fits.model, center, method.unit, data.widths, every)
+    return _Fitted(head, fits, method.minimised)
 
 
 # ---------------------------------------------------------------- the assignment
@@ -258,54 +309,62 @@ class _Labelled:
 
 
 def _assigned(
-    features: Rows,
-    name: str,
-    fitted: _Fitted,
-    config: AssignConfig,
-    fitted_on: str,
-    progress: Progress,
+    name: str, data: _Data, fitted: _Fitted, config: AssignConfig, progress: Progress
 ) -> Assignment:
-    model, k = fitted.head.model, len(fitted.head.model.centroid)
-    found = _labelled(features, fitted, min(config.top, k), progress)
-    label = np.ascontiguousarray(found.top_label[:, 0])
+    from clusterpipe.stages.numerics.metrics import mutual_agreement
+
+    found = _labelled(data.features, fitted, config.top, progress)
+    filled = np.unique(found.top_label[:, 0])
+    if len(filled) < len(fitted.head.clusters):
+        fitted = replace(fitted, head=replace(fitted.head, clusters=filled))
+        found = _labelled(data.features, fitted, config.top, progress)
+    head, label = fitted.head, np.ascontiguousarray(found.top_label[:, 0])
     return Assignment(
         label=label,
         probability=np.ascontiguousarray(found.top_probability[:, 0]),
         top_label=found.top_label,
         top_probability=found.top_probability,
-        centroid=model.centroid,
-        center=fitted.head.center,
-        exemplar=_exemplars(label, found.distance, k, config.exemplars),
-        outlier_score=_outlier_scores(label, found.distance, k),
+        centroid=head.centroid,
+        center=head.center,
+        width=np.array(head.widths),
+        cluster=head.clusters,
+        exemplar=_exemplars(label, found.distance, len(filled), config.exemplars),
+        outlier_score=_outlier_scores(label, found.distance, len(filled)),
         label_per_seed=found.label_per_seed,
         objective_per_seed=fitted.fits.objective,
-        parameters=fitted.head.parameters(),
+        parameters=head.parameters(),
         head=name,
+        objective=fitted.minimised,
         space=_space(config),
-        normalised=fitted.head.normalised,
-        temperature=float(model.temperature),
-        effective_k=len(np.unique(label)),
-        fitted_on=fitted_on,
+        normalised=head.normalised,
+        temperature=float(head.model.temperature),
+        effective_k=len(filled),
+        stability=float(mutual_agreement(list(found.label_per_seed)).mean()),
+        fitted_on=data.fitted_on,
     )
 
 
 def _labelled(features: Rows, fitted: _Fitted, top: int, progress: Progress) -> _Labelled:
-    n, fits = features.shape[0], fitted.fits
+    n, fits, head = features.shape[0], fitted.fits, fitted.head
+    centroid = head.centroid
+    top = min(top, len(centroid))
     found = _Labelled(
         np.empty((n, top), np.int32),
         np.empty((n, top), np.float32),
         np.empty((len(fits.models), n), np.int32),
         np.empty(n, np.float32),
     )
-    for part, z in _prepared_blocks(features, fitted.head, progress):
+    for part, z in _prepared_blocks(features, head, progress):
         count = part.stop - part.start
         for seed, soft in enumerate(fits.soft(z)):
             found.label_per_seed[seed, part] = soft[:count].argmax(axis=1)
             if seed == fits.chosen:
-                likeliest = _likeliest(soft[:count], top)
+                likeliest = _likeliest(head.kept(soft[:count]), top)
                 found.top_label[part], found.top_probability[part] = likeliest
-        own = fits.model.centroid[found.top_label[part, 0]]
+        own = centroid[found.top_label[part, 0]]
         found.distance[part] = np.linalg.norm(z[:count] - own, axis=1)
+    for labels in found.label_per_seed:
+        labels[:] = np.unique(labels, return_inverse=True)[1]
     return found
 
 
@@ -333,6 +392,40 @@ def _likeliest(
         probability[:, place] = left.max(axis=1)
         np.put_along_axis(left, label[:, place, None], -1, axis=1)
     return label, probability
+
+
+# ---------------------------------------------------------------- the choice
+
+
+def _selection(
+    data: _Data, methods: Mapping[str, Assignment], seed: int, progress: Progress
+) -> "Selection":
+    """How good the labels of each method are by themselves, on the rows of the fit."""
+    from clusterpipe.stages.numerics.preparation import center_of, prepare
+    from clusterpipe.stages.numerics.selection import selection
+
+    place = sample_of(np.arange(len(data.index)), MOST_SCORED, seed)
+    rows, widths = data.rows[place], data.widths
+    z = prepare(rows, center_of(rows, unit=True, widths=widths), unit=True, widths=widths)
+    labels = [np.asarray(method.label)[data.index[place]] for method in methods.values()]
+    with progress("comparing methods", total=len(labels), unit="methods") as advance:
+        found = selection(Training(z, widths).spaces, labels, seed=seed)
+        advance(len(labels))
+    return found
+
+
+def _recorded(selection: "Selection | None", methods: Mapping[str, Assignment]) -> dict[str, Any]:
+    if selection is None:
+        return {}
+    return {
+        "selection_method": np.array(list(methods), dtype=object),
+        "selection_measure": np.array(selection.measure, dtype=object),
+        "selection_value": selection.value,
+        "selection_score": selection.score,
+    }
+
+
+# ---------------------------------------------------------------- what is told of the clusters
 
 
 def _space(config: AssignConfig) -> str:

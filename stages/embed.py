@@ -14,10 +14,11 @@ from clusterpipe.cache.errors import SourceError, UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import Identity, Provenance, canonical, digest, file_digest
 from clusterpipe.cache.rows import Rows, blocks
-from clusterpipe.cache.schema import Embeddings, Shard, Space
+from clusterpipe.cache.schema import Embeddings, Shard, Space, ViewShard
 from clusterpipe.cache.shards import Ledger, ShardStore, row_digests
 from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest
 from clusterpipe.stages.backbones import BackboneSpec, local_settings, local_weights, parse
+from clusterpipe.stages.backbones.augmentation import AUGMENTATION
 from clusterpipe.stages.declaration import STAGES, option, stage
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ class EmbedConfig:
         "auto",
         "Arithmetic of the backbone: auto is fp32 on a CPU and half precision on a GPU.",
         choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    views: int = option(
+        0,
+        "Augmented views of each image to embed as well, for heads that learn from pairs of views "
+        "(scp with assign.positives = views). Each view costs as much as the image itself, in time "
+        "and on disk; 0 = none, 4 is plenty. Adding them later embeds no image anew.",
     )
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.", affects_result=False)
     batch_size: int = option(0, "Images per forward pass; 0 chooses.", affects_result=False)
@@ -78,24 +85,27 @@ def embed(
 ) -> Embeddings:
     """Turn images into features, each image once: only what is new or changed is computed.
 
-    Features given by the user pass through as they are. Shards go to `folder`/embeddings, and
-    what is returned must be written to `folder`. `previous` is the index of an earlier run of
-    the same folder, which spares hashing files whose size and time have not changed.
+    Features given by the user pass through as they are. Shards go to `folder`/embeddings, those
+    of augmented views apart from the others, and what is returned must be written to `folder`.
+    `previous` is the index of an earlier run of the same folder, which spares hashing files whose
+    size and time have not changed.
 
     Raises SourceError when no image is usable or more than `max_bad` of them are not,
-    WeightsMissing when weights are not on disk, UsageError for a wrong backbone, StorageError
-    when the disk is full. Whatever ends it, finished batches are kept.
+    WeightsMissing when weights are not on disk, UsageError for a wrong backbone or views of
+    features that were given, StorageError when the disk
+    is full. Whatever ends it, finished batches are kept.
     """
     if isinstance(source, FeatureSource):
+        if config.views:
+            raise UsageError("embed.views needs images to augment, and these features were given")
         return _given(source)
-    specs = backbone_specs(config)
-    stores = {spec.name: store(folder, spec, config) for spec in specs}
-    ledgers = {name: shards.ledger() for name, shards in stores.items()}
+    wanted = targets(folder, config)
+    ledgers = {target: target.shards.ledger() for target in wanted}
     found = _Findings(_known(source, ledgers.values(), previous, progress))
-    for spec in specs:
-        if _todo(ledgers[spec.name], found):
-            ledgers[spec.name] = _complete(source, spec, config, stores[spec.name], found, progress)
-    index = _index(source.manifest, stores, ledgers, found)
+    for target in wanted:
+        if _todo(ledgers[target], found):
+            ledgers[target] = _complete(source, target, config, found, progress)
+    index = _index(source.manifest, ledgers, found)
     _refuse_too_many_bad(index, config.max_bad)
     return index
 
@@ -108,17 +118,48 @@ def backbone_specs(config: EmbedConfig) -> list[BackboneSpec]:
     return specs
 
 
-def store(folder: Path, spec: BackboneSpec, config: EmbedConfig) -> ShardStore:
-    """The shards of one space: one folder per backbone and settings that change its features."""
+@dataclass(frozen=True)
+class Target:
+    """What is embedded of each image: it as it is, or `views` augmented views; and where to."""
+
+    spec: BackboneSpec
+    views: int
+    shards: ShardStore
+
+    def __str__(self) -> str:
+        return self.spec.name + (f", {self.views} views" if self.views else "")
+
+
+def targets(folder: Path, config: EmbedConfig) -> list[Target]:
+    """All that is to be embedded, the images of every space first. Raises UsageError."""
+    if config.views < 0:
+        raise UsageError("embed.views must be at least 0")
+    specs = backbone_specs(config)
+    counts = [0, config.views] if config.views else [0]
+    return [
+        Target(spec, views, store(folder, spec, config, views=views))
+        for views in counts
+        for spec in specs
+    ]
+
+
+def store(folder: Path, spec: BackboneSpec, config: EmbedConfig, *, views: int = 0) -> ShardStore:
+    """The shards of one space: one folder per backbone and settings that change its features.
+
+    With `views`, of so many augmented views, in a folder apart.
+    """
     files = local_files(spec)
-    identity = {
+    identity: dict[str, Any] = {
         "backbone": [spec.family, spec.model, "" if files else spec.weights],
         "files": list(files.values()),
         "dtype": config.dtype,
         "precision": config.precision,
     }
+    if views:
+        identity |= {"views": views, "augmentation": dict(AUGMENTATION)}
     key = digest(canonical(identity).encode())[:12]
-    return ShardStore(folder / "embeddings" / f"{spec.name}-{key}")
+    name = f"{spec.name}-{views}-views" if views else spec.name
+    return ShardStore(folder / "embeddings" / f"{name}-{key}", ViewShard if views else Shard)
 
 
 def local_files(spec: BackboneSpec) -> dict[str, str]:
@@ -162,31 +203,31 @@ def _todo(ledger: Ledger, found: _Findings) -> list[int]:
 
 def _complete(
     source: ImageSource,
-    spec: BackboneSpec,
+    target: Target,
     config: EmbedConfig,
-    shards: ShardStore,
     found: _Findings,
     progress: Progress,
 ) -> Ledger:
-    """Embeds the rows that this space lacks and enters in `found` what it reads."""
+    """Embeds the rows that the target lacks and enters in `found` what it reads."""
     from clusterpipe.stages.backbones import open_backbone
     from clusterpipe.stages.backbones.extraction import extract
 
     backbone = open_backbone(
-        spec, device=config.device, precision=config.precision, download=config.download
+        target.spec, device=config.device, precision=config.precision, download=config.download
     )
-    ledger = shards.ledger(weights=backbone.weights_digest)
+    ledger = target.shards.ledger(weights=backbone.weights_digest)
     todo = _todo(ledger, found)
-    pending = _Pending(source.manifest, spec, config, shards, backbone, ledger)
+    pending = _Pending(source.manifest, target, config, backbone, ledger)
     batches = extract(
         source,
         todo,
         backbone,
         known=ledger.knows,
+        views=target.views,
         batch_size=config.batch_size,
         workers=config.workers,
     )
-    with progress(f"embedding with {spec.name}", total=len(todo), unit="images") as advance:
+    with progress(f"embedding with {target}", total=len(todo), unit="images") as advance:
         try:
             for batch in batches:
                 pending.add(batch)
@@ -204,15 +245,14 @@ class _Pending:
     def __init__(
         self,
         manifest: Manifest,
-        spec: BackboneSpec,
+        target: Target,
         config: EmbedConfig,
-        shards: ShardStore,
         backbone: "Backbone",
         ledger: Ledger,
     ) -> None:
         self.files = inventory.seen(manifest)
-        self.spec, self.config, self.backbone = spec, config, backbone
-        self.shards, self.ledger = shards, ledger
+        self.target, self.config, self.backbone = target, config, backbone
+        self.ledger = ledger
         self.batches: list[Extract] = []
         self.began = time.monotonic()
 
@@ -229,7 +269,7 @@ class _Pending:
         seconds, self.began = time.monotonic() - self.began, time.monotonic()
         if any(loaded.digest for batch in batches for loaded in batch.looked_at):
             shard = self._shard(batches)
-            self.ledger.add(self.shards.append(shard, self._provenance(seconds)), shard)
+            self.ledger.add(self.target.shards.append(shard, self._provenance(seconds)), shard)
 
     def _shard(self, batches: list["Extract"]) -> Shard:
         looked_at = [loaded for batch in batches for loaded in batch.looked_at if loaded.digest]
@@ -237,7 +277,7 @@ class _Pending:
         bad = {loaded.digest: loaded.reason for loaded in looked_at if loaded.reason}
         seen = [self.files[loaded.row] for loaded in looked_at]
         features = self._stored(np.concatenate([batch.features for batch in batches]))
-        return Shard(
+        return self.target.shards.kind(
             features=features,
             image=_text(loaded.digest for loaded in encoded),
             row=row_digests(features),
@@ -249,19 +289,22 @@ class _Pending:
             seen_size=np.array([file.size for file in seen], np.int64),
             seen_mtime=np.array([file.mtime for file in seen], np.int64),
             seen_digest=_text(loaded.digest for loaded in looked_at),
-            backbone=f"{self.spec.family}:{self.spec.model}"
-            + (f"@{self.spec.weights}" if self.spec.weights else ""),
+            backbone=self.target.spec.definition,
             weights=self.backbone.weights_digest,
-            preprocessing=canonical(dict(self.backbone.preprocessing)),
+            preprocessing=canonical(self._preprocessing()),
             words=self.backbone.words,
         )
+
+    def _preprocessing(self) -> dict[str, Any]:
+        augmentation = {"augmentation": dict(AUGMENTATION)} if self.target.views else {}
+        return {**self.backbone.preprocessing, **augmentation}
 
     def _stored(self, features: NDArray[np.float32]) -> NDArray[Any]:
         with np.errstate(over="ignore"):
             stored = features.astype(self.config.dtype)
         if not np.isfinite(stored).all():
             raise UsageError(
-                f"features of {self.spec.name} do not fit {self.config.dtype}: set "
+                f"features of {self.target.spec.name} do not fit {self.config.dtype}: set "
                 "embed.dtype=float32 or embed.precision=fp32"
             )
         return stored
@@ -270,7 +313,7 @@ class _Pending:
         identity = Identity(
             stage="embed",
             stage_version=STAGES["embed"].version,
-            schema=Shard.schema,
+            schema=self.target.shards.kind.schema,
             seed=0,
             config={"dtype": self.config.dtype, "precision": self.config.precision},
             inputs={},
@@ -282,12 +325,7 @@ class _Pending:
 # ---------------------------------------------------------------- the index
 
 
-def _index(
-    manifest: Manifest,
-    stores: Mapping[str, ShardStore],
-    ledgers: Mapping[str, Ledger],
-    found: _Findings,
-) -> Embeddings:
+def _index(manifest: Manifest, ledgers: Mapping[Target, Ledger], found: _Findings) -> Embeddings:
     """The index over the shards: rows in the order they were first embedded, so new ones append."""
     first = next(iter(ledgers.values()))
     usable = [
@@ -309,18 +347,21 @@ def _index(
         digest=_text(images),
         width=np.array([place.width for place in places], np.int32),
         height=np.array([place.height for place in places], np.int32),
-        spaces={name: _space(stores[name], ledgers[name], images) for name in stores},
-        default_space=next(iter(stores)),
+        spaces={t.spec.name: _space(t.spec, ledgers, images) for t in ledgers if not t.views},
+        default_space=next(iter(ledgers)).spec.name,
     )
 
 
-def _space(shards: ShardStore, ledger: Ledger, images: list[str]) -> Space:
-    rows = shards.rows(images, ledger)
-    ids = shards.content_ids(rows)
-    folder = shards.folder.parent.parent
-    made = artifact.read(rows.runs[0][0], Shard)
+def _space(spec: BackboneSpec, ledgers: Mapping[Target, Ledger], images: list[str]) -> Space:
+    mine = [target.shards for target in ledgers if target.spec == spec]
+    found = [ledger for target, ledger in ledgers.items() if target.spec == spec]
+    features, *views = (s.rows(images, ledger) for s, ledger in zip(mine, found, strict=True))
+    ids = {p: i for rows in (features, *views) for p, i in mine[0].content_ids(rows).items()}
+    folder = mine[0].folder.parent.parent
+    made = artifact.read(features.runs[0][0], Shard)
     return Space(
-        features=rows,
+        features=features,
+        views=views[0] if views else None,
         backbone=made.backbone,
         weights=made.weights,
         preprocessing=made.preprocessing,
@@ -331,7 +372,7 @@ def _space(shards: ShardStore, ledger: Ledger, images: list[str]) -> Space:
 
 
 def _skipped(
-    manifest: Manifest, bad: list[int], ledgers: Mapping[str, Ledger], found: _Findings
+    manifest: Manifest, bad: list[int], ledgers: Mapping[Target, Ledger], found: _Findings
 ) -> dict[str, Any]:
     """The columns of /skipped: images that could not be decoded, then what the scan refused."""
     reasons = {d: why for ledger in ledgers.values() for d, why in ledger.bad.items()}
@@ -360,7 +401,7 @@ def _refuse_too_many_bad(index: Embeddings, max_bad: float) -> None:
         )
 
 
-def _no_usable_image(manifest: Manifest, ledgers: Mapping[str, Ledger], found: _Findings) -> str:
+def _no_usable_image(manifest: Manifest, ledgers: Mapping[Target, Ledger], found: _Findings) -> str:
     skipped = _skipped(manifest, list(range(len(found.digest))), ledgers, found)
     if not len(skipped["skipped_path"]):
         return "the source holds no image"

@@ -26,13 +26,14 @@ from clusterpipe.stages.sampling import finite, read_rows, sample_of
 
 Values: TypeAlias = NDArray[np.float64]
 
-ALL = "all"
+ALL, STABILITY = "all", "stability"
 WITH_LABELS = ("accuracy", "nmi", "ami", "ari", "purity")
 UNITS = {
     **dict.fromkeys(WITH_LABELS, ""),
     "silhouette": "",
     "coding_length": "bits per image",
     "effective_k": "clusters",
+    STABILITY: "",
 }
 EMBEDDINGS, REFINED = "embeddings", "refined"
 FIRST_HITS, LISTED_HITS = 20, 100  # of precision and of average precision
@@ -83,7 +84,7 @@ def _reads(config: EvaluateConfig) -> Mapping[str, Input]:
     }
 
 
-@stage(version=3, config=EvaluateConfig, reads=_reads, writes=Metrics)
+@stage(version=4, config=EvaluateConfig, reads=_reads, writes=Metrics)
 def evaluate(
     assignments: Assignments,
     features: Rows,
@@ -104,7 +105,8 @@ def evaluate(
     AMI, ARI and purity need labels and use the labelled rows; they are NaN without. Accuracy is
     also NaN where there are fewer than 10 labelled rows per cluster or class: matching alone then
     makes it large. Silhouette (cosine) and coding length (CPP's criterion per image, on principal
-    components) are measured on a sample of each split. Chance is the mean over random labels with
+    components) are measured on a sample of each split. Stability is the mean adjusted Rand index
+    between the labels of a seed and of each other one. Chance is the mean over random labels with
     the sizes of the chosen ones. Image search is measured in the features as embedded and, if
     given, refined (`_retrieval`); captions, if given, are of the chosen method's clusters, and are
     measured by `caption_scores`. This is the only stage that sees ground truth.
@@ -221,12 +223,20 @@ def _scores(ground: _Ground, methods: Mapping[str, Assignment], advance: Advance
         for cluster in [*method.label_per_seed, method.label]:
             column.append(_measured(ground, np.asarray(cluster)))
             advance(1)
-        table.append(column)
+        table.append(np.column_stack([column, _stability(ground, method)]))
     return np.array(table).swapaxes(0, 1)
 
 
+def _stability(ground: _Ground, method: Assignment) -> Values:
+    """How well the labels of each seed, and last of the chosen one, agree with the other seeds'."""
+    from clusterpipe.stages.numerics.metrics import mutual_agreement
+
+    agreement = mutual_agreement([np.asarray(s)[ground.rows] for s in method.label_per_seed])
+    return np.append(agreement, agreement[int(method.objective_per_seed.argmin())])
+
+
 def _measured(ground: _Ground, cluster: IntArray) -> Values:
-    """All metrics of one partition of all rows, in the order of `UNITS`."""
+    """All metrics of one partition of all rows but stability, in the order of `UNITS`."""
     from clusterpipe.stages.numerics.metrics import silhouette
 
     sampled = cluster[ground.sampled]
@@ -270,10 +280,13 @@ def _bits_per_image(z: NDArray[np.float32], cluster: IntArray) -> float:
 
 
 def _chance(ground: _Ground, method: Assignment, config: EvaluateConfig, seed: int) -> Values:
-    """Metrics of the method's labels dealt out at random; the number of clusters has no chance."""
+    """Metrics of the method's labels dealt out at random; the number of clusters has no chance.
+
+    What agreement between seeds is by chance, 0, needs no draws.
+    """
     generator = np.random.default_rng(seed)
     draws = [generator.permutation(method.label) for _ in range(config.permutations)]
-    values = np.mean([_measured(ground, draw) for draw in draws], axis=0)
+    values = np.append(np.mean([_measured(ground, draw) for draw in draws], axis=0), 0)
     values[list(UNITS).index("effective_k")] = np.nan
     return np.asarray(values)
 
@@ -413,7 +426,9 @@ def _protocol(
         f"fitted on {chosen.fitted_on or 'unknown rows'}, without labels",
         f"reported on all {n:,} images, {int((truth >= 0).sum()):,} of them labelled",
         f"splits: {splits}" if splits else "",
-        f"{seeds} independent fit{'s' if seeds > 1 else ''}; the labels shown have least inertia",
+        f"{seeds} independent fit{'s' if seeds > 1 else ''}; the labels shown have least "
+        f"{_objectives(assignments.methods)}",
+        _choice(assignments),
         f"silhouette and coding length on {min(n, config.sample):,} images, in {config.features}",
         f"chance: mean of {config.permutations} random labellings with the same sizes",
         f"no accuracy for {small}: under {ROWS_PER_CLUSTER} labelled images per cluster, where "
@@ -422,6 +437,25 @@ def _protocol(
         else "",
     ]
     return "; ".join(sentence for sentence in sentences if sentence)
+
+
+def _objectives(methods: Mapping[str, Assignment]) -> str:
+    """What each method minimised: once if it is the same for all."""
+    by_objective: dict[str, list[str]] = {}
+    for name, method in methods.items():
+        by_objective.setdefault(method.objective, []).append(name)
+    if len(by_objective) == 1:
+        return next(iter(by_objective))
+    return ", ".join(f"{what} ({', '.join(names)})" for what, names in by_objective.items())
+
+
+def _choice(assignments: Assignments) -> str:
+    """Which method the run stands by, and how the others score without labels."""
+    names, score = assignments.selection_method, assignments.selection_score
+    if names is None or score is None:
+        return ""
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in zip(names, score, strict=True))
+    return f"the run stands by {assignments.chosen}; scores without labels: {scores}"
 
 
 def _refused(rows: NDArray[np.int64], truth: IntArray, method: Assignment) -> bool:

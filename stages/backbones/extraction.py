@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +14,20 @@ from clusterpipe.cache.errors import UnreadableImage
 from clusterpipe.cache.provenance import digest
 from clusterpipe.cache.sources import ImageSource
 from clusterpipe.stages.backbones import Backbone
+from clusterpipe.stages.backbones.augmentation import view
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _AHEAD = 3
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """One image: its digest and prepared pixels (3, h, w), or the reason why there are none.
+    """One image: its digest and prepared pixels, or the reason why there are none.
 
-    Without pixels and without a reason it is already known. The digest is empty when the file
-    could not even be read.
+    Pixels are (3, h, w), or (v, 3, h, w) of augmented views. Without pixels and without a reason
+    it is already known. The digest is empty when the file could not even be read.
     """
 
     row: int
@@ -36,7 +40,10 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Extract:
-    """A batch: everything that was looked at, and (m, d) features of those with pixels."""
+    """A batch: everything that was looked at, and the features of those with pixels.
+
+    Features are (m, d), or (m, v, d) of augmented views.
+    """
 
     looked_at: list[Loaded]
     features: NDArray[np.float32]
@@ -53,18 +60,25 @@ def extract(
     backbone: Backbone,
     *,
     known: Callable[[str], bool],
+    views: int = 0,
     batch_size: int = 0,
     workers: int = 0,
 ) -> Iterator[Extract]:
     """Features of the images at `rows` of `source`, batch by batch, in order.
 
-    Batches are cut by position in `rows` and padded to `batch_size` (0: 32 on a CPU, 256
-    elsewhere), so that a run resumed at a batch boundary computes the same numbers. Images whose
-    digest is `known` are neither decoded nor encoded. Unreadable images are reported, not raised.
+    With `views`, of so many augmented views of each instead. Batches are cut by position in `rows`
+    and padded to `batch_size` pictures (0: 32 on a CPU, 256 elsewhere), so that a run resumed at a
+    batch boundary computes the same numbers. Images whose digest is `known` are neither decoded
+    nor encoded. Unreadable images are reported, not raised.
     """
-    size = batch_size or (32 if backbone.device == "cpu" else 256)
-    for loaded in _batches(source, rows, backbone, known, size, workers or cores()):
-        yield Extract(loaded, _encode(backbone, loaded, size))
+    pictures = batch_size or (32 if backbone.device == "cpu" else 256)
+    size = max(1, pictures // max(1, views))
+
+    def load(row: int) -> Loaded:
+        return _load(source, backbone, known, views, row)
+
+    for loaded in _batches(rows, load, size, workers or cores()):
+        yield Extract(loaded, _encode(backbone, loaded, size, views))
 
 
 def cores() -> int:
@@ -75,12 +89,7 @@ def cores() -> int:
 
 
 def _batches(
-    source: ImageSource,
-    rows: Sequence[int],
-    backbone: Backbone,
-    known: Callable[[str], bool],
-    size: int,
-    workers: int,
+    rows: Sequence[int], load: Callable[[int], Loaded], size: int, workers: int
 ) -> Iterator[list[Loaded]]:
     remaining = iter(rows)
     ahead: list[list[Future[Loaded]]] = []
@@ -88,7 +97,7 @@ def _batches(
         try:
             while True:
                 while len(ahead) < _AHEAD and (part := list(islice(remaining, size))):
-                    ahead.append([pool.submit(_load, source, backbone, known, r) for r in part])
+                    ahead.append([pool.submit(load, row) for row in part])
                 if not ahead:
                     return
                 yield [future.result() for future in ahead.pop(0)]
@@ -97,7 +106,7 @@ def _batches(
 
 
 def _load(
-    source: ImageSource, backbone: Backbone, known: Callable[[str], bool], row: int
+    source: ImageSource, backbone: Backbone, known: Callable[[str], bool], views: int, row: int
 ) -> Loaded:
     try:
         data = source.read(row)
@@ -110,15 +119,24 @@ def _load(
         image = source.decode(data)
     except UnreadableImage as error:
         return Loaded(row, name, reason=str(error))
-    return Loaded(row, name, backbone.prepare(image), "", image.width, image.height)
+    pixels = _prepared(backbone, image, name, views)
+    return Loaded(row, name, pixels, "", image.width, image.height)
 
 
-def _encode(backbone: Backbone, batch: Sequence[Loaded], size: int) -> NDArray[Any]:
+def _prepared(backbone: Backbone, image: "Image", name: str, views: int) -> NDArray[np.float32]:
+    if not views:
+        return backbone.prepare(image)
+    return np.stack([backbone.prepare(view(image, name, number)) for number in range(views)])
+
+
+def _encode(backbone: Backbone, batch: Sequence[Loaded], size: int, views: int) -> NDArray[Any]:
     """Each image keeps its slot, whether its neighbours are known, unreadable or neither."""
-    pixels = np.zeros((size, *backbone.input_shape), np.float32)
+    each = (views,) if views else ()
+    pixels = np.zeros((size, *each, *backbone.input_shape), np.float32)
     slots = [slot for slot, loaded in enumerate(batch) if loaded.pixels is not None]
     if not slots:
-        return np.zeros((0, backbone.width), np.float32)
+        return np.zeros((0, *each, backbone.width), np.float32)
     for slot in slots:
         pixels[slot] = batch[slot].pixels
-    return backbone.encode_images(pixels)[slots]
+    features = backbone.encode_images(pixels.reshape(-1, *backbone.input_shape))
+    return features.reshape(size, *each, -1)[slots]

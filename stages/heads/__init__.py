@@ -48,7 +48,7 @@ def load(assignment: Assignment) -> Head:
             "run `clusterpipe assign` again"
         )
     kind = HEADS[assignment.head].model
-    arrays = {**assignment.parameters, "centroid": assignment.centroid}
+    arrays = {"centroid": assignment.centroid, **assignment.parameters}
     try:
         model = kind(temperature=assignment.temperature, **arrays)
     except TypeError as error:
@@ -56,4 +56,5 @@ def load(assignment: Assignment) -> Head:
             f"assignments.h5 lacks what {assignment.head} needs to assign images ({error}): "
             "run `clusterpipe assign` again"
         ) from error
-    return Head(model, assignment.center, assignment.normalised)
+    widths = tuple(int(width) for width in assignment.width)
+    return Head(model, assignment.center, assignment.normalised, widths, assignment.cluster)

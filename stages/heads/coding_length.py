@@ -57,6 +57,7 @@ class CodingLength:
     name: ClassVar[str] = "coding-length"
     about: ClassVar[str] = "asks which cluster describes an image shortest"
     unit: ClassVar[bool] = True
+    minimised: ClassVar[str] = "length"
     model: ClassVar[type[CodedClusters]] = CodedClusters
 
     restarts: int

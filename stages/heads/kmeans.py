@@ -32,6 +32,7 @@ class KMeans:
     name: ClassVar[str] = "kmeans"
     about: ClassVar[str] = "compares positions"
     unit: ClassVar[bool] = False
+    minimised: ClassVar[str] = "inertia"
     model: ClassVar[type[Centroids]] = Centroids
 
     restarts: int

@@ -3,7 +3,7 @@
 A *method* is a frozen dataclass of its settings, each named as in the config of assign; `fit` gives
 one *model* per seed. A model is a frozen dataclass of plain arrays, which is also how it is stored.
 Both see prepared rows: centred and, if the method says `unit`, of unit length. A `Head` is a model
-with its preparation: it takes features as they come.
+with its preparation, less the clusters that no image is in: it takes features as they come.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,6 @@ from clusterpipe.cache.rows import Rows
 from clusterpipe.stages.sampling import finite
 
 BLOCK = 1024  # rows that are assigned together, always so many: see `padded`
-STORED_BESIDE = ("centroid", "temperature")  # have places of their own in an assignment
 
 Probabilities = NDArray[np.float32]
 
@@ -92,6 +91,7 @@ class Method(Protocol):
     name: ClassVar[str]
     about: ClassVar[str]  # completes "<name>: ..." in the help
     unit: ClassVar[bool]  # whether rows are scaled to unit length
+    minimised: ClassVar[str]  # what the objective is called, such as inertia
     model: ClassVar[type[Any]]
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
@@ -103,18 +103,34 @@ class Method(Protocol):
 class Head:
     """A model and the preparation of its rows: gives any features a label and a probability.
 
-    center: (d,) subtracted from each row; normalised: whether rows are scaled to unit length.
+    center: (d,) subtracted from each row; normalised: whether rows are scaled to unit length, each
+    of the spaces of these `widths` for itself; clusters: (k,) those of the model that are kept,
+    ascending.
     """
 
     model: Any
     center: NDArray[np.float32]
     normalised: bool
+    widths: tuple[int, ...]
+    clusters: NDArray[np.integer[Any]]
+
+    @property
+    def centroid(self) -> NDArray[np.float32]:
+        """The mean of each cluster's prepared rows, (k, d)."""
+        return np.asarray(self.model.centroid[self.clusters])
 
     def prepared(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Features (b, d), b <= `BLOCK`, as the model sees them: (`BLOCK`, d), zeros at the end."""
         from clusterpipe.stages.numerics.preparation import prepare
 
-        return prepare(_padded(rows), self.center, unit=self.normalised)
+        return prepare(_padded(rows), self.center, unit=self.normalised, widths=self.widths)
+
+    def kept(self, soft: Probabilities) -> Probabilities:
+        """From the model's probabilities (b, m) to those of the clusters that are kept, (b, k)."""
+        if len(self.clusters) == soft.shape[1]:
+            return soft
+        left = np.maximum(soft[:, self.clusters], np.finfo(np.float32).tiny)
+        return np.asarray(left / left.sum(axis=1, keepdims=True), np.float32)
 
     def soft(self, features: Rows) -> Probabilities:
         """Probability of each cluster, (n, k); the label is the argmax.
@@ -127,17 +143,26 @@ class Head:
             raise UsageError(
                 f"the clusters were fitted on features of width {len(self.center)}, not {width}"
             )
-        rows, k = finite(features), len(self.model.centroid)
-        soft = np.empty((n, k), np.float32)
+        rows = finite(features)
+        soft = np.empty((n, len(self.clusters)), np.float32)
         for start in range(0, n, BLOCK):
             block = rows[start : start + BLOCK]
-            soft[start : start + BLOCK] = self.model.soft(self.prepared(block))[: len(block)]
+            found = self.model.soft(self.prepared(block))[: len(block)]
+            soft[start : start + BLOCK] = self.kept(found)
         return soft
 
     def parameters(self) -> dict[str, NDArray[Any]]:
-        """The model's arrays, but for those that have places of their own in an assignment."""
-        names = [f.name for f in fields(self.model) if f.name not in STORED_BESIDE]
+        """The model's arrays, but for those that have places of their own in an assignment.
+
+        The centroids are among them only if some clusters are not kept.
+        """
+        beside = {"temperature", *(["centroid"] if self._is_whole else [])}
+        names = [f.name for f in fields(self.model) if f.name not in beside]
         return {name: np.asarray(getattr(self.model, name)) for name in names}
+
+    @property
+    def _is_whole(self) -> bool:
+        return len(self.clusters) == len(self.model.centroid)
 
 
 def _padded(rows: NDArray[np.float32]) -> NDArray[np.float32]:

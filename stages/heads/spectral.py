@@ -83,6 +83,7 @@ class Spectral:
     name: ClassVar[str] = "spectral"
     about: ClassVar[str] = "cuts a graph of neighbours where it is thin"
     unit: ClassVar[bool] = True
+    minimised: ClassVar[str] = "inertia"
     model: ClassVar[type[SpectralClusters]] = SpectralClusters
 
     restarts: int

@@ -1,6 +1,8 @@
 """How well a partition agrees with a reference, and how well it holds together by itself."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -79,6 +81,19 @@ def one_to_one(counts: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
 def shared_labels(first: Labels, second: Labels) -> float:
     """The share of rows on which two partitions (n,) agree, clusters matched one to one; 0..1."""
     return matched(contingency(first, second)) / len(first)
+
+
+def mutual_agreement(labels: Sequence[Labels]) -> NDArray[np.float64]:
+    """How well each of s labellings (n,) agrees with the others: mean adjusted Rand index, (s,).
+
+    Its mean is that over all pairs. NaN for one labelling.
+    """
+    if len(labels) == 1:
+        return np.array([np.nan])
+    index = np.zeros((len(labels), len(labels)))
+    for one, other in combinations(range(len(labels)), 2):
+        index[one, other] = adjusted_rand_score(labels[one], labels[other])
+    return np.asarray((index + index.T).sum(axis=1) / (len(labels) - 1))
 
 
 def cosine_distances(rows: NDArray[np.float32]) -> NDArray[np.float32]:

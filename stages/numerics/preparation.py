@@ -1,5 +1,6 @@
 """What is done to features before they are clustered: unit length, centring, fewer dimensions."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,23 +19,36 @@ def unit_rows(rows: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(rows / np.where(length > 0, length, 1), np.float32)
 
 
-def center_of(rows: NDArray[Any], *, unit: bool) -> NDArray[np.float32]:
-    """The mean (d,) of rows (n, d), each scaled to unit length first if `unit`."""
+def unit_spaces(rows: NDArray[Any], widths: Sequence[int]) -> NDArray[np.float32]:
+    """Rows (n, d) of several spaces side by side, each at the same length, together at unit length.
+
+    widths: of the spaces, they sum to d; none means one space. What is zero in a space stays zero.
+    """
+    if len(widths) <= 1:
+        return unit_rows(rows)
+    parts = np.split(rows, np.cumsum(widths)[:-1], axis=1)
+    return np.hstack([unit_rows(part) for part in parts]) / np.float32(np.sqrt(len(parts)))
+
+
+def center_of(rows: NDArray[Any], *, unit: bool, widths: Sequence[int] = ()) -> NDArray[np.float32]:
+    """The mean (d,) of rows (n, d), each scaled by `unit_spaces` first if `unit`."""
     total = np.zeros(rows.shape[1])
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
-        total += (unit_rows(block) if unit else block).sum(axis=0, dtype=np.float64)
+        total += (unit_spaces(block, widths) if unit else block).sum(axis=0, dtype=np.float64)
     return np.asarray(total / len(rows), np.float32)
 
 
-def prepare(rows: NDArray[Any], center: NDArray[np.float32], *, unit: bool) -> NDArray[np.float32]:
-    """Rows (n, d) less `center`; if `unit`, scaled to unit length before and after.
+def prepare(
+    rows: NDArray[Any], center: NDArray[np.float32], *, unit: bool, widths: Sequence[int] = ()
+) -> NDArray[np.float32]:
+    """Rows (n, d) less `center`; if `unit`, scaled by `unit_spaces` before and after.
 
     A row that equals `center` becomes zero. Rows are treated independently.
     """
     if not unit:
         return np.asarray(rows.astype(np.float32, copy=False) - center, np.float32)
-    return unit_rows(unit_rows(rows) - center)
+    return unit_spaces(unit_spaces(rows, widths) - center, widths)
 
 
 def mean_directions(

@@ -1,6 +1,7 @@
 """assign on known clusters, on hostile input, and as a declared stage."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.cache import rows as cache_rows
 from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.rows import ConcatenatedRows
 from clusterpipe.cache.schema import Embeddings, KEstimate, Refined
 from clusterpipe.stages.assign import AssignConfig, assign
 from clusterpipe.stages.declaration import STAGES, Input
@@ -45,6 +47,19 @@ def test_the_run_stands_by_the_first_method() -> None:
     found = assign(blobs(), K, backwards)
     assert found.chosen == METHODS[-1]
     assert tuple(found.methods) == METHODS[::-1]
+
+
+def test_auto_stands_by_the_candidate_of_the_best_score_and_keeps_them_all() -> None:
+    rows = blobs(noise=2.0)
+    candidates = ("kmeans", "spectral", "coding-length")
+    found = assign(rows, K, replace(QUICK, methods=("auto",), candidates=candidates))
+    assert tuple(found.methods) == tuple(found.selection_method) == candidates
+    assert found.chosen == candidates[found.selection_score.argmax()]
+    assert found.selection_value.shape == (3, len(found.selection_measure))
+    named = assign(rows, K, replace(QUICK, methods=candidates))
+    assert named.chosen == "kmeans"
+    np.testing.assert_array_equal(named.selection_score, found.selection_score)
+    assert assign(rows, K, QUICK).selection_score is None
 
 
 def test_spherical_clusters_ignore_length() -> None:
@@ -95,6 +110,41 @@ def test_two_images(method: str) -> None:
     found = assign(blobs()[[0, -1]], 2, EVERY).methods[method]
     assert found.effective_k == 2
     assert np.isfinite(found.outlier_score).all()
+
+
+@EACH_METHOD
+def test_clusters_without_images_are_left_out(method: str) -> None:
+    rows = np.repeat(blobs()[::40], 30, axis=0)
+    found = assign(rows, 12, replace(EVERY, methods=(method,))).methods[method]
+    assert found.effective_k == len(found.centroid) == len(found.exemplar) == len(found.cluster)
+    assert found.effective_k <= 5 < 12
+    np.testing.assert_array_equal(np.unique(found.label), np.arange(found.effective_k))
+    best = found.label_per_seed[found.objective_per_seed.argmin()]
+    np.testing.assert_array_equal(found.label, best)
+    soft = load(found).soft(rows)
+    np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(soft.argmax(axis=1), found.label)
+    np.testing.assert_array_equal(soft.max(axis=1), found.probability)
+
+
+def test_each_of_several_spaces_counts_alike_however_far_off_the_origin() -> None:
+    rng = np.random.default_rng(0)
+    near = np.eye(K, 24)[TRUTH] + 0.1 * rng.normal(size=(K * SIZE, 24))
+    far = 100 + rng.normal(size=near.shape)
+    rows = ConcatenatedRows([far.astype(np.float32), near.astype(np.float32)])
+    found = assign(rows, K, QUICK).methods["spherical-kmeans"]
+    assert adjusted_rand_score(TRUTH, found.label) == 1
+    z = load(found).prepared(rows[:9])[:9]
+    np.testing.assert_allclose(np.linalg.norm(z[:, :24], axis=1), np.sqrt(0.5), rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(z[:, 24:], axis=1), np.sqrt(0.5), rtol=1e-5)
+
+
+def test_stability_is_the_mean_ari_of_pairs_of_seeds() -> None:
+    found = assign(blobs(noise=3.0), 8, QUICK).methods["spherical-kmeans"]
+    pairs = combinations(found.label_per_seed, 2)
+    expected = np.mean([adjusted_rand_score(a, b) for a, b in pairs])
+    assert found.stability == pytest.approx(expected)
+    assert found.stability < 1
 
 
 def test_centring_is_recorded() -> None:
@@ -212,6 +262,8 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"methods": ("sperical-kmeans",)}, "did you mean spherical-kmeans"),
         ({"methods": ()}, "at least one"),
+        ({"methods": ("auto", "kmeans")}, "'auto' stands alone"),
+        ({"methods": ("auto",), "candidates": ("kmean",)}, "assign.candidates: .*mean kmeans"),
         ({"seeds": 0}, "assign.seeds must be at least 1"),
         ({"temperature": -1.0}, "assign.temperature"),
         ({"neighbours": 0}, "assign.neighbours must be at least 1"),

@@ -15,19 +15,21 @@ import pytest
 import tiny_backbone
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
+from PIL import Image
 from program import draw
 from records import provenance
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.artifact import VirtualRows
-from clusterpipe.cache.errors import SourceError, UsageError
+from clusterpipe.cache.errors import DamagedArtifact, SourceError, UsageError
 from clusterpipe.cache.inspection import inspect
 from clusterpipe.cache.progress import Advance, silent
 from clusterpipe.cache.rows import Rows
-from clusterpipe.cache.schema import Embeddings, Shard
+from clusterpipe.cache.schema import Embeddings, Shard, ViewShard
 from clusterpipe.cache.shards import row_digests
 from clusterpipe.cache.sources import SourceConfig, open_source
 from clusterpipe.stages.backbones import open_backbone, parse
+from clusterpipe.stages.backbones.augmentation import view
 from clusterpipe.stages.embed import EmbedConfig, embed, store
 
 N = 10
@@ -500,6 +502,93 @@ def test_a_long_wait_is_a_reason_to_write_a_shard(
     monkeypatch.setattr("clusterpipe.stages.embed.CHECKPOINT_SECONDS", 0)
     run.embed(replace(config, shard_size=1000))
     assert run.stored() == [2] * 5
+
+
+# ---------------------------------------------------------------- augmented views
+
+
+def views_of(run: Run) -> NDArray[Any]:
+    rows = run.index().spaces["tiny"].views
+    assert rows is not None
+    return whole(rows)
+
+
+def test_views_stand_beside_features_that_stay_as_they_were(
+    embedded: Run, config: EmbedConfig
+) -> None:
+    before, shards = embedded.content(), embedded.shards()
+    assert embedded.embed(replace(config, views=3)).embedded == {"embedding with tiny, 3 views": N}
+    after = embedded.content()
+    assert {place: after[place] for place in before if place} == {
+        place: before[place] for place in before if place
+    }
+    added = [path for path in embedded.shards() if path not in shards]
+    assert [artifact.read(path, ViewShard).features.shape for path in added] == [
+        (4, 3, 64),
+        (4, 3, 64),
+        (2, 3, 64),
+    ]
+    assert embedded.embed(replace(config, views=3)).embedded == {}
+    assert embedded.embed(config).embedded == {}
+    assert embedded.content() == before
+
+
+def test_views_are_those_of_each_image_through_the_backbone(
+    run: Run, config: EmbedConfig, tiny: str
+) -> None:
+    run.embed(replace(config, views=3))
+    backbone = open_backbone(parse(tiny), device="cpu")
+    for row, (path, name) in enumerate(zip(run.index().path, run.index().digest, strict=True)):
+        with Image.open(run.source / path) as image:
+            made = [backbone.prepare(view(image.convert("RGB"), name, v)) for v in range(3)]
+        expected = backbone.encode_images(np.stack(made))
+        assert_allclose(views_of(run)[row], expected, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("stop_after", [N + 1, N + 5])
+def test_interrupted_views_resume_to_the_same_content(
+    run: Run, config: EmbedConfig, tmp_path: Path, stop_after: int
+) -> None:
+    config = replace(config, views=2, batch_size=4)
+    uninterrupted = Run(run.source, tmp_path / "whole")
+    uninterrupted.embed(config)
+    with pytest.raises(KeyboardInterrupt):
+        run.embed(config, stop_after=stop_after)
+    left = N - 2 * -(-(stop_after - N) // 2)
+    assert run.embed(config).embedded == {"embedding with tiny, 2 views": left}
+    assert run.content() == uninterrupted.content()
+    assert_array_equal(views_of(run), views_of(uninterrupted))
+
+
+def test_views_do_not_depend_on_names_order_or_company(run: Run, config: EmbedConfig) -> None:
+    config = replace(config, views=2)
+    run.embed(config)
+    before = dict(zip(run.index().digest, views_of(run), strict=True))
+    (run.source / "kind0/00.png").rename(run.source / "zzz.png")
+    shutil.rmtree(run.folder)
+    run.embed(replace(config, batch_size=7, shard_size=3))
+    assert_alike(dict(zip(run.index().digest, views_of(run), strict=True)), before, atol=2e-3)
+
+
+def test_a_lost_shard_of_views_is_named_and_made_again(embedded: Run, config: EmbedConfig) -> None:
+    config = replace(config, views=2)
+    embedded.embed(config)
+    before = embedded.content()
+    lost = next(path for path in embedded.shards() if "2-views" in str(path))
+    lost.unlink()
+    with pytest.raises(DamagedArtifact, match=lost.name):
+        views_of(embedded)
+    embedded.path.unlink()
+    assert embedded.embed(config).embedded == {"embedding with tiny, 2 views": 4}
+    assert len(embedded.content()) == len(before)
+
+
+def test_views_need_images_and_a_count(run: Run, config: EmbedConfig, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"embed\.views must be at least 0"):
+        run.embed(replace(config, views=-1))
+    np.savez(tmp_path / "features.npz", features=np.ones((5, 3), np.float32))
+    with pytest.raises(UsageError, match=r"embed\.views needs images"):
+        Run(tmp_path / "features.npz", tmp_path / "run").embed(replace(config, views=2))
 
 
 # ---------------------------------------------------------------- features given by the user

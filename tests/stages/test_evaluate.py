@@ -1,6 +1,7 @@
 """evaluate against scikit-learn, on partitions of known quality, and what it refuses."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -39,10 +40,13 @@ def assignment(*per_seed: np.ndarray, k: int = K) -> Assignment:
         top_probability=np.ones((n, 1)),
         centroid=np.zeros((k, 12)),
         center=np.zeros(12),
+        width=np.array([12]),
+        cluster=np.arange(k),
         exemplar=np.full((k, 1), -1),
         outlier_score=np.ones(n),
         label_per_seed=np.stack(per_seed),
         objective_per_seed=np.arange(len(per_seed), dtype=float),
+        objective="inertia",
         fitted_on="the 120 images",
     )
 
@@ -138,9 +142,20 @@ def test_every_method_has_its_row() -> None:
 
 
 def test_without_labels_only_the_label_free_ones() -> None:
-    found = evaluate(assignments(noisy(0.2)), features(), QUICK)
+    found = evaluate(assignments(noisy(0.2), noisy(0.3)), features(), QUICK)
     for name in found.metric:
         assert np.isnan(value(found, name)) == (name in LABEL_METRICS)
+
+
+def test_stability_is_the_mean_ari_of_pairs_of_seeds() -> None:
+    seeds = [noisy(0.2, 1), noisy(0.3, 2), noisy(0.4, 3)]
+    found = evaluate(assignments(*seeds), features(), QUICK)
+    pairs = [sk.adjusted_rand_score(a, b) for a, b in combinations(seeds, 2)]
+    assert value(found, "stability") == pytest.approx(np.mean(pairs))
+    chosen = np.mean([pairs[0], pairs[1]])
+    assert value(found, "stability", of="chosen_value") == pytest.approx(chosen)
+    alone = evaluate(assignments(noisy(0.2)), features(), QUICK)
+    assert np.isnan(value(alone, "stability"))
     assert found.confusion is None
     assert list(found.count_per_split) == [0]
 

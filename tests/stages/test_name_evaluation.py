@@ -112,6 +112,8 @@ def test_evaluate_measures_captions_of_the_chosen_clusters() -> None:
         top_probability=np.ones((60, 1)),
         centroid=np.eye(4, 8)[:4],
         center=np.zeros(8),
+        width=np.array([8]),
+        cluster=np.arange(4),
         exemplar=np.zeros((4, 1), int),
         outlier_score=np.ones(60),
         label_per_seed=truth[None],
