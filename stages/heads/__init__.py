@@ -12,11 +12,13 @@ from typing import Any
 from clusterpipe.cache.errors import DamagedArtifact
 from clusterpipe.cache.schema import Assignment
 from clusterpipe.stages.heads.coding_length import CodingLength
+from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
-from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Method, Training
+from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Member, Method, Training
 from clusterpipe.stages.heads.spectral import Spectral
+from clusterpipe.stages.heads.turtle import Turtle
 
-__all__ = ["BLOCK", "HEADS", "Fits", "Head", "Method", "Training", "load", "method"]
+__all__ = ["BLOCK", "HEADS", "Fits", "Head", "Member", "Method", "Training", "load", "method"]
 
 HEADS: Mapping[str, type[Any]] = {
     head.name: head
@@ -25,6 +27,8 @@ HEADS: Mapping[str, type[Any]] = {
         KMeans,
         Spectral,
         CodingLength,
+        Turtle,
+        Consensus,
     )
 }
 
