@@ -16,7 +16,15 @@ from rich.text import Text
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignments, Captions, Embeddings, KEstimate, Metrics
+from clusterpipe.cache.schema import (
+    Assignment,
+    Assignments,
+    Captions,
+    Curation,
+    Embeddings,
+    KEstimate,
+    Metrics,
+)
 from clusterpipe.cache.sources import SourceConfig
 from clusterpipe.pipeline.config import Config
 from clusterpipe.pipeline.estimate import Estimate
@@ -43,6 +51,7 @@ SUPERVISED = (
     "The packaged backbone is supervised on ImageNet labels and knows only their 1,000 words; its "
     "captions often miss. For real work take CLIP or DINOv2 (embed.backbones)."
 )
+GIVEN = "captions: the names that zero-shot was given (assign.class_names)"
 
 
 # ---------------------------------------------------------------- the outcome
@@ -60,6 +69,17 @@ class Cluster:
 
 
 @dataclass(frozen=True)
+class Curated:
+    """Groups of near-duplicates, the images that repeat another of their group, those of them that
+    are exact copies, and the outliers."""
+
+    groups: int
+    repeated: int
+    copies: int
+    outliers: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What `run-all` ends with."""
 
@@ -72,6 +92,7 @@ class Outcome:
     k_reason: str
     classes: int | None
     clusters: tuple[Cluster, ...]
+    method: str
     metrics: tuple[dict[str, Any], ...]
     protocol: str
     retrieval: tuple[dict[str, Any], ...]
@@ -79,6 +100,7 @@ class Outcome:
     captions: tuple[dict[str, Any], ...]
     caption_protocol: str
     captioned: str
+    curation: Curated | None
     pictures: str | None
     plots: str | None
     remarks: tuple[str, ...]
@@ -89,10 +111,14 @@ def outcome(
 ) -> Outcome:
     """Reads the outcome of a run from whatever artifacts are there."""
     index = artifact.read(run.artifact(Embeddings), Embeddings)
-    estimate = None if config.of("assign").k else _if_current(run, KEstimate)
     metrics = _if_current(run, Metrics)
     captions = _if_current(run, Captions)
-    clusters = _clusters(run, index)
+    curation = _if_current(run, Curation)
+    assignments = _if_current(run, Assignments)
+    chosen = assignments.methods[assignments.chosen] if assignments else None
+    named = chosen is not None and chosen.name is not None
+    clusters = _clusters(run, index, chosen)
+    estimate = None if config.of("assign").k or named else _if_current(run, KEstimate)
     return Outcome(
         run_dir=str(run.folder),
         images=len(index.id),
@@ -103,13 +129,15 @@ def outcome(
         k_reason=estimate.reason if estimate else "",
         classes=len(np.unique(index.label[index.label >= 0])) if index.label is not None else None,
         clusters=clusters,
+        method=_method(run),
         metrics=tuple(_metric_rows(metrics)) if metrics else (),
         protocol=metrics.protocol if metrics else "",
         retrieval=tuple(_retrieval_rows(metrics)) if metrics else (),
         retrieval_protocol=(metrics.retrieval_protocol or "") if metrics else "",
         captions=tuple(_caption_rows(metrics)) if metrics else (),
         caption_protocol=(metrics.caption_protocol or "") if metrics else "",
-        captioned=_captioned(captions) if captions else "",
+        captioned=GIVEN if named else _captioned(captions) if captions else "",
+        curation=_curated(curation) if curation else None,
         pictures=str(sheets[0].parent) if sheets else None,
         plots=str(plots[0].parent) if plots else None,
         remarks=tuple(_remarks(config, index)),
@@ -171,7 +199,34 @@ def _headline(found: Outcome, limit: int) -> Text:
         if found.classes:
             lines[-1] += f"; the truth is {found.classes}{_verdict(found)}"
         lines.append(found.k_reason)
+    if found.curation:
+        lines.append(_curation_line(found.curation))
     return Text("\n".join(line for line in lines if line))
+
+
+def _curated(curation: Curation) -> Curated:
+    in_groups = int((curation.group >= 0).sum())
+    return Curated(
+        groups=len(curation.representative),
+        repeated=in_groups - len(curation.representative),
+        copies=int((curation.copy_of != np.arange(len(curation.copy_of))).sum()),
+        outliers=int(curation.outlier.sum()),
+    )
+
+
+def _curation_line(found: Curated) -> str:
+    repeated = "no near-duplicates"
+    if found.repeated:
+        repeated = (
+            f"{_counted(found.repeated, 'image')} nearly the same as another "
+            f"({_counted(found.groups, 'group')}, {_counted(found.copies, 'exact copy')})"
+        )
+    return f"{repeated}; {_counted(found.outliers, 'outlier')}, least like any other"
+
+
+def _counted(count: int, what: str) -> str:
+    plural = what[:-1] + "ies" if what.endswith("y") else what + "s"
+    return f"{count:,} {what if count == 1 else plural}"
 
 
 def _verdict(found: Outcome) -> str:
@@ -184,12 +239,19 @@ def _verdict(found: Outcome) -> str:
     return ", inside the interval" if inside else ", missed by the interval"
 
 
-def _clusters(run: RunDirectory, index: Embeddings) -> tuple[Cluster, ...]:
-    assignments = _if_current(run, Assignments)
-    if assignments is None:
+def _method(run: RunDirectory) -> str:
+    """The method the run stands by; empty without clusters."""
+    if not describes(Assignments, run):
+        return ""
+    return str(artifact.read_value(run.artifact(Assignments), Assignments, "chosen"))
+
+
+def _clusters(
+    run: RunDirectory, index: Embeddings, chosen: Assignment | None
+) -> tuple[Cluster, ...]:
+    if chosen is None:
         return ()
-    chosen = assignments.methods[assignments.chosen]
-    captions = cluster_captions(run, len(chosen.centroid))
+    captions = cluster_captions(run, chosen)
     return tuple(
         _cluster(number, np.flatnonzero(chosen.label == number), caption, index)
         for number, caption in enumerate(captions)
@@ -234,12 +296,14 @@ def _metrics_table(found: Outcome) -> Table:
         table.add_column(heading, no_wrap=True)
     for heading in ("this run", "over seeds", "chance"):
         table.add_column(heading, justify="right", no_wrap=True)
+    several = len({row["method"] for row in found.metrics}) > 1
     for row in found.metrics:
+        chosen = " (chosen)" if several and row["method"] == found.method else ""
         chance = "" if row["chance"] is None else f"{row['chance']:.3f}"
         unit = row["unit"].replace(" per ", "/")
         metric = f"{row['metric']} ({unit})" if unit else row["metric"]
         spread = f"{row['mean']:.3f} ± {row['spread']:.3f}"
-        table.add_row(row["method"], metric, f"{row['chosen']:.3f}", spread, chance)
+        table.add_row(row["method"] + chosen, metric, f"{row['chosen']:.3f}", spread, chance)
     return table
 
 

@@ -21,11 +21,9 @@ from clusterpipe.cache.schema import (
     Naming,
     StringArray,
 )
-from clusterpipe.cache.sources.words import names_file
 from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.backbones import EXAMPLES
 from clusterpipe.stages.declaration import (
-    FileInput,
     FolderInput,
     Input,
     Source,
@@ -35,13 +33,13 @@ from clusterpipe.stages.declaration import (
 from clusterpipe.stages.vocabulary import (
     CLASSES,
     IMAGENET,
-    NAMED,
     Vocabulary,
+    file_inputs,
     has_features,
     open_vocabulary,
     plain,
 )
-from clusterpipe.stages.word_features import Tower, check_prompts, word_features
+from clusterpipe.stages.word_features import Tower, check_prompts, templates, word_features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,12 +75,13 @@ class CaptionConfig:
     vocabulary: str = option(
         "",
         "the words that may become captions: imagenet-1k, imagenet-21k (WordNet's nouns), a text "
-        "file with one word or phrase per line (of a .csv, the first column), or a file of text "
-        "features (.npz or .h5 with features and names; .npy or .safetensors with the names in a "
-        ".txt beside it), for features that came without their text tower. Empty = the backbone's "
-        "own words if it has a closed vocabulary, else imagenet-1k. Give a list that suits your "
-        "pictures: no other word can be found. 'classes' takes the class names of the source: "
-        "that leaks the answer, so the captions say nothing about how well classes are found",
+        "file with one word or phrase per line (of a .csv or .tsv, the first column), or a file "
+        "of text features (.npz or .h5 with features and names; .npy or .safetensors with the "
+        "names in a .txt beside it), for features that came without their text tower. Empty = the "
+        "backbone's own words if it has a closed vocabulary, else imagenet-1k. Give a list that "
+        "suits your pictures: no other word can be found. 'classes' takes the class names of the "
+        "source: that leaks the answer, so the captions say nothing about how well classes are "
+        "found",
     )
     prompt: tuple[str, ...] = option(
         ("a photo of a {}",),
@@ -134,12 +133,7 @@ def _reads(config: CaptionConfig) -> Mapping[str, Source]:
     }
     if config.vocabulary == CLASSES:
         inputs["class_name"] = Input(Embeddings, "class_name", optional=True)
-    elif config.vocabulary and config.vocabulary not in NAMED:
-        file = Path(config.vocabulary).expanduser()
-        inputs["vocabulary_file"] = FileInput(str(file))
-        if beside := names_file(file):
-            inputs["names_file"] = FileInput(str(beside))
-    return inputs
+    return inputs | file_inputs(config.vocabulary, "vocabulary")
 
 
 def _skip(stages: Mapping[str, Any], read: Callable[[Input], Any]) -> str | None:
@@ -168,7 +162,7 @@ def caption(
     clustered: str = "",
     class_name: StringArray | None = None,
     vocabulary_file: Path | None = None,
-    names_file: Path | None = None,
+    vocabulary_names: Path | None = None,
     folder: Path | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -184,7 +178,7 @@ def caption(
     n. Nothing is drawn at random: `seed` changes nothing.
 
     Encoded words are kept in `folder`, if there is one. `weights`, `words`, `space`, `assignment`,
-    `clustered`, `vocabulary_file` and `names_file` are what the pipeline knows beforehand.
+    `clustered`, `vocabulary_file` and `vocabulary_names` are what the pipeline knows beforehand.
 
     Raises UsageError for a backbone that knows no words, words that a closed vocabulary lacks,
     an unusable vocabulary or setting, and WeightsMissing when its weights are not on disk.
@@ -211,6 +205,7 @@ def caption(
         "vocabulary_digest": vocabulary.digest(),
     }
     methods = config.methods or (METHODS[::-1] if closed else METHODS)
+    encoding = encoded is not None and vocabulary.features is None
     named = {method: _CAPTIONERS[method](evidence, config) for method in methods}
     return Captions(
         chosen=methods[0],
@@ -219,6 +214,9 @@ def caption(
         synonyms=_text(json.dumps(names, ensure_ascii=False) for names in vocabulary.synonyms),
         definition=_text(vocabulary.definition),
         feature=None if encoded is None else encoded.astype(np.float16),
+        prompt=_text(templates(config.prompt)) if encoding else None,
+        backbone=backbone if encoding else "",
+        weights=(weights or tower.opened.weights_digest) if encoding else "",
         leaks=config.vocabulary == CLASSES,
     )
 

@@ -30,10 +30,10 @@ class Input:
     """Where an argument of a stage comes from: dataset or attribute `field` of `artifact`.
 
     `field` is the path within the file; `{space}` stands for the configured space, `{words}` for
-    the same or, if none is configured, one that words can be scored in. The placeholder alone is
-    the space's name. A path that ends in `@name` is an attribute. `optional` inputs are None when
-    absent, be it the field, the artifact, or an artifact that was made from what the others no
-    longer hold.
+    the same or, if none is configured, one that words can be scored in, and `{word_space}` for that
+    of the setting `word_space`. The placeholder alone is the space's name. A path that ends in
+    `@name` is an attribute. `optional` inputs are None when absent, be it the field, the artifact,
+    or an artifact that was made from what the others no longer hold.
     """
 
     artifact: type[Artifact]
@@ -69,6 +69,7 @@ class Stage:
     reads: Callable[[Any], Mapping[str, Source]]
     writes: type[Artifact]
     skip: "Skip"
+    extend: "Extend | None"
     summary: str
 
     @property
@@ -79,6 +80,10 @@ class Stage:
 
 # From the configs of all stages, and a way to read an Input, to the reason for not running.
 Skip = Callable[[Mapping[str, Any], Callable[[Input], Any]], str | None]
+
+# From what a stage made of the first `before` images, and its arguments, to the same of all images,
+# without fitting anything: extend(previous, arguments, before).
+Extend = Callable[[Any, Mapping[str, Any], int], Any]
 
 STAGES: dict[str, Stage] = {}
 
@@ -95,13 +100,17 @@ def stage(
     reads: Callable[[Any], Mapping[str, Source]],
     writes: type[Artifact],
     skip: Skip = always_runs,
+    extend: Extend | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Registers the function as the stage that writes `writes`, and returns it unchanged."""
+    """Registers the function as the stage that writes `writes`, and returns it unchanged.
+
+    `extend` tells how its artifact takes in images that are appended to a run.
+    """
 
     def register(function: Callable[P, R]) -> Callable[P, R]:
         summary = (function.__doc__ or "").strip().splitlines()[0]
         STAGES[writes.stage] = Stage(
-            writes.stage, version, function, config, reads, writes, skip, summary
+            writes.stage, version, function, config, reads, writes, skip, extend, summary
         )
         return function
 

@@ -19,6 +19,7 @@ K = 6
 SETTINGS = {
     **{name: {} for name in HEADS},
     "turtle": {"turtle_steps": 10},
+    "consensus": {"candidates": ("kmeans", "spectral")},
     "spectral by landmarks": {"exact_up_to": 0, "landmarks": 60},
 }
 EACH = pytest.mark.parametrize("name", SETTINGS)
