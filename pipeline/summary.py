@@ -16,7 +16,15 @@ from rich.text import Text
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignments, Captions, Curation, Embeddings, KEstimate, Metrics
+from clusterpipe.cache.schema import (
+    Assignment,
+    Assignments,
+    Captions,
+    Curation,
+    Embeddings,
+    KEstimate,
+    Metrics,
+)
 from clusterpipe.cache.sources import SourceConfig
 from clusterpipe.pipeline.config import Config
 from clusterpipe.pipeline.estimate import Estimate
@@ -43,6 +51,7 @@ SUPERVISED = (
     "The packaged backbone is supervised on ImageNet labels and knows only their 1,000 words; its "
     "captions often miss. For real work take CLIP or DINOv2 (embed.backbones)."
 )
+GIVEN = "captions: the names that zero-shot was given (assign.class_names)"
 
 
 # ---------------------------------------------------------------- the outcome
@@ -102,11 +111,14 @@ def outcome(
 ) -> Outcome:
     """Reads the outcome of a run from whatever artifacts are there."""
     index = artifact.read(run.artifact(Embeddings), Embeddings)
-    estimate = None if config.of("assign").k else _if_current(run, KEstimate)
     metrics = _if_current(run, Metrics)
     captions = _if_current(run, Captions)
     curation = _if_current(run, Curation)
-    clusters = _clusters(run, index)
+    assignments = _if_current(run, Assignments)
+    chosen = assignments.methods[assignments.chosen] if assignments else None
+    named = chosen is not None and chosen.name is not None
+    clusters = _clusters(run, index, chosen)
+    estimate = None if config.of("assign").k or named else _if_current(run, KEstimate)
     return Outcome(
         run_dir=str(run.folder),
         images=len(index.id),
@@ -124,7 +136,7 @@ def outcome(
         retrieval_protocol=(metrics.retrieval_protocol or "") if metrics else "",
         captions=tuple(_caption_rows(metrics)) if metrics else (),
         caption_protocol=(metrics.caption_protocol or "") if metrics else "",
-        captioned=_captioned(captions) if captions else "",
+        captioned=GIVEN if named else _captioned(captions) if captions else "",
         curation=_curated(curation) if curation else None,
         pictures=str(sheets[0].parent) if sheets else None,
         plots=str(plots[0].parent) if plots else None,
@@ -180,7 +192,7 @@ def _headline(found: Outcome, limit: int) -> Text:
         lines[0] += f", {found.skipped:,} skipped: the reasons are in {where} /skipped"
     if found.k:
         given = "" if found.k_estimated else ", as given"
-        lines.append(f"{found.k} clusters{given}")
+        lines.append(f"{found.k} cluster{'s' * (found.k != 1)}{given}")
     if found.k_estimated and found.k_interval:
         low, high = found.k_interval
         lines.append(f"K estimated {found.k_estimated}, interval {low} to {high}")
@@ -234,12 +246,12 @@ def _method(run: RunDirectory) -> str:
     return str(artifact.read_value(run.artifact(Assignments), Assignments, "chosen"))
 
 
-def _clusters(run: RunDirectory, index: Embeddings) -> tuple[Cluster, ...]:
-    assignments = _if_current(run, Assignments)
-    if assignments is None:
+def _clusters(
+    run: RunDirectory, index: Embeddings, chosen: Assignment | None
+) -> tuple[Cluster, ...]:
+    if chosen is None:
         return ()
-    chosen = assignments.methods[assignments.chosen]
-    captions = cluster_captions(run, len(chosen.centroid))
+    captions = cluster_captions(run, chosen)
     return tuple(
         _cluster(number, np.flatnonzero(chosen.label == number), caption, index)
         for number, caption in enumerate(captions)
