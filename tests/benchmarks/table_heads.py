@@ -67,6 +67,8 @@ def columns(data: Labelled, methods: Sequence[str], seed: int) -> dict[str, NDAr
 
 def _choice(found: Assignments) -> str:
     """What `auto` would take of the methods that ran."""
+    if found.selection_score is None:
+        return found.chosen
     scores = dict(zip(found.selection_method, found.selection_score, strict=True))  # type: ignore[arg-type]
     return max((n for n in AssignConfig().candidates if n in scores), key=lambda n: scores[n])
 
