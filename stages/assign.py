@@ -26,6 +26,7 @@ from clusterpipe.stages.sampling import (
     described_rows,
     finite,
     read_rows,
+    read_views,
     rows_of_split,
     sample_of,
 )
@@ -105,6 +106,43 @@ class AssignConfig:
     rounds: int = option(
         15, "of coding-length: times that images may move to the cluster that codes them best"
     )
+    scp_preset: str = option(
+        "fast",
+        "of scp: 'fast' is a narrow network that starts from k-means: seconds to minutes. 'paper' "
+        "is the one published, from a random start: for tens of thousands of images",
+        choices=("fast", "paper"),
+    )
+    scp_positives: str = option(
+        "neighbours",
+        "of scp: what is to be alike: an image and its neighbours, 'views' of an image (embed with "
+        "embed.views = 4 first; only with features = embeddings), or an image with 'noise'",
+        choices=("neighbours", "views", "noise"),
+    )
+    scp_epochs: int = option(30, "of scp: passes over the images")
+    scp_alpha: float = option(
+        0.0,
+        "of scp: weight of balance, which draws clusters to the sizes of scp_prior; too little and "
+        "clusters die out. 0 = of two that are tried, the one on whose labels neighbours agree "
+        "best, unless a cluster comes out tiny",
+    )
+    scp_prior: float = option(
+        0.5,
+        "of scp, 'fast': 1 = the sizes that k-means found, 0 = equal sizes, as 'paper' always has; "
+        "between, a power of the former",
+    )
+    scp_consistency: float = option(1.0, "of scp: weight of the two of a pair being alike")
+    scp_confidence: float = option(1.0, "of scp: weight of being sure")
+    temi_preset: str = option(
+        "fast",
+        "of temi: 'fast' has narrow heads that start from k-means: minutes. 'paper' is the recipe "
+        "as published, from a random start: hours without a GPU",
+        choices=("fast", "paper"),
+    )
+    temi_heads: int = option(
+        0, "of temi: heads per fit, of which that of least loss counts; 0 = 4 ('paper': 50)"
+    )
+    temi_epochs: int = option(0, "of temi: passes over the images; 0 = 20 ('paper': 200)")
+    temi_beta: float = option(0.6, "of temi: the smaller, the more equal clusters become; 0 to 1")
     top: int = option(5, "how many clusters are kept per image, likeliest first")
     exemplars: int = option(16, "how many images nearest the centre are kept per cluster")
     fit_split: str = option(
@@ -132,9 +170,20 @@ def _reads(config: AssignConfig) -> Mapping[str, Input]:
         inputs["refined_on"] = Input(Refined, "@fitted_on")
     if config.k == 0:
         inputs["k"] = Input(KEstimate, "k")
+    if config.scp_positives == "views" and "scp" in _methods(config):
+        inputs["views"] = _views(refined)
     if config.fit_split:
         inputs["split"] = Input(Embeddings, "split", optional=True)
     return inputs
+
+
+def _views(refined: bool) -> Input:
+    if refined:
+        raise UsageError(
+            "assign.scp_positives = 'views' learns from features as embedded: set "
+            "assign.features = embeddings"
+        )
+    return Input(Embeddings, "{space}/views", optional=True)
 
 
 @stage(version=3, config=AssignConfig, reads=_reads, writes=Assignments)
@@ -144,6 +193,7 @@ def assign(
     config: AssignConfig = AssignConfig(),
     *,
     split: StringArray | None = None,
+    views: Rows | None = None,
     refined_on: str = "",
     seed: int = 0,
     progress: Progress = silent,
@@ -156,7 +206,7 @@ def assign(
     the largest down (as fitted). Images not seen here are assigned by the same code: see
     `heads.load`. Of k-means no cluster is empty on the rows of the fit if k of them are distinct;
     how many clusters hold images is `effective_k`. `refined_on` says which rows refined features
-    were fitted on.
+    were fitted on. views: (n, v, d) augmented views of the images, for heads that learn from them.
 
     Where several methods ran, each is measured without labels (`_selection`).
 
@@ -166,7 +216,7 @@ def assign(
     k = _number_of_clusters(k, config)
     names = _methods(config)
     _check(features, k, config)
-    data = _read(features, split, config, refined_on, seed)
+    data = _read(features, views, split, config, refined_on, seed)
     if k > len(data.index):
         raise UsageError(
             f"{len(data.index)} images cannot be fitted with {k} clusters; lower assign.k"
@@ -246,7 +296,7 @@ def _refuse_equal_rows(rows: NDArray[np.float32], k: int) -> None:
 class _Data:
     """All rows of `features` (n, d), of spaces of these widths, and those of the fit in memory.
 
-    index: (m,) their numbers, rows: (m, d); fitted_on: the same in words.
+    index: (m,) their numbers, rows: (m, d); fitted_on: the same in words; views: (m, v, d).
     """
 
     features: Rows
@@ -254,10 +304,16 @@ class _Data:
     index: NDArray[np.int64]
     rows: NDArray[np.float32]
     fitted_on: str
+    views: NDArray[np.float32] | None
 
 
 def _read(
-    features: Rows, split: StringArray | None, config: AssignConfig, refined_on: str, seed: int
+    features: Rows,
+    views: Rows | None,
+    split: StringArray | None,
+    config: AssignConfig,
+    refined_on: str,
+    seed: int,
 ) -> _Data:
     candidates = rows_of_split(
         features.shape[0], split, config.fit_split, setting="assign.fit_split"
@@ -266,7 +322,9 @@ def _read(
     fitted_on = described_rows(len(index), len(candidates), config.fit_split)
     if refined_on not in ("", fitted_on):
         fitted_on += f" (the features refined on {refined_on})"
-    return _Data(features, widths_of(features), index, read_rows(features, index), fitted_on)
+    rows = read_rows(features, index)
+    seen = None if views is None else read_views(views, index)
+    return _Data(features, widths_of(features), index, rows, fitted_on, seen)
 
 
 @dataclass(frozen=True)
@@ -288,8 +346,14 @@ def _fit(
     if not config.center:
         center = np.zeros_like(center)
     seeds = np.random.SeedSequence(seed).generate_state(config.seeds)
-    z = prepare(data.rows, center, unit=method.unit, widths=data.widths)
-    fits = method.fit(Training(z, data.widths), k, [int(one) for one in seeds], progress)
+
+    def prepared(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        flat = prepare(rows.reshape(-1, len(center)), center, unit=method.unit, widths=data.widths)
+        return flat.reshape(rows.shape)
+
+    views = None if data.views is None else prepared(data.views)
+    training = Training(prepared(data.rows), data.widths, views)
+    fits = method.fit(training, k, [int(one) for one in seeds], progress)
     every = np.arange(len(fits.model.centroid))
     head = Head(fits.model, center, method.unit, data.widths, every)
     return _Fitted(head, fits, method.minimised)

@@ -14,7 +14,9 @@ from clusterpipe.cache.schema import Assignment
 from clusterpipe.stages.heads.coding_length import CodingLength
 from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
 from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Method, Training
+from clusterpipe.stages.heads.scp import Scp
 from clusterpipe.stages.heads.spectral import Spectral
+from clusterpipe.stages.heads.temi import Temi
 
 __all__ = ["BLOCK", "HEADS", "Fits", "Head", "Method", "Training", "load", "method"]
 
@@ -25,6 +27,8 @@ HEADS: Mapping[str, type[Any]] = {
         KMeans,
         Spectral,
         CodingLength,
+        Scp,
+        Temi,
     )
 }
 
