@@ -16,7 +16,7 @@ from clusterpipe.stages.numerics.scp import (
     view_pairs,
 )
 
-K, N = 4, 240
+K, N = 4, 320
 TRUTH = np.arange(N) % K
 RECIPE = Recipe(
     epochs=6, start_epochs=2, batch=32, rate=3e-3, consistency=1, confidence=1, balance=3
@@ -81,7 +81,7 @@ def test_blobs_are_found_from_a_start_that_is_a_third_wrong() -> None:
 
 def test_without_balance_clusters_die_out() -> None:
     """The published ablation: whatever else is on, the balance loss alone prevents a collapse."""
-    recipe = replace(RECIPE, epochs=12)
+    recipe = replace(RECIPE, epochs=20)
     assert len(np.unique(fitted(replace(recipe, balance=0)))) < K
     assert len(np.unique(fitted(recipe))) == K
 
