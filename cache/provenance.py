@@ -34,12 +34,16 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What is stamped on an artifact last, so that a stamped artifact is a complete one."""
+    """What is stamped on an artifact last, so that a stamped artifact is a complete one.
+
+    `appended` counts the images that were added after the stage ran, without running it again.
+    """
 
     identity: Identity
     how: Mapping[str, Any]
     seconds: float
     device: str
+    appended: int = 0
 
     def attributes(self) -> dict[str, Any]:
         """Root attributes: plain numbers and strings, mappings as canonical JSON."""
@@ -52,6 +56,7 @@ class Provenance:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": self.seconds,
             "device": self.device,
+            "appended": self.appended,
             "packages": canonical({p: v for p in _PACKAGES if (v := installed(p))}),
         }
 

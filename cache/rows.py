@@ -41,7 +41,8 @@ def take(rows: Rows, index: NDArray[np.integer[Any]], size: int = BLOCK) -> NDAr
     for start in range(0, rows.shape[0], size):
         low, high = np.searchsorted(wanted, [start, start + size])
         if low < high:
-            out[order[low:high]] = rows[start : start + size][wanted[low:high] - start]
+            first, last = wanted[low], wanted[high - 1]
+            out[order[low:high]] = rows[first : last + 1][wanted[low:high] - first]
     return out
 
 
@@ -90,6 +91,50 @@ def widths_of(rows: Rows) -> tuple[int, ...]:
     """The widths of the spaces that are side by side in these rows, (d,) for one."""
     parts = rows.parts if isinstance(rows, ConcatenatedRows) else (rows,)
     return tuple(part.shape[1] for part in parts)
+
+
+@dataclass(frozen=True)
+class StackedRows:
+    """Matrices of one width, one below the other."""
+
+    parts: Sequence[Rows]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.parts[0].dtype
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        start, stop, _ = rows.indices(self.shape[0])
+        found, position = [], 0
+        for part in self.parts:
+            low, high = max(start - position, 0), min(stop - position, part.shape[0])
+            found.append(part[low : max(low, high)])
+            position += part.shape[0]
+        return np.concatenate(found).astype(self.dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class LaterRows:
+    """The rows of a matrix from `start` on."""
+
+    source: Rows
+    start: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.source.shape[0] - self.start, *self.source.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.source.dtype
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        start, stop, _ = rows.indices(self.shape[0])
+        return self.source[self.start + start : self.start + max(start, stop)]
 
 
 def normalise(block: NDArray[Any]) -> NDArray[np.float32]:

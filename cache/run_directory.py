@@ -29,6 +29,11 @@ class RunDirectory:
         return self.folder / "pipeline.toml"
 
     @property
+    def appended(self) -> Path:
+        """The table of images that were added to the run."""
+        return self.folder / "appended.csv"
+
+    @property
     def pictures(self) -> Path:
         return self.folder / "pictures"
 

@@ -96,7 +96,7 @@ def groups(of: type, *, doc: str) -> Any:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Base of the six artifacts. `name` is the file's stem, `schema` its version."""
+    """Base of the artifacts. `name` is the file's stem, `schema` its version."""
 
     name: ClassVar[str]
     schema: ClassVar[int]
@@ -202,13 +202,16 @@ class KEstimate(Artifact):
     """`k_estimate.h5`: the number of clusters, how sure it is, and why."""
 
     name: ClassVar[str] = "k_estimate"
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     stage: ClassVar[str] = "estimate-k"
 
     k: int = dataset("", "int", unit="clusters", doc="the chosen number of clusters")
     interval: IntArray = dataset("2", "int", unit="clusters", doc="lowest and highest plausible k")
     candidate: IntArray = dataset("m", "int", unit="clusters", doc="candidates, ascending")
     length: FloatArray = dataset("m", "float", unit="nats", doc="coding length of each candidate")
+    gap: FloatArray | None = dataset(
+        "e", "float", doc="fall of the graphs' spectrum after 1, 2, ... eigenvalues", optional=True
+    )
     cell_size: IntArray | None = dataset(
         "g", "int", unit="images", doc="images of the sample in each cell", optional=True
     )
@@ -348,7 +351,7 @@ class Captions(Artifact):
     """`captions.h5`: a name for each cluster."""
 
     name: ClassVar[str] = "captions"
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
     stage: ClassVar[str] = "caption"
 
     chosen: str = dataset("", "str", doc="the captioner the run stands by")
@@ -358,6 +361,13 @@ class Captions(Artifact):
     feature: FloatArray | None = dataset(
         "v d", "float", optional=True, doc="the words in the space of the images, unit rows"
     )
+    prompt: StringArray | None = dataset(
+        "p", "str", optional=True, doc="the sentences words were put into for the text tower"
+    )
+    backbone: str = attribute(
+        doc="the backbone whose text tower encoded the words; empty if none did", default=""
+    )
+    weights: str = attribute(doc="SHA-256 of its weights", default="")
     leaks: bool = attribute(
         doc="whether the vocabulary is the source's own class names", default=False
     )
@@ -436,6 +446,32 @@ class Metrics(Artifact):
     protocol: str = attribute(doc="what was fitted on which rows, and reported on which")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Curation(Artifact):
+    """`curation.h5`: images that are nearly the same, and images that are like no other."""
+
+    name: ClassVar[str] = "curation"
+    schema: ClassVar[int] = 1
+    stage: ClassVar[str] = "curate"
+
+    group: IntArray = dataset(
+        "n", "int", doc="group of exact and near-duplicates, the largest first; -1 no duplicate"
+    )
+    representative: IntArray = dataset(
+        "g", "int", doc="row to keep of each group: largest picture, then file, then first"
+    )
+    copy_of: IntArray = dataset(
+        "n", "int", doc="the first row of the very same content; itself if there is none before"
+    )
+    similarity: FloatArray = dataset(
+        "n", "float", doc="highest cosine of centred features with another of the nearest images"
+    )
+    isolation: FloatArray = dataset(
+        "n", "float", doc="mean cosine distance to the nearest images outside the group"
+    )
+    outlier: IntArray = dataset("n", "int", doc="1 for the most isolated images")
+
+
 ARTIFACTS: tuple[type[Artifact], ...] = (
     Embeddings,
     KEstimate,
@@ -443,4 +479,5 @@ ARTIFACTS: tuple[type[Artifact], ...] = (
     Assignments,
     Captions,
     Metrics,
+    Curation,
 )

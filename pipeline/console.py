@@ -14,7 +14,13 @@ from clusterpipe.cache.progress import Advance
 from clusterpipe.pipeline.run import StageEvent
 
 LINE_SECONDS = 5.0
-_STYLES = {"ran": "green", "fresh": "dim", "refreshed": "green", "skipped": "yellow"}
+_STYLES = {
+    "ran": "green",
+    "fresh": "dim",
+    "refreshed": "green",
+    "extended": "green",
+    "skipped": "yellow",
+}
 
 
 @dataclass(frozen=True)

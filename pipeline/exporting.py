@@ -29,6 +29,11 @@ COLUMNS: Mapping[str, type] = {
     "second_probability": float,
     "outlier_score": float,
     "exemplar": int,  # place among its cluster's exemplars, from 1; empty for the others
+    "duplicate_group": int,  # the same for near-duplicates; empty for what has none
+    "is_representative": bool,  # false for duplicates of the image to keep
+    "similarity": float,  # with the image most like it
+    "isolation": float,  # mean distance to the images nearest to it
+    "is_outlier": bool,  # among the most isolated
     "label": str,  # ground truth; empty where unknown
     "split": str,
     "width": int,
@@ -108,6 +113,7 @@ def columns(results: Results) -> dict[str, list[Any]]:
         "second_probability": _numbers(clusters.top_probability[:, 1]) if several else [None] * n,
         "outlier_score": _numbers(clusters.outlier_score),
         "exemplar": [rank or None for rank in results.exemplar_rank.tolist()],
+        **_curation(results),
         "label": results.true_class,
         "split": [None] * n if index.split is None else index.split.tolist(),
         "width": index.width.tolist(),
@@ -115,6 +121,20 @@ def columns(results: Results) -> dict[str, list[Any]]:
         "digest": index.digest.tolist(),
     }
     return {name: found[name] for name in COLUMNS}
+
+
+def _curation(results: Results) -> dict[str, list[Any]]:
+    curation = results.curation
+    if curation is None:
+        names = ("duplicate_group", "is_representative", "similarity", "isolation", "is_outlier")
+        return {name: [None] * len(results.index.id) for name in names}
+    return {
+        "duplicate_group": [group if group >= 0 else None for group in curation.group.tolist()],
+        "is_representative": results.is_representative.tolist(),
+        "similarity": _numbers(curation.similarity),
+        "isolation": _numbers(curation.isolation),
+        "is_outlier": (curation.outlier > 0).tolist(),
+    }
 
 
 def _numbers(values: Any) -> list[float | None]:
@@ -163,7 +183,12 @@ def _write_parquet(table: Columns, path: Path) -> None:
         raise UsageError(
             "--to parquet needs pyarrow: pip install 'clusterpipe[parquet]'"
         ) from error
-    kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
+    kinds = {
+        str: pyarrow.string(),
+        int: pyarrow.int64(),
+        float: pyarrow.float64(),
+        bool: pyarrow.bool_(),
+    }
     schema = pyarrow.schema([(name, kinds[COLUMNS[name]]) for name in table])
     parquet.write_table(pyarrow.table(dict(table), schema=schema), path)
 

@@ -41,9 +41,10 @@ def command(
 
 
 def keys_of(table: str) -> list[str]:
-    """The settings of a table that are options: all but a source's path, which is an argument."""
+    """The settings of a table that are options; of a source not its path, which is an argument."""
     names = [f.name for f in fields(Config().tables()[table])]
-    return [f"{table}.{name}" for name in names if (table, name) != ("source", "path")]
+    no_options = {("source", "path"), ("source", "appended")}
+    return [f"{table}.{name}" for name in names if (table, name) not in no_options]
 
 
 def _field(key: str) -> Field[Any]:

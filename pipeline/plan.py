@@ -14,6 +14,7 @@ from clusterpipe.cache.schema import Embeddings
 from clusterpipe.cache.sources import FeatureSource, ImageSource
 from clusterpipe.pipeline import inputs
 from clusterpipe.pipeline.config import Config, affecting
+from clusterpipe.pipeline.growth import Growth, growth
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Input, Stage
 from clusterpipe.stages.embed import EmbedConfig, backbone_specs, local_files, targets
@@ -27,13 +28,15 @@ class StageState:
     """One row of `status`.
 
     `refresh` marks a fresh embed whose index is out of date in what is not embedded (labels,
-    file times): it is rewritten and nothing is computed.
+    file times): it is rewritten and nothing is computed. `growth` marks a stale stage that takes in
+    appended images without running anew.
     """
 
     stage: str
     state: State
     reasons: tuple[str, ...] = ()
     refresh: bool = False
+    growth: Growth | None = None
 
     @property
     def needs_run(self) -> bool:
@@ -89,11 +92,18 @@ def state_of(
         if not path.exists():
             return StageState(stage.name, "missing")
         artifact.check(path, stage.writes)
-        reasons = differences(artifact.header(path).identity, identity(stage, config, run))
+        header, now = artifact.header(path), identity(stage, config, run)
+        reasons = differences(header.identity, now)
+        if reasons and (grown := growth(stage, run, header.identity, now)):
+            added = f"{grown.added:,} appended image" + "s" * (grown.added > 1)
+            return StageState(stage.name, "stale", (added,), growth=grown)
     except MissingArtifact as error:
         return StageState(stage.name, "blocked", (str(error),))
     except DamagedArtifact as error:
         return StageState(stage.name, "corrupt", (str(error),))
+    if not reasons and (count := header.attributes.get("appended")):
+        note = f"{count:,} images were appended since; {stage.name} --force takes them into the fit"
+        return StageState(stage.name, "fresh", (note,))
     return StageState(stage.name, "stale" if reasons else "fresh", tuple(reasons))
 
 

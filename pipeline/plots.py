@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-VERSION = 1  # of the drawing: raise it when plots look different from the same artifacts
+VERSION = 2  # of the drawing: raise it when plots look different from the same artifacts
 SPECTRUM_ROWS, SIMILARITY_ROWS = 4_000, 800  # images drawn at random for what compares images
 DPI, FEW_STEPS = 120, 50  # fewer steps are marked one by one
 # Okabe and Ito's colours, which the colour-blind can tell apart; each also has its own line.
@@ -97,7 +97,7 @@ def _plain(axes: "Axes") -> None:
 
 
 def _coding_length(run: RunDirectory) -> "Figure":
-    """The whole curve, and what happens around its least value."""
+    """The whole curve, and what happens around the estimate, with the eigengaps there."""
     found = artifact.read(run.artifact(KEstimate), KEstimate)
     figure = _figure(9, 3.8)
     if np.isnan(found.length).all():
@@ -115,10 +115,18 @@ def _coding_length(run: RunDirectory) -> "Figure":
         axes.yaxis.set_major_formatter("{x:,.0f}")
     whole.set(title="all candidates", xscale="log")
     whole.xaxis.set_major_formatter("{x:,.0f}")
+    if found.gap is not None:
+        _eigengaps(near.twinx(), found.gap, around[: len(found.gap)])
     near.set_title("around the estimate")
     near.xaxis.get_major_locator().set_params(integer=True)
     near.legend(frameon=False)
     return figure
+
+
+def _eigengaps(axes: "Axes", gap: NDArray[np.floating[Any]], shown: NDArray[np.bool_]) -> None:
+    axes.bar(np.flatnonzero(shown) + 1, gap[shown], color=GREY, alpha=0.4)
+    axes.set_ylabel("eigengap (bars)")
+    axes.spines["top"].set_visible(False)
 
 
 # ---------------------------------------------------------------- the training of refine

@@ -66,8 +66,8 @@ def predict(
     from clusterpipe.stages import heads
 
     head = heads.load(results.clusters)
-    collection = _clustered(results)
-    given = _opened(source, progress)
+    collection = clustered(results)
+    given = opened(source, progress)
     skipped: dict[str, str] = {}
     names: list[str] = []
     parts = []
@@ -92,13 +92,14 @@ class _Chunk:
     skipped: dict[str, str]
 
 
-def _clustered(results: Results) -> Collection:
+def clustered(results: Results) -> Collection:
     """Where the clustered features of a run come from."""
     made = artifact.header(results.run.artifact(Assignments), Assignments).identity.config
     return open_collection(results.run, features=made["features"], space=made["space"])
 
 
-def _opened(path: Path, progress: Progress) -> ImageSource | FeatureSource:
+def opened(path: Path, progress: Progress) -> ImageSource | FeatureSource:
+    """What is given to predict: one image, or any source."""
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
         return files_of([Asked(path.name, None, path)])
     return open_source(SourceConfig(path=str(path)), progress=progress)

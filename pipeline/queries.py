@@ -89,11 +89,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Query:
-    """What is looked for, as a row (e,) of the space that is searched in."""
+    """What is looked for, as a row (e,) of the space that is searched in.
+
+    row: its place in the run, if it has one; read_as: what a text was taken for.
+    """
 
     name: str
     vector: FloatRows
     row: int | None = None
+    read_as: str = ""
 
 
 def named(text: str, index: Embeddings, run: RunDirectory) -> Asked:

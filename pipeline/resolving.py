@@ -7,7 +7,7 @@ from clusterpipe.cache.errors import MissingArtifact, UsageError
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.sources import SourceConfig
 from clusterpipe.pipeline.config import Config, load, override
-from clusterpipe.pipeline.run import default_run_dir
+from clusterpipe.pipeline.run import default_run_dir, with_appended
 
 DEFAULT_FILE = Path("pipeline.toml")
 
@@ -31,7 +31,8 @@ def configured(
         config = config.set("source.path", absolute(source), "argument")
     folder = run_dir or default_run_dir(config.source.path)
     _refuse_another_source(folder, config, named=run_dir is not None)
-    return config, RunDirectory(folder)
+    run = RunDirectory(folder)
+    return with_appended(config, run), run
 
 
 def existing_run(run_dir: Path | None) -> tuple[Config, RunDirectory]:

@@ -12,7 +12,7 @@ from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import MissingArtifact
 from clusterpipe.cache.rows import ConcatenatedRows, Rows
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignment, Assignments, Embeddings, Refined
+from clusterpipe.cache.schema import Assignment, Assignments, Curation, Embeddings, Refined
 from clusterpipe.cache.sources import SourceConfig, file_path, folder_of
 from clusterpipe.pipeline.inputs import describes
 from clusterpipe.pipeline.pictures import cluster_captions
@@ -22,7 +22,7 @@ from clusterpipe.pipeline.pictures import cluster_captions
 class Results:
     """Row i of the index and of the clusters is the same image; `captions` has one per cluster.
 
-    `folder` is what the paths of the index are relative to.
+    `folder` is what the paths of the index are relative to; `curation` is None before that stage.
     """
 
     run: RunDirectory
@@ -31,6 +31,7 @@ class Results:
     method: str
     clusters: Assignment
     captions: list[str]
+    curation: Curation | None = None
 
     def file(self, row: int) -> Path | None:
         """The image's own file; None for what is not a file."""
@@ -44,6 +45,15 @@ class Results:
         for row in self.clusters.exemplar:
             rank[row[row >= 0]] = np.flatnonzero(row >= 0) + 1
         return rank
+
+    @cached_property
+    def is_representative(self) -> NDArray[np.bool_]:
+        """Which images (n,) remain when one is kept of each group of duplicates."""
+        if self.curation is None:
+            return np.ones(len(self.index.id), np.bool_)
+        kept = self.curation.group < 0
+        kept[self.curation.representative] = True
+        return np.asarray(kept)
 
     @cached_property
     def true_class(self) -> list[str | None]:
@@ -93,4 +103,7 @@ def read_results(run: RunDirectory, source: SourceConfig) -> Results:
     clusters = assignments.methods[assignments.chosen]
     captions = cluster_captions(run, len(clusters.centroid))
     folder = folder_of(source)
-    return Results(run, folder, index, assignments.chosen, clusters, captions)
+    curation = None
+    if describes(Curation, run):
+        curation = artifact.read(run.artifact(Curation), Curation)
+    return Results(run, folder, index, assignments.chosen, clusters, captions, curation)

@@ -16,13 +16,14 @@ from clusterpipe.cache.sources import ImageSource, open_source
 from clusterpipe.cache.sources.manifest import safe_name
 from clusterpipe.pipeline import inputs, plan
 from clusterpipe.pipeline.config import Config, dump, harmless
+from clusterpipe.pipeline.growth import Growth
 from clusterpipe.pipeline.pictures import contact_sheets
 from clusterpipe.pipeline.plan import Source, StageState
 from clusterpipe.pipeline.plots import plots
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Stage
 
-Action: TypeAlias = Literal["starts", "note", "ran", "fresh", "skipped", "refreshed"]
+Action: TypeAlias = Literal["starts", "note", "ran", "fresh", "skipped", "refreshed", "extended"]
 
 LONG_EMBEDDING = 2_000  # images, from which on the time and bytes are told beforehand
 
@@ -76,6 +77,7 @@ def run_all(
     """
     config = config or Config()
     run = RunDirectory(run_dir or default_run_dir(config.source.path))
+    config = with_appended(config, run)
     stages = _until(plan.order(config), until)
     source = open_source(config.source, progress=progress)
     with run.locked():
@@ -83,7 +85,7 @@ def run_all(
         events = []
         for stage in stages:
             events.append(
-                _up_to_date(stage, config, run, source, stage.name in force, progress, tell)
+                up_to_date(stage, config, run, source, stage.name in force, progress, tell)
             )
         sheets = contact_sheets(run, source, progress=progress)
         drawn = plots(run, progress=progress)
@@ -105,6 +107,7 @@ def run_stage(
     `clusterpipe.cache.errors`.
     """
     stage, run = STAGES[name], RunDirectory(run_dir)
+    config = with_appended(config, run)
     plan.order(config)
     source = open_source(config.source, progress=progress) if name == "embed" else None
     if source is None and not run.artifact(Embeddings).exists():
@@ -114,7 +117,7 @@ def run_stage(
         )
     with run.locked():
         remember(config, run)
-        event = _up_to_date(stage, config, run, source, force, progress, tell)
+        event = up_to_date(stage, config, run, source, force, progress, tell)
     return result(run, (event,))
 
 
@@ -122,6 +125,14 @@ def default_run_dir(source: str) -> Path:
     """runs/<name of the source> under the current folder."""
     path = Path(source).expanduser().resolve()
     return Path("runs") / safe_name(path.stem if path.is_file() else path.name)
+
+
+def with_appended(config: Config, run: RunDirectory) -> Config:
+    """The settings with the images that were appended to this run, wherever it has been moved."""
+    table = str(run.appended.absolute()) if run.appended.exists() else ""
+    return (
+        config if config.source.appended == table else config.set("source.appended", table, "run")
+    )
 
 
 def remember(config: Config, run: RunDirectory) -> None:
@@ -147,7 +158,7 @@ def _until(stages: list[Stage], until: str) -> list[Stage]:
     return stages[: names.index(until) + 1]
 
 
-def _up_to_date(
+def up_to_date(
     stage: Stage,
     config: Config,
     run: RunDirectory,
@@ -163,6 +174,7 @@ def _up_to_date(
         stage.name, "skipped" if state.state == "skipped" else "fresh", state.reasons
     )
     if state.needs_run or state.refresh or force:
+        state = replace(state, growth=None if force else state.growth)
         event = _execute(stage, config, run, source, state, progress, tell)
     tell(event)
     return event
@@ -183,11 +195,12 @@ def _execute(
         tell(StageEvent(stage.name, "starts", reasons))
         _warn_of_length(stage, config, run, source, tell)
     began = time.monotonic()
-    record, identity = (
-        _embed(stage, config, run, source, progress)
-        if source is not None and stage.name == "embed"
-        else _call(stage, config, run, progress)
-    )
+    if source is not None and stage.name == "embed":
+        record, identity = _embed(stage, config, run, source, progress)
+    elif state.growth:
+        record, identity = _extend(stage, config, run, state.growth)
+    else:
+        record, identity = _call(stage, config, run, progress)
     seconds = time.monotonic() - began
     settings = config.of(stage.name)
     made = Provenance(
@@ -195,9 +208,19 @@ def _execute(
         how=harmless(settings),
         seconds=seconds,
         device=getattr(settings, "device", "cpu"),
+        appended=_appended(stage, run, state.growth),
     )
     artifact.write(run.artifact(stage.writes), record, made)
-    return StageEvent(stage.name, "refreshed" if state.refresh else "ran", reasons, seconds)
+    action: Action = "refreshed" if state.refresh else "extended" if state.growth else "ran"
+    return StageEvent(stage.name, action, reasons, seconds)
+
+
+def _appended(stage: Stage, run: RunDirectory, growth: Growth | None) -> int:
+    """How many images the artifact will hold that no fit has seen."""
+    if growth is None:
+        return 0
+    before = artifact.header(run.artifact(stage.writes), stage.writes).attributes.get("appended", 0)
+    return int(before) + growth.added
 
 
 def _warn_of_length(
@@ -221,6 +244,16 @@ def _call(
         **arguments, config=config.of(stage.name), seed=identity.seed, progress=progress
     )
     return record, identity
+
+
+def _extend(
+    stage: Stage, config: Config, run: RunDirectory, growth: Growth
+) -> tuple[Any, Identity]:
+    if stage.extend is None:
+        raise UsageError(f"{stage.name} cannot take in images without running anew")
+    previous = artifact.read(run.artifact(stage.writes), stage.writes)
+    arguments = inputs.load(stage, config, run)
+    return stage.extend(previous, arguments, growth.before), plan.identity(stage, config, run)
 
 
 def _embed(

@@ -1,4 +1,5 @@
-"""search: the images of a run that are most like another one, by the cosine of their features."""
+"""search: the images of a run that are most like another one, or like a text, by the cosine of
+their features."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -38,12 +39,14 @@ from clusterpipe.pipeline.queries import (
     open_collection,
     queries_of,
 )
+from clusterpipe.pipeline.text_queries import open_worded, text_queries
 from clusterpipe.stages.sampling import finite
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 JSON_VERSION = 1
+IMAGE, TEXT = "image", "text"
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,15 @@ class Hit:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found for one query; `row` is the query's own place in the run, if it has one."""
+    """What was found for one query.
+
+    `by` is image or text; `read_as` what a text was taken for: a sentence, or a word that is known;
+    `row` the query's own place in the run, if it has one.
+    """
 
     query: str
+    by: str
+    read_as: str
     row: int | None
     features: str
     hits: tuple[Hit, ...]
@@ -95,31 +104,43 @@ class Answer:
 def search(
     run: RunDirectory,
     config: Config,
-    images: Sequence[str],
+    images: Sequence[str] = (),
     options: SearchOptions = SearchOptions(),
     *,
+    texts: Sequence[str] = (),
     progress: Progress = silent,
 ) -> list[Answer]:
-    """The images of a run that are nearest to each of `images`: exact, best first.
+    """The images of a run that are nearest to each of `images` or `texts`: exact, best first.
 
     Each of `images` is an image file, or the id, path or row of an image of the run. A file that
     the run knows by its content is taken from there; any other goes through the run's own backbone.
+    Texts go through its text tower, or are words that the run has features of: `text_queries`.
     Memory: the index without its features, and one block of those.
 
-    Raises UsageError for what is no image or cannot be searched for, MissingArtifact naming the
-    stage to run first, WeightsMissing when the backbone is needed and not on disk.
+    Raises UsageError for what is no image or cannot be searched for, for images and texts at once,
+    MissingArtifact naming the stage to run first, WeightsMissing when the backbone is needed and
+    not on disk.
     """
-    _check(images, options)
-    collection = open_collection(run, features=options.features, space=options.space)
-    asked = [named(text, collection.index, run) for text in images]
-    queries = queries_of(asked, collection, device=options.device, download=options.download)
+    _check(options, asked=len(images) + len(texts))
+    _check_texts(images, texts, options)
+    where: dict[str, Any] = {"device": options.device, "download": options.download}
+    asked: list[Asked | None] = [None] * len(texts)
+    if texts:
+        collection = open_worded(run, config, space=options.space)
+        queries = text_queries(texts, collection, config, **where)
+    else:
+        collection = open_collection(run, features=options.features, space=options.space)
+        known = [named(text, collection.index, run) for text in images]
+        asked, queries = [*known], queries_of(known, collection, **where)
     answers = _answers(queries, collection, options, progress)
     if options.drawn:
         answers = _drawn(answers, asked, collection, config, options.sheet, progress)
     return answers
 
 
-def _check(images: Sequence[str], options: SearchOptions) -> None:
+def _check(options: SearchOptions, *, asked: int) -> None:
+    if not asked:
+        raise UsageError("say what to look for, with --image or --text")
     if options.features not in FEATURES:
         raise UsageError(f"--features is one of {', '.join(FEATURES)}, not {options.features!r}")
     if options.features == REFINED and options.space:
@@ -129,12 +150,25 @@ def _check(images: Sequence[str], options: SearchOptions) -> None:
         )
     if options.top < 1:
         raise UsageError(f"--top is {options.top}; it counts images, at least 1")
-    if options.sheet and len(images) > 1:
+    if options.sheet and asked > 1:
         raise UsageError(
-            "--sheet names the page of one --image; without it each gets its own inside the run"
+            "--sheet names the page of one query; without it each gets its own inside the run"
         )
     if options.sheet and options.sheet.exists() and pictures.key_of(options.sheet) is None:
         raise UsageError(f"{options.sheet} is there and was not drawn by clusterpipe: name another")
+
+
+def _check_texts(images: Sequence[str], texts: Sequence[str], options: SearchOptions) -> None:
+    if images and texts:
+        raise UsageError(
+            "give --image or --text, not both: cosines of texts are of another scale than those of "
+            "images, so that one list cannot rank both"
+        )
+    if texts and options.features == REFINED:
+        raise UsageError(
+            "refined features have no text tower, so that no text can be compared with them: leave "
+            "--features out, or look for an image with --image"
+        )
 
 
 # ---------------------------------------------------------------- what is found
@@ -143,8 +177,8 @@ def _check(images: Sequence[str], options: SearchOptions) -> None:
 def _answers(
     queries: Sequence[Query], collection: Collection, options: SearchOptions, progress: Progress
 ) -> list[Answer]:
+    from clusterpipe.stages.numerics.neighbours import nearest_in_blocks
     from clusterpipe.stages.numerics.preparation import unit_rows
-    from clusterpipe.stages.numerics.retrieval import nearest_in_blocks
 
     vectors = unit_rows(np.stack([query.vector for query in queries]))
     with progress("searching", total=collection.rows.shape[0], unit="images") as advance:
@@ -154,7 +188,8 @@ def _answers(
     for query, rows, scores in zip(queries, found.index, found.cosine, strict=True):
         kept = rows != query.row if options.exclude_self else np.full(len(rows), True)
         hits = describer.hits(rows[kept][: options.top], scores[kept][: options.top], query.row)
-        answers.append(Answer(query.name, query.row, collection.name, hits))
+        by = IMAGE if not query.read_as else TEXT
+        answers.append(Answer(query.name, by, query.read_as, query.row, collection.name, hits))
     return answers
 
 
@@ -210,7 +245,7 @@ class _Describer:
 
 def _drawn(
     answers: Sequence[Answer],
-    asked: Sequence[Asked],
+    asked: Sequence[Asked | None],
     collection: Collection,
     config: Config,
     file: Path | None,
@@ -225,19 +260,28 @@ def _drawn(
     position = pictures.positions(source)
     drawn = []
     for answer, image in zip(answers, asked, strict=True):
-        path = file or collection.run.pictures / "search" / _sheet_name(answer, collection)
-        place = position.get(collection.index.id[image.row]) if image.row is not None else 0
-        first = pictures.tile_of(files_of([image]) if image.file else source, place)
-        tiles = [first, *(pictures.tile_of(source, position.get(hit.id)) for hit in answer.hits)]
+        path = file or collection.run.pictures / "search" / _sheet_name(answer)
+        tiles = [pictures.tile_of(source, position.get(hit.id)) for hit in answer.hits]
+        if image:
+            place = position.get(collection.index.id[image.row]) if image.row is not None else 0
+            first = pictures.tile_of(files_of([image]) if image.file else source, place)
+            tiles.insert(0, first)
         pictures.save(_page(answer, tiles), path, digest(canonical(asdict(answer)).encode()))
         drawn.append(replace(answer, sheet=str(path)))
     return drawn
 
 
 def _page(answer: Answer, tiles: Sequence["Image"]) -> "Image":
-    title = f"most like {answer.query} · {answer.features}"
     texts = [_marked(hit) for hit in answer.hits]
-    return pictures.page_of(title, tiles, ["query", *texts])
+    first = ["query"] if answer.by == IMAGE else []
+    return pictures.page_of(f"{_title(answer)} · {answer.features}", tiles, [*first, *texts])
+
+
+def _title(answer: Answer) -> str:
+    if answer.by == IMAGE:
+        return f"most like {answer.query}"
+    read_as = f", read as {answer.read_as}" if answer.read_as != answer.query else ""
+    return f"most like the text {answer.query!r}{read_as}"
 
 
 def _marked(hit: Hit) -> str:
@@ -245,10 +289,11 @@ def _marked(hit: Hit) -> str:
     return f"{hit.score:.3f}{cluster}"
 
 
-def _sheet_name(answer: Answer, collection: Collection) -> str:
+def _sheet_name(answer: Answer) -> str:
     """Readable, and different for each query and space."""
-    key = digest(canonical([answer.query, answer.features]).encode())[:6]
-    return f"{pictures.file_words(Path(answer.query).stem) or 'query'}-{key}.png"
+    key = digest(canonical([answer.by, answer.query, answer.features]).encode())[:6]
+    name = answer.query if answer.by == TEXT else Path(answer.query).stem
+    return f"{pictures.file_words(name) or 'query'}-{key}.png"
 
 
 # ---------------------------------------------------------------- telling
@@ -264,7 +309,7 @@ def show(run: RunDirectory, answers: Sequence[Answer], *, as_json: bool) -> None
         return
     console = Console(highlight=False)
     for answer in answers:
-        heading = f"most like {answer.query} in {answer.features} of {run.folder}"
+        heading = f"{_title(answer)} in {answer.features} of {run.folder}"
         console.print(Text(heading, "bold"), soft_wrap=True)
         console.print(_table(answer))
         if answer.sheet:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignments, Captions, Embeddings, KEstimate, Metrics
+from clusterpipe.cache.schema import Assignments, Captions, Curation, Embeddings, KEstimate, Metrics
 from clusterpipe.cache.sources import SourceConfig
 from clusterpipe.pipeline.config import Config
 from clusterpipe.pipeline.estimate import Estimate
@@ -60,6 +60,17 @@ class Cluster:
 
 
 @dataclass(frozen=True)
+class Curated:
+    """Groups of near-duplicates, the images that repeat another of their group, those of them that
+    are exact copies, and the outliers."""
+
+    groups: int
+    repeated: int
+    copies: int
+    outliers: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What `run-all` ends with."""
 
@@ -79,6 +90,7 @@ class Outcome:
     captions: tuple[dict[str, Any], ...]
     caption_protocol: str
     captioned: str
+    curation: Curated | None
     pictures: str | None
     plots: str | None
     remarks: tuple[str, ...]
@@ -92,6 +104,7 @@ def outcome(
     estimate = None if config.of("assign").k else _if_current(run, KEstimate)
     metrics = _if_current(run, Metrics)
     captions = _if_current(run, Captions)
+    curation = _if_current(run, Curation)
     clusters = _clusters(run, index)
     return Outcome(
         run_dir=str(run.folder),
@@ -110,6 +123,7 @@ def outcome(
         captions=tuple(_caption_rows(metrics)) if metrics else (),
         caption_protocol=(metrics.caption_protocol or "") if metrics else "",
         captioned=_captioned(captions) if captions else "",
+        curation=_curated(curation) if curation else None,
         pictures=str(sheets[0].parent) if sheets else None,
         plots=str(plots[0].parent) if plots else None,
         remarks=tuple(_remarks(config, index)),
@@ -171,7 +185,34 @@ def _headline(found: Outcome, limit: int) -> Text:
         if found.classes:
             lines[-1] += f"; the truth is {found.classes}{_verdict(found)}"
         lines.append(found.k_reason)
+    if found.curation:
+        lines.append(_curation_line(found.curation))
     return Text("\n".join(line for line in lines if line))
+
+
+def _curated(curation: Curation) -> Curated:
+    in_groups = int((curation.group >= 0).sum())
+    return Curated(
+        groups=len(curation.representative),
+        repeated=in_groups - len(curation.representative),
+        copies=int((curation.copy_of != np.arange(len(curation.copy_of))).sum()),
+        outliers=int(curation.outlier.sum()),
+    )
+
+
+def _curation_line(found: Curated) -> str:
+    repeated = "no near-duplicates"
+    if found.repeated:
+        repeated = (
+            f"{_counted(found.repeated, 'image')} nearly the same as another "
+            f"({_counted(found.groups, 'group')}, {_counted(found.copies, 'exact copy')})"
+        )
+    return f"{repeated}; {_counted(found.outliers, 'outlier')}, least like any other"
+
+
+def _counted(count: int, what: str) -> str:
+    plural = what[:-1] + "ies" if what.endswith("y") else what + "s"
+    return f"{count:,} {what if count == 1 else plural}"
 
 
 def _verdict(found: Outcome) -> str:

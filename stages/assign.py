@@ -1,6 +1,6 @@
 """assign: puts each image into one of k clusters, and says how sure that is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.rows import Rows, blocks, widths_of
+from clusterpipe.cache.rows import LaterRows, Rows, blocks, take, widths_of
 from clusterpipe.cache.schema import (
     Assignment,
     Assignments,
@@ -21,7 +21,7 @@ from clusterpipe.cache.schema import (
 )
 from clusterpipe.stages import heads
 from clusterpipe.stages.declaration import Input, option, stage
-from clusterpipe.stages.heads import HEADS, Fits, Head, Training
+from clusterpipe.stages.heads import HEADS, Fits, Head, Member, Training
 from clusterpipe.stages.sampling import (
     described_rows,
     finite,
@@ -34,7 +34,7 @@ from clusterpipe.stages.sampling import (
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.selection import Selection
 
-AUTO = "auto"
+AUTO, CONSENSUS = "auto", "consensus"
 MOST_FITTED = 250_000
 MOST_SCORED = 20_000  # images that methods are compared on
 SMALLEST_MEDIAN = 1e-6
@@ -143,6 +143,24 @@ class AssignConfig:
     )
     temi_epochs: int = option(0, "of temi: passes over the images; 0 = 20 ('paper': 200)")
     temi_beta: float = option(0.6, "of temi: the smaller, the more equal clusters become; 0 to 1")
+    turtle_preset: str = option(
+        "fast",
+        "of turtle: 'fast' starts from annealed k-means in components that are white between "
+        "neighbours: seconds to minutes. 'paper' is the recipe as published, from a random start: "
+        "minutes to hours, and for clusters of about equal size",
+        choices=("fast", "paper"),
+    )
+    turtle_steps: int = option(
+        0, "of turtle: outer steps; 0 = 40 ('fast') or the published 6,000 ('paper')"
+    )
+    turtle_balance: float = option(
+        10.0, "of turtle: how firmly clusters are held to the sizes of turtle_prior; 0 = not at all"
+    )
+    turtle_prior: float = option(
+        1.0,
+        "of turtle, 'fast': 1 = the sizes that the start found, 0 = equal sizes, as 'paper' always "
+        "has; between, a power of the former",
+    )
     top: int = option(5, "how many clusters are kept per image, likeliest first")
     exemplars: int = option(16, "how many images nearest the centre are kept per cluster")
     fit_split: str = option(
@@ -186,7 +204,16 @@ def _views(refined: bool) -> Input:
     return Input(Embeddings, "{space}/views", optional=True)
 
 
-@stage(version=3, config=AssignConfig, reads=_reads, writes=Assignments)
+def _extended(previous: Assignments, arguments: Mapping[str, Any], before: int) -> Assignments:
+    """Appended images are assigned by the heads as they are; nothing else changes."""
+    features = arguments["features"]
+    methods = {
+        name: _with_appended(method, features, before) for name, method in previous.methods.items()
+    }
+    return replace(previous, methods=methods)
+
+
+@stage(version=3, config=AssignConfig, reads=_reads, writes=Assignments, extend=_extended)
 def assign(
     features: Rows,
     k: int = 0,
@@ -222,10 +249,8 @@ def assign(
             f"{len(data.index)} images cannot be fitted with {k} clusters; lower assign.k"
         )
     _refuse_equal_rows(data.rows, k)
-    methods = {}
-    for name in names:
-        fitted = _fit(name, data, k, config, seed, progress)
-        methods[name] = _assigned(name, data, fitted, config, progress)
+    fitted = _fitted(names, data, k, config, seed, progress)
+    methods = {name: _assigned(name, data, fitted[name], config, progress) for name in names}
     selection = _selection(data, methods, seed, progress) if len(names) > 1 else None
     chosen = names[0]
     if selection and config.methods == (AUTO,):
@@ -272,7 +297,9 @@ def _check(features: Rows, k: int, config: AssignConfig) -> None:
     lowest = {"seeds": 1, "restarts": 1, "iterations": 1, "top": 1, "exemplars": 1}
     spectral = {"neighbours": 1, "exact_up_to": 0, "landmarks": 2}
     coding = {"components": 1, "rounds": 0}
-    for name, least in {**lowest, **spectral, **coding, "sample": 0, "temperature": 0}.items():
+    turtle = {"turtle_steps": 0, "turtle_balance": 0, "turtle_prior": 0}
+    limits = {**lowest, **spectral, **coding, **turtle, "sample": 0, "temperature": 0}
+    for name, least in limits.items():
         if not getattr(config, name) >= least:
             raise UsageError(f"assign.{name} must be at least {least}")
     n = features.shape[0]
@@ -336,8 +363,44 @@ class _Fitted:
     minimised: str
 
 
+def _fitted(
+    names: Sequence[str],
+    data: _Data,
+    k: int,
+    config: AssignConfig,
+    seed: int,
+    progress: Progress,
+) -> dict[str, _Fitted]:
+    """All methods that are named, and what a consensus is made of."""
+    members = [name for name in names if name != CONSENSUS]
+    others = [name for name in config.candidates if name != CONSENSUS]
+    members = members or list(_known(tuple(others), setting="assign.candidates"))
+    fitted = {name: _fit(name, data, k, config, seed, progress) for name in members}
+    if CONSENSUS in names:
+        plain = replace(config, center=False)  # its members prepare the rows, each in its way
+        fits = _members(fitted)
+        fitted[CONSENSUS] = _fit(CONSENSUS, data, k, plain, seed, progress, members=fits)
+    return fitted
+
+
+def _members(fitted: Mapping[str, _Fitted]) -> tuple[Member, ...]:
+    """Every fit of every method."""
+    return tuple(
+        Member(name, seed, replace(one.head, model=model))
+        for name, one in fitted.items()
+        for seed, model in enumerate(one.fits.models)
+    )
+
+
 def _fit(
-    name: str, data: _Data, k: int, config: AssignConfig, seed: int, progress: Progress
+    name: str,
+    data: _Data,
+    k: int,
+    config: AssignConfig,
+    seed: int,
+    progress: Progress,
+    *,
+    members: tuple[Member, ...] = (),
 ) -> _Fitted:
     from clusterpipe.stages.numerics.preparation import center_of, prepare
 
@@ -352,7 +415,7 @@ def _fit(
         return flat.reshape(rows.shape)
 
     views = None if data.views is None else prepared(data.views)
-    training = Training(prepared(data.rows), data.widths, views)
+    training = Training(prepared(data.rows), data.widths, views, members)
     fits = method.fit(training, k, [int(one) for one in seeds], progress)
     every = np.arange(len(fits.model.centroid))
     head = Head(fits.model, center, method.unit, data.widths, every)
@@ -456,6 +519,56 @@ def _likeliest(
         probability[:, place] = left.max(axis=1)
         np.put_along_axis(left, label[:, place, None], -1, axis=1)
     return label, probability
+
+
+# ---------------------------------------------------------------- images that come later
+
+
+def _with_appended(method: Assignment, features: Rows, before: int) -> Assignment:
+    """The assignment of all rows of `features`, of which it knows the first `before`.
+
+    What the fits of other seeds would say of the others is not known: they have -1 there.
+    """
+    later, head = LaterRows(features, before), heads.load(method)
+    soft = head.soft(later)
+    top_label, top_probability = _likeliest(soft, method.top_label.shape[1])
+    label = np.ascontiguousarray(top_label[:, 0])
+    score = _distances(later, head, label) / _medians(method, features, head)[label]
+    unknown = np.full((len(method.label_per_seed), len(label)), -1, np.int32)
+    return replace(
+        method,
+        label=np.concatenate([method.label, label]),
+        probability=np.concatenate([method.probability, top_probability[:, 0]]),
+        top_label=np.concatenate([method.top_label, top_label]),
+        top_probability=np.concatenate([method.top_probability, top_probability]),
+        outlier_score=np.concatenate([method.outlier_score, score.astype(np.float32)]),
+        label_per_seed=np.concatenate([method.label_per_seed, unknown], axis=1),
+    )
+
+
+def _medians(method: Assignment, features: Rows, head: Head) -> NDArray[np.float32]:
+    """The median distance (k,) of each cluster's images of the fit to its centre.
+
+    By one image each: its distance over its outlier score.
+    """
+    median = np.ones(len(method.centroid), np.float32)
+    label, score = method.label, method.outlier_score
+    order = np.argsort(np.where(np.isfinite(score), score, -1), kind="stable")
+    row = np.full(len(median), -1)
+    row[label[order]] = order  # the last of a cluster counts: its highest score
+    filled = np.flatnonzero((row >= 0) & (score[row] > 0))
+    distance = _distances(take(features, row[filled]), head, filled)
+    median[filled] = distance / score[row[filled]]
+    return np.maximum(median, SMALLEST_MEDIAN)
+
+
+def _distances(features: Rows, head: Head, label: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+    """The distance (n,) of each row, prepared, to the centre of its cluster."""
+    found, centroid = np.empty(features.shape[0], np.float32), head.centroid
+    for part, z in _prepared_blocks(features, head, silent):
+        own = centroid[label[part]]
+        found[part] = np.linalg.norm(z[: len(own)] - own, axis=1)
+    return found
 
 
 # ---------------------------------------------------------------- the choice

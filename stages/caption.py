@@ -41,7 +41,7 @@ from clusterpipe.stages.vocabulary import (
     open_vocabulary,
     plain,
 )
-from clusterpipe.stages.word_features import Tower, check_prompts, word_features
+from clusterpipe.stages.word_features import Tower, check_prompts, templates, word_features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,12 +77,13 @@ class CaptionConfig:
     vocabulary: str = option(
         "",
         "the words that may become captions: imagenet-1k, imagenet-21k (WordNet's nouns), a text "
-        "file with one word or phrase per line (of a .csv, the first column), or a file of text "
-        "features (.npz or .h5 with features and names; .npy or .safetensors with the names in a "
-        ".txt beside it), for features that came without their text tower. Empty = the backbone's "
-        "own words if it has a closed vocabulary, else imagenet-1k. Give a list that suits your "
-        "pictures: no other word can be found. 'classes' takes the class names of the source: "
-        "that leaks the answer, so the captions say nothing about how well classes are found",
+        "file with one word or phrase per line (of a .csv or .tsv, the first column), or a file "
+        "of text features (.npz or .h5 with features and names; .npy or .safetensors with the "
+        "names in a .txt beside it), for features that came without their text tower. Empty = the "
+        "backbone's own words if it has a closed vocabulary, else imagenet-1k. Give a list that "
+        "suits your pictures: no other word can be found. 'classes' takes the class names of the "
+        "source: that leaks the answer, so the captions say nothing about how well classes are "
+        "found",
     )
     prompt: tuple[str, ...] = option(
         ("a photo of a {}",),
@@ -211,6 +212,7 @@ def caption(
         "vocabulary_digest": vocabulary.digest(),
     }
     methods = config.methods or (METHODS[::-1] if closed else METHODS)
+    encoding = encoded is not None and vocabulary.features is None
     named = {method: _CAPTIONERS[method](evidence, config) for method in methods}
     return Captions(
         chosen=methods[0],
@@ -219,6 +221,9 @@ def caption(
         synonyms=_text(json.dumps(names, ensure_ascii=False) for names in vocabulary.synonyms),
         definition=_text(vocabulary.definition),
         feature=None if encoded is None else encoded.astype(np.float16),
+        prompt=_text(templates(config.prompt)) if encoding else None,
+        backbone=backbone if encoding else "",
+        weights=(weights or tower.opened.weights_digest) if encoding else "",
         leaks=config.vocabulary == CLASSES,
     )
 

@@ -69,6 +69,7 @@ class Stage:
     reads: Callable[[Any], Mapping[str, Source]]
     writes: type[Artifact]
     skip: "Skip"
+    extend: "Extend | None"
     summary: str
 
     @property
@@ -79,6 +80,10 @@ class Stage:
 
 # From the configs of all stages, and a way to read an Input, to the reason for not running.
 Skip = Callable[[Mapping[str, Any], Callable[[Input], Any]], str | None]
+
+# From what a stage made of the first `before` images, and its arguments, to the same of all images,
+# without fitting anything: extend(previous, arguments, before).
+Extend = Callable[[Any, Mapping[str, Any], int], Any]
 
 STAGES: dict[str, Stage] = {}
 
@@ -95,13 +100,17 @@ def stage(
     reads: Callable[[Any], Mapping[str, Source]],
     writes: type[Artifact],
     skip: Skip = always_runs,
+    extend: Extend | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Registers the function as the stage that writes `writes`, and returns it unchanged."""
+    """Registers the function as the stage that writes `writes`, and returns it unchanged.
+
+    `extend` tells how its artifact takes in images that are appended to a run.
+    """
 
     def register(function: Callable[P, R]) -> Callable[P, R]:
         summary = (function.__doc__ or "").strip().splitlines()[0]
         STAGES[writes.stage] = Stage(
-            writes.stage, version, function, config, reads, writes, skip, summary
+            writes.stage, version, function, config, reads, writes, skip, extend, summary
         )
         return function
 

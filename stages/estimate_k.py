@@ -1,4 +1,4 @@
-"""estimate-k: how many clusters there are, by the length of the shortest description."""
+"""estimate-k: how many clusters there are, by coding length and the gaps of a graph's spectrum."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -17,9 +17,11 @@ from clusterpipe.stages.sampling import read_rows, sample_of
 
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.cluster_count import Curve
+    from clusterpipe.stages.numerics.eigengap import Count
 
 GROWTH = 0.1  # of the model cost with the size of a cluster
 MOST_PUBLISHED = 100  # clusters that the published criterion is asked about
+MOST_BY_EIGENGAP = 200  # clusters; for more, there are too many eigenvalues to find
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,12 @@ class EstimateKConfig:
         choices=("embeddings", "refined"),
     )
     method: str = option(
-        "coding-length",
+        "eigengap",
         "'coding-length' merges many small clusters as long as that shortens the description; "
-        "'paper' is CPP's criterion over spectral partitions, with its published constants: it "
-        "finds too few clusters unless they are large and well apart",
-        choices=("coding-length", "paper"),
+        "'eigengap' then takes the number near there after which the eigenvalues of the graph of "
+        "nearest neighbours fall most; 'paper' is CPP's criterion over spectral partitions, with "
+        "its published constants: it finds too few clusters unless they are large and well apart",
+        choices=("eigengap", "coding-length", "paper"),
     )
     k_max: int = option(
         0,
@@ -79,7 +82,7 @@ class EstimateKConfig:
         3, "independent k-means runs that the lengths are averaged over; 2 at least"
     )
     resamples: int = option(
-        20, "of coding-length: bootstrap draws per run, from which the interval is computed"
+        20, "bootstrap draws per run, from which the interval is computed; not of paper"
     )
 
 
@@ -94,7 +97,19 @@ def _k_is_given(stages: Mapping[str, Any], read: Callable[[Input], Any]) -> str 
     return f"assign.k = {given} is given" if given > 0 else None
 
 
-@stage(version=2, config=EstimateKConfig, reads=_reads, writes=KEstimate, skip=_k_is_given)
+def _kept(previous: KEstimate, arguments: Mapping[str, Any], before: int) -> KEstimate:
+    """Appended images join the clusters that are there, and do not change their number."""
+    return previous
+
+
+@stage(
+    version=3,
+    config=EstimateKConfig,
+    reads=_reads,
+    writes=KEstimate,
+    skip=_k_is_given,
+    extend=_kept,
+)
 def estimate_k(
     features: Rows,
     config: EstimateKConfig = EstimateKConfig(),
@@ -102,15 +117,17 @@ def estimate_k(
     seed: int = 0,
     progress: Progress = silent,
 ) -> KEstimate:
-    """Estimate the number of clusters by the shortest description of the images.
+    """Estimate the number of clusters by a short description and a gap in a spectrum.
 
     features: (n, d), of any length and precision. A sample of rows is centred, reduced to principal
     components and scaled to unit length, with a constant coordinate beside (`offset`). The
     description of a partition is the lossy code of each cluster's rows, plus the labels, plus what
-    the clusters cost (numerics.coding_length); `k` has the shortest one. Where many clusters are
-    found, pieces of the collection are counted by themselves (numerics.cluster_count). `interval`
-    is the spread of k, 5th to 95th percentile, under a bootstrap over images and doubt about the
-    cost of a cluster: it says how far the criterion can tell, not that the criterion is right.
+    the clusters cost (numerics.coding_length). Where many clusters are found, pieces of the
+    collection are counted by themselves (numerics.cluster_count). Near the number with the
+    shortest description, `k` is the one after which the spectrum of neighbour graphs falls most
+    (numerics.eigengap). `interval` is the spread of k, 5th to 95th percentile, under a bootstrap
+    over images and doubt about the cost of a cluster: it says how far the criterion can tell, not
+    that the criterion is right.
     `merge` and `cell_size` are the tree of merges, from which any number of clusters can be cut.
     `length` is in nats, for the distinct images of the sample; NaN if there was nothing to compare.
     Memory: a few times sample x d.
@@ -129,16 +146,17 @@ def estimate_k(
     if cells_for(len(rows), config.cells) < 2:
         return _one_cluster(f"{len(rows)} different images are too few to tell clusters apart")
     curve = (_published if config.method == "paper" else _merged)(rows, config, seed, progress)
-    low, high = curve.interval()
+    count = _counted(curve, rows, config, seed, progress)
     tree = curve.tree
     return KEstimate(
-        k=curve.k,
-        interval=np.array([low, high]),
+        k=count.k,
+        interval=np.array([count.low, count.high]),
         candidate=curve.candidate,
         length=curve.length,
+        gap=count.gap,
         merge=tree.merge if tree else None,
         cell_size=np.bincount(tree.cell) if tree else None,
-        reason=_reason(curve, len(rows), n),
+        reason=_reason(curve, count, len(rows), n),
     )
 
 
@@ -182,6 +200,23 @@ def _merged(
         cells = min(2 * cells, most)
 
 
+def _counted(
+    curve: "Curve",
+    rows: NDArray[np.float32],
+    config: EstimateKConfig,
+    seed: int,
+    progress: Progress,
+) -> "Count":
+    """What neighbour graphs say near the curve's k; the curve itself if k may be out of range."""
+    from clusterpipe.stages.numerics.eigengap import Count, count_near
+
+    most = min(MOST_BY_EIGENGAP, int(curve.candidate[-1]) - 1)
+    if config.method != "eigengap" or curve.k > most:
+        return Count(curve.k, *curve.interval())
+    with progress("comparing neighbours", total=2, unit="graphs") as advance:
+        return count_near(curve, rows, resamples=config.resamples, seed=seed, done=advance)
+
+
 def _published(
     rows: NDArray[np.float32], config: EstimateKConfig, seed: int, progress: Progress
 ) -> "Curve":
@@ -210,21 +245,29 @@ def _one_cluster(why: str) -> KEstimate:
     )
 
 
-def _reason(curve: "Curve", rows: int, n: int) -> str:
+def _reason(curve: "Curve", count: "Count", rows: int, n: int) -> str:
     bits = curve.length / (rows * math.log(2))
-    low, high = curve.interval()
-    largest = int(curve.candidate[-1])
     images = f"{rows:,} images" if rows == n else f"{rows:,} different images of {n:,}"
-    clusters = f"{curve.k} cluster" + ("s" if curve.k > 1 else "")
     reason = (
-        f"{clusters} describe{'s' if curve.k == 1 else ''} {images} shortest: "
+        f"{_clusters(curve.k)} describe{'s' if curve.k == 1 else ''} {images} shortest: "
         f"{bits.min():.2f} bits per image"
         + (f", against {bits[0]:.2f} as one cluster" if curve.k > 1 else "")
-        + f"; {low} to {high} by nine in ten draws of images and of the cost of a cluster"
     )
-    if curve.k == largest:
+    if count.gap is not None:
+        reason += (
+            "; near there the spectrum of the graph of nearest neighbours falls most after "
+            f"{count.k}, so {_clusters(count.k)}"
+        )
+    reason += (
+        f"; {count.low} to {count.high} by nine in ten draws of images and of the cost of a cluster"
+    )
+    if count.k == int(curve.candidate[-1]):
         reason += (
             ". This is the largest number tried: there may be more. Raise estimate_k.k_max, or "
             "estimate_k.sample if there are more images"
         )
     return reason
+
+
+def _clusters(k: int) -> str:
+    return "1 cluster" if k == 1 else f"{k} clusters"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,9 +21,11 @@ from clusterpipe.cache.schema import (
     Refined,
     StringArray,
 )
-from clusterpipe.stages.declaration import Input, option, stage
-from clusterpipe.stages.name_evaluation import caption_scores
+from clusterpipe.cache.words import WordStore
+from clusterpipe.stages.declaration import FolderInput, Input, Source, option, stage
+from clusterpipe.stages.name_evaluation import ClassNames, caption_scores
 from clusterpipe.stages.sampling import finite, read_rows, sample_of
+from clusterpipe.stages.word_features import Tower
 
 Values: TypeAlias = NDArray[np.float64]
 
@@ -70,9 +73,15 @@ class EvaluateConfig:
         "labelled images that search is measured with, drawn at random; each is looked for among "
         "all the others. Time grows with this x images",
     )
+    device: str = option(
+        "auto", "auto, cpu, cuda, cuda:1 or mps, for the names of classes", affects_result=False
+    )
+    download: bool = option(
+        False, "allow fetching weights that are not on disk", affects_result=False
+    )
 
 
-def _reads(config: EvaluateConfig) -> Mapping[str, Input]:
+def _reads(config: EvaluateConfig) -> Mapping[str, Source]:
     return {
         "assignments": Input(Assignments, ""),
         "features": Input(Embeddings, "{space}/features"),
@@ -81,6 +90,7 @@ def _reads(config: EvaluateConfig) -> Mapping[str, Input]:
         "label": Input(Embeddings, "label", optional=True),
         "class_name": Input(Embeddings, "class_name", optional=True),
         "split": Input(Embeddings, "split", optional=True),
+        "folder": FolderInput("words"),
     }
 
 
@@ -95,6 +105,7 @@ def evaluate(
     label: IntArray | None = None,
     class_name: StringArray | None = None,
     split: StringArray | None = None,
+    folder: Path | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Metrics:
@@ -107,18 +118,22 @@ def evaluate(
     makes it large. Silhouette (cosine) and coding length (CPP's criterion per image, on principal
     components) are measured on a sample of each split. Stability is the mean adjusted Rand index
     between the labels of a seed and of each other one. Chance is the mean over random labels with
-    the sizes of the chosen ones. Image search is measured in the features as embedded and, if
-    given, refined (`_retrieval`); captions, if given, are of the chosen method's clusters, and are
-    measured by `caption_scores`. This is the only stage that sees ground truth.
+    the sizes of the chosen ones. Images that were appended to the run, whose labels by other seeds
+    are unknown, are left out. Image search is measured in the features as embedded and, if given,
+    refined (`_retrieval`); captions, if given, are of the chosen method's clusters, and are
+    measured by `caption_scores`, which compares them with the classes' names by the text tower that
+    encoded the words; encoded names are kept in `folder`, if there is one. This is the only stage
+    that sees ground truth.
 
     Raises UsageError for lengths that do not agree, or features that are not numbers.
     """
     _check(assignments, features, refined, label, split, config)
     n = features.shape[0]
     measured = refined if refined is not None and config.features == REFINED else features
-    truth = np.full(n, -1) if label is None else np.asarray(label)
-    parts = _splits(n, split)
     methods = assignments.methods
+    fitted = _clustered_by_all(methods)
+    truth = np.full(n, -1) if label is None else np.where(fitted, label, -1)
+    parts = {name: rows[fitted[rows]] for name, rows in _splits(n, split).items()}
     scores, chance = [], np.empty((0, 0))
     total = len(parts) * sum(len(m.label_per_seed) + 1 for m in methods.values())
     with progress("measuring", total=total, unit="partitions") as advance:
@@ -144,8 +159,25 @@ def evaluate(
         confusion=confusion,
         protocol=_protocol(assignments, parts, truth, config),
         **_retrieval(features, refined, truth, config, seed, progress),
-        **(caption_scores(captions, confusion, class_name) if captions else {}),
+        **_captioned(captions, confusion, class_name, config, folder, progress),
     )
+
+
+def _captioned(
+    captions: Captions | None,
+    confusion: IntArray | None,
+    class_name: StringArray | None,
+    config: EvaluateConfig,
+    folder: Path | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The fields of /captions, none without captions."""
+    if captions is None:
+        return {}
+    tower = Tower(captions.backbone, captions.weights, config.device, config.download)
+    store = WordStore(folder) if folder else None
+    encoded = ClassNames.encoded(captions, class_name, tower, store, progress)
+    return caption_scores(captions, confusion, class_name, encoded)
 
 
 def _check(
@@ -173,6 +205,12 @@ def _check(
         raise UsageError(
             "evaluate.sample must be at least 2, evaluate.permutations and evaluate.queries 1"
         )
+
+
+def _clustered_by_all(methods: Mapping[str, Assignment]) -> NDArray[np.bool_]:
+    """The rows (n,) that every seed of every method has labelled."""
+    known = [(m.label_per_seed >= 0).all(axis=0) for m in methods.values()]
+    return np.asarray(np.all(known, axis=0))
 
 
 def _splits(n: int, split: StringArray | None) -> dict[str, NDArray[np.int64]]:
@@ -356,12 +394,12 @@ def _search(truth: IntArray, queries: int, seed: int) -> _Search:
 def _found(rows: Rows, search: _Search, advance: Advance) -> Values:
     """precision@20 and mAP@100 of every query among the labelled rows."""
     from clusterpipe.stages.numerics import retrieval as ranking
-    from clusterpipe.stages.numerics.neighbours import without
+    from clusterpipe.stages.numerics.neighbours import nearest_in_blocks, without
     from clusterpipe.stages.numerics.preparation import unit_rows
 
     asked = unit_rows(read_rows(rows, search.row[search.query]))
     listed = _labelled_blocks(rows, search.row, advance)
-    found = without(ranking.nearest_in_blocks(asked, listed, LISTED_HITS + 1), search.query)
+    found = without(nearest_in_blocks(asked, listed, LISTED_HITS + 1), search.query)
     relevant = search.label[found.index] == search.label[search.query][:, None]
     precision = ranking.precision(relevant, FIRST_HITS)
     return np.array(
@@ -419,12 +457,14 @@ def _protocol(
     config: EvaluateConfig,
 ) -> str:
     chosen = assignments.methods[assignments.chosen]
-    n, seeds = len(truth), len(chosen.label_per_seed)
+    n, seeds = len(parts[ALL]), len(chosen.label_per_seed)
+    appended = len(truth) - n
     splits = ", ".join(f"{name} {len(rows):,}" for name, rows in parts.items() if name != ALL)
     small = ", ".join(name for name, rows in parts.items() if _refused(rows, truth, chosen))
     sentences = [
         f"fitted on {chosen.fitted_on or 'unknown rows'}, without labels",
         f"reported on all {n:,} images, {int((truth >= 0).sum()):,} of them labelled",
+        f"{appended:,} appended later are left out" if appended else "",
         f"splits: {splits}" if splits else "",
         f"{seeds} independent fit{'s' if seeds > 1 else ''}; the labels shown have least "
         f"{_objectives(assignments.methods)}",

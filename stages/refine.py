@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.rows import MappedRows, Rows
+from clusterpipe.cache.rows import LaterRows, MappedRows, Rows, StackedRows
 from clusterpipe.cache.schema import Embeddings, Refined, StringArray
 from clusterpipe.stages.declaration import Input, option, stage
 from clusterpipe.stages.sampling import (
@@ -150,7 +150,16 @@ def _reads(config: RefineConfig) -> Mapping[str, Input]:
     return inputs
 
 
-@stage(version=2, config=RefineConfig, reads=_reads, writes=Refined)
+def _extended(previous: Refined, arguments: Mapping[str, Any], before: int) -> Refined:
+    """Appended images go through the map as it is."""
+    from clusterpipe.stages.numerics.feature_map import apply_map
+
+    rows = finite(LaterRows(arguments["features"], before))
+    mapped = MappedRows(rows, partial(apply_map, previous.parameters), previous.features.shape[1])
+    return replace(previous, features=StackedRows([previous.features, mapped]))
+
+
+@stage(version=2, config=RefineConfig, reads=_reads, writes=Refined, extend=_extended)
 def refine(
     features: Rows,
     config: RefineConfig = RefineConfig(),

@@ -2,9 +2,12 @@
 names."""
 
 import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from hashlib import blake2b
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,8 @@ IMAGENET = ("imagenet-1k", "imagenet-21k")
 CLASSES = "classes"
 NAMED = (*IMAGENET, CLASSES)
 _HEADINGS = ("word", "words", "name", "names", "noun", "phrase")
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_SUGGESTED = 5
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,12 @@ def imagenet(subset: str) -> Vocabulary:
     return Vocabulary(found.name, found.synonyms, found.definition)
 
 
+def known_words(own: tuple[str, ...]) -> Vocabulary:
+    """The words of a closed backbone; with synonyms and definitions if they are ImageNet's."""
+    found = imagenet(IMAGENET[0])
+    return found if found.word == own else plain(own)
+
+
 def plain(words: tuple[str, ...]) -> Vocabulary:
     """A vocabulary of bare words."""
     return Vocabulary(words, ((),) * len(words), ("",) * len(words))
@@ -87,30 +98,100 @@ def given(path: Path) -> Vocabulary:
     return Vocabulary(words, ((),) * len(words), ("",) * len(words), features)
 
 
-def read_words(file: Path) -> Vocabulary:
-    """The words of a text file, one per line; or of a `.csv`, from its first column.
+# ---------------------------------------------------------------- names of words
 
-    The second column of a `.csv`, if there is one, defines the word; a first line that begins
-    with "word" or "name" is a heading. Repeats go. Raises UsageError when the file is not UTF-8
-    text or holds no word.
+
+def names_of(vocabulary: Vocabulary) -> list[set[str]]:
+    """Each word's plain name, its synonyms, and what shares a WordNet synset with it."""
+    from clusterpipe.stages.numerics.name_metrics import plain_name
+
+    names = []
+    for word, synonyms in zip(vocabulary.word, vocabulary.synonyms, strict=True):
+        plain = plain_name(word)
+        own = {plain, *map(plain_name, synonyms)}
+        names.append(own | _wordnet().get(plain, frozenset()))
+    return names
+
+
+@cache
+def _wordnet() -> Mapping[str, frozenset[str]]:
+    from clusterpipe.stages.numerics.name_metrics import companions
+
+    return companions(imagenet("imagenet-21k").synonyms)
+
+
+def word_called(text: str, vocabulary: Vocabulary, name: str) -> int:
+    """The word (index) that `text` is; else the one it names but for case, separators, brackets
+    and plural; else the one it is a synonym of, by the vocabulary or WordNet.
+
+    `name` is what the vocabulary is called. Raises UsageError with the nearest words when there
+    is none, and with the words in question when there are several.
+    """
+    from clusterpipe.stages.numerics.name_metrics import plain_name
+
+    if text in vocabulary.word:
+        return vocabulary.word.index(text)
+    wanted, words = plain_name(text), [plain_name(word) for word in vocabulary.word]
+    found = [i for i, word in enumerate(words) if word == wanted]
+    found = found or [i for i, names in enumerate(names_of(vocabulary)) if wanted in names]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(vocabulary.word[i] for i in found)
+        raise UsageError(f"{text!r} may be several of the words of {name}: {several}; name one")
+    near = ", ".join(_nearest(wanted, vocabulary.word, words)) or "none"
+    raise UsageError(
+        f"{text!r} is not among the {len(words):,} words of {name}, and no other text can be "
+        f"looked for in these features; the nearest words: {near}"
+    )
+
+
+def _nearest(wanted: str, words: Sequence[str], plain: Sequence[str]) -> list[str]:
+    """Words that share the last part of the plain name `wanted`, mostly its noun; any part of it;
+    that are spelt alike."""
+    parts, near = wanted.split(), list[str]()
+    for shared in (set(parts[-1:]), set(parts)):
+        sharing = [name for name in plain if shared & set(name.split())]
+        near += get_close_matches(wanted, sharing, n=_SUGGESTED, cutoff=0)
+    near += get_close_matches(wanted, plain, n=_SUGGESTED)
+    return [words[plain.index(name)] for name in dict.fromkeys(near)][:_SUGGESTED]
+
+
+# ---------------------------------------------------------------- files of words
+
+
+def read_words(file: Path) -> Vocabulary:
+    """The words of a text file, one per line; of a `.csv` or `.tsv`, from its first column.
+
+    The second column of a table, if there is one, defines the word; a first line that begins with
+    "word" or "name" is a heading. Repeats go, also those that differ in case and underscores only:
+    text towers do not tell them apart. Raises UsageError when the file is not UTF-8 text, no table
+    or holds no word.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"the vocabulary {file} is not UTF-8 text: {error}") from error
-    table = file.suffix.lower() == ".csv"
-    rows = _table(lines) if table else [[line] for line in lines]
-    definition: dict[str, str] = {}
-    for word, *more in rows:
-        if word.strip():
-            definition.setdefault(word.strip(), more[0].strip() if more else "")
-    if not definition:
+    if "\0" in text:
+        raise UsageError(f"the vocabulary {file} is not UTF-8 text: it holds zero bytes")
+    delimiter = _DELIMITERS.get(file.suffix.lower())
+    rows = _table(text, file, delimiter) if delimiter else [[line] for line in text.splitlines()]
+    found: dict[str, tuple[str, str]] = {}
+    for row in rows:
+        word, meaning = (" ".join(cell.split()) for cell in (*row, "")[:2])
+        if word:
+            found.setdefault(word.replace("_", " ").casefold(), (word, meaning))
+    if not found:
         raise UsageError(f"the vocabulary {file} holds no words")
-    words = tuple(definition)
-    return Vocabulary(words, ((),) * len(words), tuple(definition.values()))
+    words, definition = zip(*found.values(), strict=True)
+    return Vocabulary(words, ((),) * len(words), definition)
 
 
-def _table(lines: list[str]) -> list[list[str]]:
-    rows = [row for row in csv.reader(lines) if row]
+def _table(text: str, file: Path, delimiter: str) -> list[list[str]]:
+    reader = csv.reader(StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        rows = [row for row in reader if row]
+    except csv.Error as error:
+        raise UsageError(f"the vocabulary {file}, line {reader.line_num}: {error}") from error
     heading = bool(rows) and rows[0][0].strip().lower() in _HEADINGS
     return rows[1:] if heading else rows

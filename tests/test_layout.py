@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "stages": ("clusterpipe.cache", "clusterpipe.stages"),
     "pipeline": ("clusterpipe.cache", "clusterpipe.stages", "clusterpipe.pipeline"),
 }
-STAGES = ("embed", "estimate_k", "refine", "assign", "caption", "evaluate")
+STAGES = ("embed", "estimate_k", "refine", "assign", "caption", "evaluate", "curate")
 
 
 def imported(path: Path, *, top_level_only: bool = False) -> Iterator[str]:

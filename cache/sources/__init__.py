@@ -10,6 +10,7 @@ from typing import Any
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.sources import containers, demonstration
+from clusterpipe.cache.sources.appended import with_appended
 from clusterpipe.cache.sources.arrays import open_images
 from clusterpipe.cache.sources.containers import describe, open_arrays
 from clusterpipe.cache.sources.demonstration import DemonstrationImages
@@ -60,6 +61,12 @@ class SourceConfig:
         "Only `evaluate` sees labels; set it when your folders already are the right answer.",
         affects_result=False,
     )
+    appended: str = _option(
+        "",
+        "A table of images that come after those of path: those that predict --append added. Each "
+        "run finds its own.",
+        affects_result=False,
+    )
     limit: int = _option(
         0,
         "Use only this many images, spread evenly over the source, for a quick trial; 0 uses all.",
@@ -82,11 +89,17 @@ def open_source(
     """
     if config.limit < 0:
         raise UsageError(f"limit is {config.limit}; it counts images, and 0 means all")
-    source = _open(config, progress)
-    n = len(source.manifest)
-    if config.limit in (0, n) or config.limit > n:
+    source = _limited(_open(config, progress), config.limit)
+    if not config.appended:
         return source
-    index = evenly_spread(n, config.limit)
+    return with_appended(source, open_table(Path(config.appended), progress=progress).manifest)
+
+
+def _limited(source: ImageSource | FeatureSource, limit: int) -> ImageSource | FeatureSource:
+    n = len(source.manifest)
+    if limit in (0, n) or limit > n:
+        return source
+    index = evenly_spread(n, limit)
     if isinstance(source, FeatureSource):
         return FeatureSubset(source, index)
     return ImageSubset(source, index)

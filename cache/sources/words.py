@@ -37,8 +37,8 @@ def open_words(path: Path) -> WordFile:
 
     `.npy` and `.safetensors` hold no strings: their names stand one per line in a `.txt` file of
     the same name beside them. Raises `UsageError` for a file that is missing, damaged or lacks
-    one of the two, for lengths that differ, for a name that is empty or comes twice, and, when
-    the rows are read, for NaN or infinity.
+    one of the two, that holds no words, for lengths that differ, for a name that is empty or comes
+    twice, and, when the rows are read, for NaN or infinity.
     """
     if not path.is_file():
         raise UsageError(f"there is no file {path} of text features")
@@ -53,6 +53,8 @@ def open_words(path: Path) -> WordFile:
     if beside is None and "names" not in file.arrays:
         raise UsageError(f"{path} holds features, but no names: add an array names (v)")
     words = texts(file, "names") if beside is None else _lines(beside, path)
+    if not len(words):
+        raise UsageError(f"{path} holds no words")
     if len(words) != features.shape[0]:
         raise UsageError(f"{path}: {features.shape[0]} rows of features, but {len(words)} names")
     _refuse_repeats(words, path)

@@ -12,7 +12,7 @@ from clusterpipe.pipeline.resolving import existing_run
 
 def search(
     image: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--image",
             "-i",
@@ -20,7 +20,18 @@ def search(
             help="What to look for: an image file, or the id, path or row of an image of the run; "
             "repeatable. A file that is not part of the run goes through the run's own backbone.",
         ),
-    ],
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            "-t",
+            metavar="WORDS",
+            help="Or what the images show, such as 'red bicycle'; repeatable. Any words in a CLIP "
+            "space, put into caption.prompt; else a word that the packaged backbone knows, or one "
+            "of the text features in caption.vocabulary.",
+        ),
+    ] = None,
     run_dir: Run = None,
     features: Annotated[
         str,
@@ -32,8 +43,8 @@ def search(
     space: Annotated[
         str,
         typer.Option(
-            help="The feature space of the embeddings, such as clip; empty for the first one, "
-            "'concatenate' for all side by side."
+            help="The feature space of the embeddings, such as clip; empty for the first one (for "
+            "--text the one that captions describe), 'concatenate' for all side by side."
         ),
     ] = "",
     top: Annotated[int, typer.Option(help="How many images to show.")] = 20,
@@ -56,9 +67,10 @@ def search(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Find the images of a run that are most like another one.
+    """Find the images of a run that are most like another one, or that show what a text says.
 
     Exact, by the cosine of their features; a query that is part of the run finds itself first.
+    Cosines of texts are low, even where they fit: compare them within one list.
     """
     from clusterpipe.pipeline import searching
     from clusterpipe.pipeline.console import Reporter
@@ -74,7 +86,9 @@ def search(
         device=device,
         download=download,
     )
-    answers = searching.search(run, resolved, image, options, progress=Reporter(quiet).progress)
+    answers = searching.search(
+        run, resolved, image or (), options, texts=text or (), progress=Reporter(quiet).progress
+    )
     searching.show(run, answers, as_json=json_)
 
 

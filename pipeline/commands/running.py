@@ -161,7 +161,7 @@ def everything() -> Callable[..., None]:
     return command(
         "run-all",
         "Bring the whole pipeline up to date: embed, estimate-k, refine, assign, caption, "
-        "evaluate.\n\nStages that are fresh are skipped, and every one that runs says why. "
+        "evaluate, curate.\n\nStages that are fresh are skipped, and every one that runs says why. "
         "Settings of single stages go through --set.",
         _run_all,
         {

@@ -55,20 +55,39 @@ def predict(
     download: Annotated[
         bool, typer.Option("--download", help="Fetch weights that are not on disk.")
     ] = False,
+    append: Annotated[
+        bool,
+        typer.Option(
+            "--append",
+            help="Add the images to the run: they join its clusters, and nothing is fitted anew.",
+        ),
+    ] = False,
     run_dir: Run = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
     """Put new images into the clusters of a run, by its own backbone and preprocessing.
 
-    An image gets the same cluster and probability alone or among others. The run is not changed.
+    An image gets the same cluster and probability alone or among others. The run is not changed,
+    unless --append adds the images to it: the labels of those before stay as they are, and
+    captions, metrics and near-duplicates follow with the next run-all. `--force` of a stage fits it
+    on all images.
     """
     from clusterpipe.pipeline import predicting
     from clusterpipe.pipeline.console import Reporter
     from clusterpipe.pipeline.results import read_results
 
     config, run = existing_run(run_dir)
+    reporter = Reporter(quiet)
+    progress = reporter.progress
+    if append:
+        from clusterpipe.pipeline import appending
+
+        config = appending.on_device(config, device, download)
+        done = appending.append(config, run, source, progress=progress, tell=reporter.tell)
+        predicting.show(done.found, done.captions, output=output, as_json=json_)
+        appending.tell_of(done, run)
+        return
     results = read_results(run, config.source)
-    progress = Reporter(quiet).progress
     found = predicting.predict(results, source, device=device, download=download, progress=progress)
     predicting.show(found, results.captions, output=output, as_json=json_)

@@ -29,7 +29,10 @@ def shown_rows(results: Results, kind: NDArray[np.str_], limit: int) -> NDArray[
     n = len(kind)
     if n <= limit:
         return np.arange(n)
-    priority = np.where(results.exemplar_rank > 0, 0, np.where(kind != "", 1, 2))
+    apart = kind != ""
+    if results.curation:
+        apart |= (results.curation.group >= 0) | (results.curation.outlier > 0)
+    priority = np.where(results.exemplar_rank > 0, 0, np.where(apart, 1, 2))
     spread = np.empty(n, np.intp)
     spread[np.argsort(results.clusters.label, kind="stable")] = np.arange(n) * _STRIDE % n
     return np.sort(np.lexsort((spread, priority))[:limit])
@@ -68,6 +71,23 @@ def image_columns(
         "label": label.tolist(),
         "x": _rounded(points[:, 0], 4),
         "y": _rounded(points[:, 1], 4),
+        **_curation(results, rows),
+    }
+
+
+def _curation(results: Results, rows: NDArray[np.intp]) -> dict[str, list[Any]]:
+    """Of each shown image its group of near-duplicates, and how alone it is; outliers are apart."""
+    curation = results.curation
+    if curation is None:
+        return {}
+    copies = np.bincount(curation.copy_of, minlength=len(curation.copy_of))[curation.copy_of]
+    return {
+        "group": curation.group[rows].tolist(),
+        "kept": results.is_representative[rows].tolist(),
+        "copied": (copies[rows] > 1).tolist(),
+        "similarity": _rounded(curation.similarity[rows], 3),
+        "isolation": _rounded(curation.isolation[rows], 3),
+        "alone": (curation.outlier[rows] > 0).tolist(),
     }
 
 

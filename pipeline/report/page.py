@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache import artifact
-from clusterpipe.cache.schema import ARTIFACTS, KEstimate, Metrics
+from clusterpipe.cache.schema import ARTIFACTS, Curation, KEstimate, Metrics
 from clusterpipe.pipeline import summary
 from clusterpipe.pipeline.config import Config
 from clusterpipe.pipeline.console import duration
@@ -89,6 +89,7 @@ def page_context(
         "map_note": f"{MAP_NOTES[map_method]} {_MAP_HELP}",
         "curve": _curve(results, outcome.k_estimated is not None),
         "confusion": _confusion(results),
+        "curation": _curation_settings(results),
         "skipped": list(zip(index.skipped_path, index.skipped_reason, strict=True))[:SKIPPED],
         "stages": list(_stages(results)),
         "source": config.source.path,
@@ -112,6 +113,13 @@ def _curve(results: Results, estimated: bool) -> Any:
         return None
     estimate = artifact.read(results.run.artifact(KEstimate), KEstimate)
     return curve(estimate, len(results.index.id))
+
+
+def _curation_settings(results: Results) -> dict[str, Any] | None:
+    if results.curation is None:
+        return None
+    header = artifact.header(results.run.artifact(Curation), Curation)
+    return dict(header.identity.config)
 
 
 def _confusion(results: Results) -> Confusion | None:

@@ -112,6 +112,13 @@ class Backbone(Protocol):
         """
         ...
 
+    def word_directions(self) -> NDArray[np.float32]:
+        """(v, d), of any length: features grow along a row where its word fits better than others.
+
+        Only where `words` is "closed".
+        """
+        ...
+
 
 def parse(text: str) -> BackboneSpec:
     """The backbone written as `name=family:model@weights`; name and weights may be left out.

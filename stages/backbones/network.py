@@ -84,6 +84,9 @@ class Network:
     def word_probabilities(self, features: NDArray[Any]) -> NDArray[np.float32]:
         raise UsageError(f"{self.spec.definition} scores no words of its own; {_REMEDY}")
 
+    def word_directions(self) -> NDArray[np.float32]:
+        raise UsageError(f"{self.spec.definition} has no vocabulary of its own; {_REMEDY}")
+
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 

@@ -73,6 +73,11 @@ class EfficientNetLite0(Network):
             probabilities: torch.Tensor = self.model.get_classifier()(rows).softmax(dim=1)
         return probabilities.cpu().numpy()
 
+    def word_directions(self) -> NDArray[np.float32]:
+        """(1000, 1280): the classifier's weights less their mean, which changes no probability."""
+        weight: torch.Tensor = self.model.get_classifier().weight
+        return (weight - weight.mean(dim=0)).cpu().numpy()
+
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         maps = self.model.forward_features(pixels)
         pooled: torch.Tensor = self.model.forward_head(maps, pre_logits=True)

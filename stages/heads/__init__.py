@@ -12,13 +12,15 @@ from typing import Any
 from clusterpipe.cache.errors import DamagedArtifact
 from clusterpipe.cache.schema import Assignment
 from clusterpipe.stages.heads.coding_length import CodingLength
+from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
-from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Method, Training
+from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Member, Method, Training
 from clusterpipe.stages.heads.scp import Scp
 from clusterpipe.stages.heads.spectral import Spectral
 from clusterpipe.stages.heads.temi import Temi
+from clusterpipe.stages.heads.turtle import Turtle
 
-__all__ = ["BLOCK", "HEADS", "Fits", "Head", "Method", "Training", "load", "method"]
+__all__ = ["BLOCK", "HEADS", "Fits", "Head", "Member", "Method", "Training", "load", "method"]
 
 HEADS: Mapping[str, type[Any]] = {
     head.name: head
@@ -29,6 +31,8 @@ HEADS: Mapping[str, type[Any]] = {
         CodingLength,
         Scp,
         Temi,
+        Turtle,
+        Consensus,
     )
 }
 

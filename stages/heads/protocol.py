@@ -24,7 +24,8 @@ Probabilities = NDArray[np.float32]
 
 
 class Model(Protocol):
-    """What was fitted. A frozen dataclass whose every field is an array or a number.
+    """What was fitted. A frozen dataclass whose every field is an array or a number, or else with
+    `arrays()`, from which `Method.model` makes it again.
 
     centroid: (k, d) mean of each cluster's prepared rows; temperature: of the soft assignment, 0
     where there is none.
@@ -46,12 +47,14 @@ class Training:
     """What heads are fitted on: prepared rows of one feature space, or of several side by side.
 
     z: (n, d) float32; widths: of each space, they sum to d; views: (n, v, d) augmented views of the
-    same images, prepared as `z` is, if there are any.
+    same images, prepared as `z` is, if there are any; members: what was fitted before, for a head
+    that is made of others.
     """
 
     z: NDArray[np.float32]
     widths: tuple[int, ...]
     views: NDArray[np.float32] | None = None
+    members: tuple["Member", ...] = ()
 
     @classmethod
     def of(cls, z: NDArray[np.float32]) -> Self:
@@ -97,6 +100,13 @@ class Method(Protocol):
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         """Fit k clusters to the n rows, once with each seed."""
         ...
+
+
+def arrays_of(model: Any) -> dict[str, NDArray[Any]]:
+    """A model's fields as arrays, or what it gives itself, if it is made of other models."""
+    if hasattr(model, "arrays"):
+        return dict(model.arrays())
+    return {f.name: np.asarray(getattr(model, f.name)) for f in fields(model)}
 
 
 @dataclass(frozen=True)
@@ -157,12 +167,26 @@ class Head:
         The centroids are among them only if some clusters are not kept.
         """
         beside = {"temperature", *(["centroid"] if self._is_whole else [])}
-        names = [f.name for f in fields(self.model) if f.name not in beside]
-        return {name: np.asarray(getattr(self.model, name)) for name in names}
+        arrays = arrays_of(self.model)
+        return {name: value for name, value in arrays.items() if name not in beside}
 
     @property
     def _is_whole(self) -> bool:
         return len(self.clusters) == len(self.model.centroid)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One fit of a head that is part of another: `kind` names the head, `seed` counts its fits."""
+
+    kind: str
+    seed: int
+    head: Head
+
+    @property
+    def clusters(self) -> int:
+        """How many clusters it was fitted with."""
+        return len(self.head.model.centroid)
 
 
 def _padded(rows: NDArray[np.float32]) -> NDArray[np.float32]:

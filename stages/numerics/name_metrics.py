@@ -4,7 +4,7 @@ Hits as in retrieval: hit@m is the share of named things among whose first m nam
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,20 +77,18 @@ def similarity(
     caption: NDArray[np.integer[Any]],
     truth: NDArray[np.integer[Any]],
     right: Sequence[NDArray[np.int64]],
-    features: Mapping[int, NDArray[np.floating[Any]]],
+    features: NDArray[np.floating[Any]],
 ) -> Score:
     """Mean cosine between each caption (k,) and the nearest right word of its cluster's class.
 
-    `features` are unit rows by word. Clusters without a caption (-1), or whose class has no right
-    word, are not counted. Chance as in `hits`.
+    `features` (v, d) are unit rows by word. Clusters without a caption (-1), or whose class has no
+    right word, are not counted. Chance as in `hits`.
     """
     counted = [i for i, t in enumerate(truth) if caption[i] >= 0 and t >= 0 and len(right[t])]
     if not counted:
         return Score(np.nan, np.nan)
-    named = np.stack([features[int(caption[i])] for i in counted])
-    table = np.stack(
-        [(named @ np.stack([features[int(w)] for w in right[truth[i]]]).T).max(1) for i in counted]
-    )
+    named = features[caption[counted]]
+    table = np.stack([(named @ features[right[truth[i]]].T).max(axis=1) for i in counted])
     return Score(float(np.diagonal(table).mean()), float(table.mean()))
 
 

@@ -58,9 +58,17 @@ def mean_directions(
 
     Zero for a label that no row has.
     """
+    return unit_rows(means(rows, label, k))
+
+
+def means(
+    rows: NDArray[np.float32], label: NDArray[np.integer[Any]], k: int
+) -> NDArray[np.float32]:
+    """The mean of the rows (n, d) of each of k labels (n,), (k, d); zero where there are none."""
     start = np.arange(len(label) + 1)
     member = csr_array((np.ones(len(label), np.float32), label, start), (len(label), k))
-    return unit_rows(np.asarray(member.T @ rows))
+    size = np.maximum(np.bincount(label, minlength=k), 1)
+    return np.asarray(member.T @ rows / size[:, None], np.float32)
 
 
 def are_equal(rows: NDArray[Any]) -> bool:

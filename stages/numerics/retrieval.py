@@ -1,41 +1,17 @@
-"""Search among rows that come in blocks, and how well it finds rows of the query's class.
+"""How well a search finds rows of the query's class.
 
 A list of hits is judged by `relevant` (m, q): for each of m queries whether its 1st, 2nd, ... hit
 is of its class; `available` (m,) is how many such rows there are to be found.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
-
-from clusterpipe.stages.numerics.neighbours import Nearest
 
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.integer[Any]]
 PerQuery = NDArray[np.float64]
-
-
-def nearest_in_blocks(
-    queries: NDArray[np.float32], blocks: Iterable[NDArray[np.float32]], count: int
-) -> Nearest:
-    """The `count` rows (all, if there are fewer) of largest cosine with each query. Exact.
-
-    queries: (m, d); blocks: successive parts of the rows (n, d); all of unit length. Memory
-    O(m count + m d) and one block, whatever n.
-    """
-    queries = np.ascontiguousarray(queries, np.float32)
-    best, start = faiss.ResultHeap(len(queries), count, keep_max=True), 0
-    for block in blocks:
-        block = np.ascontiguousarray(block, np.float32)
-        wanted = min(count, len(block))
-        cosine, index = faiss.knn(queries, block, wanted, faiss.METRIC_INNER_PRODUCT)
-        best.add_result(cosine, index + start)
-        start += len(block)
-    best.finalize()
-    return Nearest(best.I[:, :start], best.D[:, :start])
 
 
 def precision(relevant: Flags, depth: int) -> PerQuery:

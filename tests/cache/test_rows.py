@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.rows import (
     ConcatenatedRows,
+    LaterRows,
     MappedRows,
+    StackedRows,
     blocks,
     normalise,
     take,
@@ -123,3 +125,14 @@ def test_spaces_side_by_side_tell_their_widths() -> None:
     parts = [np.ones((4, 3), np.float16), np.ones((4, 2), np.float32)]
     assert widths_of(ConcatenatedRows(parts)) == (3, 2)
     assert widths_of(parts[0]) == (3,)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 9), (2, 3), (3, 7), (6, 9), (4, 4), (8, 50)])
+def test_stacked_and_later_rows_read_like_arrays(start: int, stop: int) -> None:
+    rows = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    stacked = StackedRows([rows[:3], rows[3:4], rows[4:]])
+    assert (stacked.shape, stacked.dtype) == (rows.shape, rows.dtype)
+    assert_array_equal(stacked[start:stop], rows[start:stop])
+    later = LaterRows(rows, 2)
+    assert later.shape == (7, 3)
+    assert_array_equal(later[start:stop], rows[2:][start:stop])

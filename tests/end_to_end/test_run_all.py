@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from program import ARTIFACTS, Command, content_ids, draw, paint
 
-STAGES = ("embed", "estimate-k", "refine", "assign", "caption", "evaluate")
+STAGES = ("embed", "estimate-k", "refine", "assign", "caption", "evaluate", "curate")
 
 
 def test_a_run_leaves_every_artifact_and_a_picture_per_cluster(finished: Path) -> None:
@@ -31,7 +31,7 @@ def test_the_second_run_runs_nothing_and_says_so(home: Path, clusterpipe: Comman
     before = {path: path.stat().st_mtime_ns for path in (home / "runs").rglob("*.h5")}
     done = clusterpipe("run-all", "photos", cwd=home)
     assert done.code == 0
-    assert [done.action(stage) for stage in STAGES] == ["fresh"] * 6
+    assert [done.action(stage) for stage in STAGES] == ["fresh"] * 7
     assert {path: path.stat().st_mtime_ns for path in (home / "runs").rglob("*.h5")} == before
 
 
@@ -132,9 +132,9 @@ def test_captions_and_metrics_of_other_clusters_are_not_shown(
 
 def test_until_and_force(home: Path, clusterpipe: Command) -> None:
     done = clusterpipe("run-all", "--force", "assign", "--until", "assign", "photos", cwd=home)
-    assert [done.action(stage) for stage in STAGES] == [*["fresh"] * 3, "ran", *["nothing"] * 2]
+    assert [done.action(stage) for stage in STAGES] == [*["fresh"] * 3, "ran", *["nothing"] * 3]
     after = clusterpipe("run-all", "photos", cwd=home)
-    assert [after.action(stage) for stage in STAGES] == ["fresh"] * 6
+    assert [after.action(stage) for stage in STAGES] == ["fresh"] * 7
 
 
 def test_the_run_can_be_moved_and_its_images_can_be_gone(home: Path, clusterpipe: Command) -> None:

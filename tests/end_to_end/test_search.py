@@ -9,6 +9,7 @@ from PIL import Image
 from program import Command
 
 from clusterpipe.cache.schema import Embeddings, Refined
+from clusterpipe.stages.backbones import open_backbone, parse
 
 
 def stored(home: Path, kind: type = Embeddings, place: str = "packaged/features") -> np.ndarray:
@@ -156,9 +157,26 @@ def test_given_features_are_searched_by_row_only(
     assert "were given" in refused.err
 
 
+def test_a_text_is_one_of_the_words_of_the_packaged_backbone(
+    home: Path, clusterpipe: Command
+) -> None:
+    done = clusterpipe("search", "--text", "Jellyfishes", "--top", "5", "--json", cwd=home)
+    (answer,) = done.json()["queries"]
+    backbone = open_backbone(parse("packaged:efficientnet-lite0"), device="cpu")
+    direction = backbone.word_directions()[backbone.vocabulary().index("jellyfish")]
+    cosine = stored(home) @ direction / np.linalg.norm(direction)
+    assert (answer["by"], answer["read_as"], answer["row"]) == ("text", "jellyfish", None)
+    assert [hit["row"] for hit in answer["hits"]] == np.argsort(-cosine)[:5].tolist()
+    assert not any(hit["is_query"] for hit in answer["hits"])
+    with Image.open(home / answer["sheet"]) as sheet:
+        assert sheet.height < 2 * 120
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (["-t", "jellyfish", "-i", "0"], 2, "not both"),
+        (["-t", "red bicycle"], 2, "bicycle-built-for-two"),
         (["-i", "kind0/001.pn"], 2, "did you mean kind0/001.png"),
         (["-i", "photos"], 2, "is a folder"),
         (["-i", "60"], 2, "(0 to 59)"),
@@ -167,10 +185,10 @@ def test_given_features_are_searched_by_row_only(
         (["-i", "0", "--features", "raw"], 2, "embeddings, refined"),
         (["-i", "0", "--features", "refined", "--space", "packaged"], 2, "one space only"),
         (["-i", "0", "--top", "0"], 2, "at least 1"),
-        (["-i", "0", "-i", "1", "--sheet", "a.png"], 2, "one --image"),
+        (["-i", "0", "-i", "1", "--sheet", "a.png"], 2, "one query"),
         (["-i", "0", "--sheet", "photos/kind0/000.png"], 2, "was not drawn by clusterpipe"),
         (["-i", "0", "--run-dir", "nowhere"], 4, "clusterpipe run-all"),
-        ([], 2, "--image"),
+        ([], 2, "--image or --text"),
     ],
 )
 def test_errors_name_the_remedy(

@@ -16,7 +16,7 @@ from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.provenance import file_digest
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignment, Embeddings
+from clusterpipe.cache.schema import Assignment, Curation, Embeddings
 from clusterpipe.cache.sources import SourceConfig
 from clusterpipe.pipeline.cluster_folders import RECORD
 from clusterpipe.pipeline.exporting import COLUMNS, columns, export
@@ -54,7 +54,14 @@ def results(source: SourceConfig, tmp_path: Path) -> Results:
         exemplar=np.array([[6, 0], [1, -1], [2, 5]]),
         outlier_score=np.array([np.inf] + [1.5] * (N - 1)),
     )
-    return Results(RunDirectory(tmp_path / "run"), folder, index, "kmeans", clusters, CAPTIONS)
+    curation: Curation = replace(
+        sample(Curation, n=N, g=1),
+        group=np.array([0, 0, -1, 0] + [-1] * (N - 4)),
+        representative=np.array([3]),
+        outlier=(np.arange(N) == 5).astype(np.int8),
+    )
+    run = RunDirectory(tmp_path / "run")
+    return Results(run, folder, index, "kmeans", clusters, CAPTIONS, curation)
 
 
 def test_every_format_holds_the_same(results: Results, source: SourceConfig) -> None:
@@ -77,7 +84,16 @@ def test_what_the_columns_hold(results: Results) -> None:
     assert table["label"][:4] == [None, "cat", "dog", None]
     assert table["split"] == [None] * N
     assert table["outlier_score"][:2] == [None, 1.5]
+    assert table["duplicate_group"] == [0, 0, None, 0] + [None] * (N - 4)
+    assert table["is_representative"] == [False, False] + [True] * (N - 2)
+    assert table["is_outlier"] == [False] * 5 + [True] + [False] * (N - 6)
     np.testing.assert_allclose(table["probability"], results.clusters.probability, atol=5e-7)
+
+
+def test_before_curation_its_columns_are_empty(results: Results) -> None:
+    table = columns(replace(results, curation=None))
+    assert list(table) == list(COLUMNS)
+    assert table["duplicate_group"] == table["is_representative"] == [None] * N
 
 
 def test_a_table_is_a_source(results: Results, source: SourceConfig) -> None:

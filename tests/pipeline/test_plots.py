@@ -33,7 +33,7 @@ def panels(name: str, run: RunDirectory) -> list[Any]:
 
 def test_the_coding_length_is_drawn_with_its_interval_and_k(run: RunDirectory) -> None:
     found = artifact.read(run.artifact(KEstimate), KEstimate)
-    whole, near = panels("coding_length.png", run)
+    whole, near, gaps = panels("coding_length.png", run)
     np.testing.assert_array_equal(whole.lines[0].get_xdata(), found.candidate)
     np.testing.assert_array_equal(whole.lines[0].get_ydata(), found.length)
     shown = near.lines[0].get_xdata()
@@ -43,6 +43,8 @@ def test_the_coding_length_is_drawn_with_its_interval_and_k(run: RunDirectory) -
         assert set(axes.lines[1].get_xdata()) == {found.k}
         band = axes.patches[0].get_extents().transformed(axes.transData.inverted())
         np.testing.assert_allclose([band.x0, band.x1], found.interval)
+    height = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in gaps.patches}
+    assert height[found.k] == found.gap[found.k - 1] == found.gap.max()
 
 
 def test_the_loss_terms_are_those_of_each_step(run: RunDirectory) -> None:
@@ -88,7 +90,7 @@ def test_a_curve_without_a_length_gives_way_to_the_reason(tmp_path: Path) -> Non
         length=np.array([np.nan]),
         reason="too few images",
     )
-    artifact.write(tmp_path / "k_estimate.h5", nothing, provenance())
+    artifact.write(tmp_path / "k_estimate.h5", nothing, provenance(schema=KEstimate.schema))
     figure = PLOTS[0].draw(RunDirectory(tmp_path))
     assert [text.get_text() for text in figure.texts] == ["too few images"]
     assert not figure.axes

@@ -343,3 +343,28 @@ def test_reads_follow_the_settings() -> None:
 def test_k_may_stand_in_the_settings() -> None:
     found = assign(blobs(), config=replace(QUICK, k=K)).methods["spherical-kmeans"]
     assert len(found.centroid) == K
+
+
+# ---- images that come later -------------------------------------------------------------
+
+
+@EACH_METHOD
+def test_appended_images_are_assigned_by_the_head_and_nothing_else_changes(method: str) -> None:
+    rows = blobs(noise=1.5)[np.random.default_rng(1).permutation(K * SIZE)]
+    before = assign(rows[:150], K, replace(QUICK, methods=(method,)))
+    extend = STAGES["assign"].extend
+    assert extend
+    after = extend(before, {"features": rows}, 150).methods[method]
+    was, soft = before.methods[method], load(before.methods[method]).soft(rows)
+    for name in ("label", "probability", "top_label", "top_probability", "outlier_score"):
+        np.testing.assert_array_equal(getattr(after, name)[:150], getattr(was, name))
+    np.testing.assert_array_equal(after.label[150:], soft[150:].argmax(axis=1))
+    np.testing.assert_array_equal(after.probability[150:], soft[150:].max(axis=1))
+    np.testing.assert_array_equal(after.top_label[:, 0], after.label)
+    assert (after.label_per_seed[:, 150:] == -1).all()
+    np.testing.assert_array_equal(after.exemplar, was.exemplar)
+    z = prepare(rows, was.center, unit=was.normalised)
+    distance = np.linalg.norm(z - was.centroid[after.label], axis=1)
+    for row in range(150, len(rows)):
+        median = np.median(distance[:150][was.label == after.label[row]])
+        assert after.outlier_score[row] == pytest.approx(distance[row] / median, rel=1e-3)

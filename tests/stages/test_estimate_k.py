@@ -84,11 +84,24 @@ def test_the_published_criterion_counts_large_clusters_far_apart() -> None:
     assert found.merge is None
 
 
-def test_the_curve_is_in_step_with_the_estimate() -> None:
+def test_the_curve_has_a_length_for_every_candidate() -> None:
     found = estimate_k(directions([60] * 8), QUICK)
-    assert found.candidate[found.length.argmin()] == found.k
     assert list(found.candidate) == list(range(1, len(found.candidate) + 1))
     assert f"{found.length.min() / 480 / np.log(2):.2f} bits per image" in found.reason
+
+
+def test_the_eigengap_is_kept_beside_the_coding_length() -> None:
+    found = estimate_k(directions([60] * 8), QUICK)
+    assert found.gap is not None
+    assert found.gap.argmax() + 1 == found.k == 8
+    assert "falls most after 8, so 8 clusters" in found.reason
+
+
+def test_coding_length_alone_asks_no_graph() -> None:
+    found = estimate_k(directions([60] * 8), replace(QUICK, method="coding-length"))
+    assert found.gap is None
+    assert found.candidate[found.length.argmin()] == found.k == 8
+    assert "graph" not in found.reason
 
 
 def test_any_number_of_clusters_can_be_cut_from_the_tree() -> None:

@@ -323,3 +323,24 @@ def test_refuses_methods_of_different_seeds() -> None:
 def test_refuses_an_unusable_sample() -> None:
     with pytest.raises(UsageError, match="sample"):
         evaluate(assignments(noisy(0)), features(), replace(QUICK, sample=1))
+
+
+def test_images_appended_later_are_left_out() -> None:
+    seeds = [noisy(0.2, seed) for seed in range(SEEDS)]
+    known = evaluate(assignments(*seeds), features(), label=TRUTH, config=QUICK)
+    later = np.full(10, -1, np.int32)
+    whole = replace(
+        assignment(*(np.concatenate([seed, later]) for seed in seeds)),
+        label=np.concatenate([seeds[0], later + 2]),
+    )
+    found = evaluate(
+        Assignments(chosen="a", methods={"a": whole}),
+        np.concatenate([features(), features()[:10]]),
+        label=np.concatenate([TRUTH, TRUTH[:10]]),
+        config=QUICK,
+    )
+    np.testing.assert_array_equal(found.value, known.value)
+    np.testing.assert_array_equal(found.confusion, known.confusion)
+    assert found.count_per_split[0] == N
+    assert f"reported on all {N} images" in found.protocol
+    assert "10 appended later are left out" in found.protocol

@@ -16,6 +16,7 @@ from clusterpipe.cache.sources import SourceConfig, open_source
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.assign import AssignConfig, assign
 from clusterpipe.stages.caption import caption
+from clusterpipe.stages.curate import curate
 from clusterpipe.stages.embed import embed
 from clusterpipe.stages.estimate_k import estimate_k
 from clusterpipe.stages.evaluate import evaluate
@@ -81,6 +82,14 @@ def evaluated() -> Arrays:
     }
 
 
+def curated() -> Arrays:
+    features = toy()
+    features[[7, 90]] = features[5]
+    found = curate(features)
+    names = ("group", "representative", "similarity", "isolation", "outlier")
+    return {name: getattr(found, name) for name in names}
+
+
 STAGE_RESULTS: Mapping[str, Callable[[], Arrays]] = {
     "embed": embedded,
     "estimate-k": estimated,
@@ -88,6 +97,7 @@ STAGE_RESULTS: Mapping[str, Callable[[], Arrays]] = {
     "assign": assigned,
     "caption": captioned,
     "evaluate": evaluated,
+    "curate": curated,
 }
 
 

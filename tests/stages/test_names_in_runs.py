@@ -2,16 +2,28 @@
 tiny open_clip model is known."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_backbone
 from program import paint
 
 from clusterpipe.cache import artifact
-from clusterpipe.cache.schema import Captions
+from clusterpipe.cache.rows import normalise
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import Captions, Embeddings, Metrics
 from clusterpipe.pipeline import Config, run_all
 from clusterpipe.pipeline.config import override
+from clusterpipe.pipeline.run import run_stage
+from clusterpipe.pipeline.searching import SearchOptions, search
+from clusterpipe.stages.backbones import open_backbone, parse
+from clusterpipe.stages.name_evaluation import METRICS
+
+
+def clip_of(weights: Path) -> str:
+    return f"b32=open_clip:tiny-clip@{weights}"
 
 
 @pytest.fixture
@@ -19,7 +31,7 @@ def config(described_clip: Path, tmp_path: Path) -> Config:
     """Pictures in a space without words, which is the first, and one with a text tower."""
     paint(tmp_path / "photos", per_kind=8)
     dino = f"dino={tiny_backbone.save(tmp_path / 'weights/vit.pth')}"
-    backbones = json.dumps([dino, f"b32=open_clip:tiny-clip@{described_clip}"])
+    backbones = json.dumps([dino, clip_of(described_clip)])
     (tmp_path / "words.txt").write_text("ant\nbear\ncello\n")
     return override(
         Config(),
@@ -65,3 +77,40 @@ def test_captioning_again_encodes_no_word_again(config: Config, tmp_path: Path) 
     assert counted.count("encoding words") == 1
     run_all(override(config, ["caption.prompt=art of the {}"]), run_dir=tmp_path / "run")
     assert len(list(kept.parent.glob("*.h5"))) == 2
+
+
+def test_text_and_the_classes_names_go_through_the_text_tower(
+    config: Config, described_clip: Path, tmp_path: Path
+) -> None:
+    """Any text is found as brute force finds it; captions are compared with what no word names."""
+    config = override(config, ["source.labels_from_folders=true"])
+    run_all(config, run_dir=tmp_path / "run")
+    run, options = RunDirectory(tmp_path / "run"), SearchOptions(top=5, drawn=False)
+    (answer,) = search(run, config, options=options, texts=["red bicycle"])
+    tower = open_backbone(parse(clip_of(described_clip)), device="cpu")
+    assert answer.read_as == '"a photo of a red bicycle"'
+    assert answer.features == "embeddings/b32"
+    index = artifact.read(run.artifact(Embeddings), Embeddings)
+    images = normalise(index.spaces["b32"].features[:])
+    cosine = images @ normalise(tower.encode_texts(["a photo of a red bicycle"]))[0]
+    assert [hit.row for hit in answer.hits] == np.argsort(-cosine)[:5].tolist()
+
+    metrics = artifact.read(run.artifact(Metrics), Metrics)
+    captions = artifact.read(run.artifact(Captions), Captions)
+    assert "text similarity: 3 classes, by the text tower" in metrics.caption_protocol
+    said, true = (
+        normalise(tower.encode_texts([f"a photo of a {name}" for name in names]))
+        for names in (captions.word, index.class_name)
+    )
+    vote = captions.methods["vote"]
+    truth = metrics.confusion.argmax(axis=0)
+    expected = (said[vote.phrase[:, 0]] * true[truth]).sum(axis=1).mean()
+    place = list(metrics.caption_method).index("vote"), METRICS.index("text similarity")
+    assert metrics.caption_value[place] == pytest.approx(expected, abs=1e-3)
+
+    described_clip.rename(described_clip.with_suffix(".gone"))
+    shutil.rmtree(tmp_path / "run/words")
+    run_stage("evaluate", config, run.folder, force=True)
+    protocol = artifact.read(run.artifact(Metrics), Metrics).caption_protocol
+    assert "other classes could not be compared" in protocol
+    assert str(described_clip) in protocol

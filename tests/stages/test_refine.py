@@ -309,3 +309,12 @@ def test_it_is_declared_as_a_stage_that_reads_embeddings() -> None:
     assert declared.reads(RefineConfig()) == {"features": Input(Embeddings, "{space}/features")}
     unaffected = [f.name for f in fields(declared.config) if not f.metadata["affects_result"]]
     assert unaffected == ["device"]
+
+
+def test_appended_images_go_through_the_map_as_it_is() -> None:
+    rows, _ = subspaces(n=200)
+    before, extend = refine(rows[:150], QUICK), STAGES["refine"].extend
+    assert extend
+    after = extend(before, {"features": rows}, 150)
+    np.testing.assert_array_equal(after.features[0:150], before.features[0:150])
+    np.testing.assert_array_equal(after.features[:][150:], apply_map(before.parameters, rows[150:]))

@@ -66,7 +66,21 @@ def test_the_digest_is_that_of_the_words_in_order(tmp_path: Path) -> None:
     assert read_words(file).digest() != found.digest()
 
 
-@pytest.mark.parametrize(("content", "reason"), [(b" \n", "no words"), (b"\xff\xfe\x00", "UTF-8")])
+def test_repeats_go_and_cells_may_hold_anything(tmp_path: Path) -> None:
+    file = tmp_path / "w.tsv"
+    file.write_text('Sea_Lion\ta seal\n"two\nlines"\t{x}\nsea lion\tagain\n\u9c7c [b]\n', "utf-8")
+    found = read_words(file)
+    assert found.word == ("Sea_Lion", "two lines", "\u9c7c [b]")
+    assert found.definition == ("a seal", "{x}", "")
+    file.with_suffix(".csv").write_text('"crane\n')
+    with pytest.raises(UsageError, match=r"w\.csv, line 1"):
+        read_words(file.with_suffix(".csv"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b" \n", "no words"), (b"\xff\xfe\x00", "UTF-8"), (b"a\x00b\x00", "zero bytes")],
+)
 def test_an_unusable_list_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     file = tmp_path / "w.txt"
     file.write_bytes(content)

@@ -1,6 +1,6 @@
 """A small run as the stages would leave it, written in a moment: for tests of what shows it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from clusterpipe.cache.schema import (
     Assignment,
     Assignments,
     Captions,
+    Curation,
     Embeddings,
     KEstimate,
     Metrics,
@@ -27,6 +28,7 @@ from clusterpipe.pipeline.run import remember
 
 K, D = 3, 8
 NAMES = [f"kind{i % K}/{i // K:03d}.png" for i in range(24)]
+CURATED = {"duplicates_above": 0.9, "neighbours": 20, "outliers": 0.04}
 CAPTIONS = ["red bicycle", "grey cat", "blue boat"]
 
 
@@ -65,12 +67,21 @@ def finished_run(
     _write(run, _estimate(), "estimate-k", inputs)
     _write(run, _captions(captions), "caption", {})
     _write(run, _metrics(label), "evaluate", {})
+    _write(run, _curation(len(names)), "curate", {}, CURATED)
     return FinishedRun(run, config)
 
 
-def _write(run: RunDirectory, record: Artifact, stage: str, inputs: dict[str, str]) -> None:
+def _write(
+    run: RunDirectory,
+    record: Artifact,
+    stage: str,
+    inputs: dict[str, str],
+    config: Mapping[str, float] | None = None,
+) -> None:
     kind = type(record)
-    stamp = provenance(stage=stage, schema=kind.schema, inputs=inputs, config={"seeds": 5})
+    stamp = provenance(
+        stage=stage, schema=kind.schema, inputs=inputs, config=config or {"seeds": 5}
+    )
     artifact.write(run.artifact(kind), record, stamp)
 
 
@@ -149,3 +160,21 @@ def _metrics(label: np.ndarray) -> Metrics:
         chance=np.array([[0.4, 0.1, np.nan]]),
     )
     return metrics
+
+
+def _curation(n: int) -> Curation:
+    """Images 0 and 3 are alike, of which 3 is to be kept; 1, 2 and 4 are, and 2 copies 1; 5 is
+    like no other."""
+    group = np.full(n, -1)
+    group[[1, 2, 4]], group[[0, 3]] = 0, 1
+    copy_of = np.arange(n)
+    copy_of[2] = 1
+    return replace(
+        sample(Curation, n=n, g=2),
+        group=group,
+        representative=np.array([4, 3]),
+        copy_of=copy_of,
+        similarity=np.where(copy_of == 1, 1, 0.95 + 0.001 * np.arange(n)),
+        isolation=np.linspace(0.3, 0.2, n),
+        outlier=(np.arange(n) == 5).astype(np.int8),
+    )

@@ -14,7 +14,15 @@ import numpy as np
 from PIL import Image
 
 PROGRAM = Path(sys.executable).with_name("clusterpipe")
-ARTIFACTS = ("embeddings", "k_estimate", "refined", "assignments", "captions", "metrics")
+ARTIFACTS = (
+    "embeddings",
+    "k_estimate",
+    "refined",
+    "assignments",
+    "captions",
+    "metrics",
+    "curation",
+)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,11 @@ def read(path: Path) -> list[dict[str, Any]]:
         return found
     with path.open(encoding="utf-8", newline="") as file:
         return [
-            {name: COLUMNS[name](cell) if cell else None for name, cell in row.items()}
+            {name: _value(name, cell) if cell else None for name, cell in row.items()}
             for row in csv.DictReader(file)
         ]
+
+
+def _value(name: str, cell: str) -> Any:
+    kind = COLUMNS[name]
+    return cell == "True" if kind is bool else kind(cell)

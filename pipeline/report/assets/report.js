@@ -48,8 +48,10 @@
     return make("img", { src: thumbnail(i), alt: images.name[i], loading: "lazy", decoding: "async" });
   }
 
-  function tile(i, among) {
-    const about = `${percent(images.probability[i])}${className(i) ? ` · ${className(i)}` : ""}`;
+  const certainty = (i) => `${percent(images.probability[i])}${className(i) ? ` · ${className(i)}` : ""}`;
+
+  function tile(i, among, describe = certainty) {
+    const about = describe(i);
     const button = make("button", { type: "button", className: `image ${images.kind[i]}` }, picture(i), make("small", { textContent: about }));
     button.title = `${images.name[i]}\n${title(images.cluster[i])} ${about}`;
     button.dataset.row = i;
@@ -57,13 +59,13 @@
     return button;
   }
 
-  function gallery(heading, rows, note = "") {
+  function gallery(heading, rows, note = "", describe = certainty) {
     if (!rows.length) return null;
     const grid = make("div", { className: "images" });
     const more = make("button", { type: "button", className: "pager" });
     let shown = 0;
     const grow = () => {
-      grid.append(...rows.slice(shown, shown + PAGE).map((i) => tile(i, rows)));
+      grid.append(...rows.slice(shown, shown + PAGE).map((i) => tile(i, rows, describe)));
       shown = Math.min(shown + PAGE, rows.length);
       more.hidden = shown === rows.length;
       more.textContent = `Show more (${number(rows.length - shown)} left)`;
@@ -199,6 +201,59 @@
     event.preventDefault();
     $("#query").focus();
   });
+
+  // ---------------------------------------------------------------- duplicates and loners
+
+  const GROUPS_SHOWN = 24;
+  const twins = new Map(); // from the number of a group to its rows, the one to keep first
+  (images.group || []).forEach((g, i) => {
+    if (g >= 0) twins.set(g, [...(twins.get(g) || []), i]);
+  });
+  for (const rows of twins.values()) {
+    rows.sort((a, b) => images.kept[b] - images.kept[a] || images.similarity[b] - images.similarity[a]);
+  }
+  const REPEATS = {
+    all: () => true,
+    exact: (rows) => rows.some((i) => images.copied[i]),
+    near: (rows) => !rows.some((i) => images.copied[i]),
+    across: (rows) => rows.some((i) => images.cluster[i] !== images.cluster[rows[0]]),
+  };
+
+  function family(g) {
+    const rows = twins.get(g);
+    const describe = (i) => [images.kept[i] && "keep", images.copied[i] ? "exact copy" : images.similarity[i].toFixed(3), images.name[i]].filter(Boolean).join(" · ");
+    const found = gallery(`Group ${g + 1}`, rows, [...new Set(rows.map((i) => title(images.cluster[i])))].slice(0, 5).join(", "), describe);
+    found.className = "group";
+    return found;
+  }
+
+  let groupsShown = GROUPS_SHOWN;
+  function showGroups() {
+    const query = $("#twins").value.trim().toLowerCase();
+    const named = (i) => images.name[i].toLowerCase().includes(query) || title(images.cluster[i]).toLowerCase().includes(query);
+    const chosen = [...twins.keys()].sort((a, b) => a - b).filter((g) => REPEATS[$("#repeats").value](twins.get(g)) && twins.get(g).some(named));
+    $("#groups").replaceChildren(...chosen.slice(0, groupsShown).map(family));
+    $("#groups-count").textContent = `${number(chosen.length)} of ${number(twins.size)} groups`;
+    $("#more-groups").hidden = chosen.length <= groupsShown;
+    $("#more-groups").textContent = `Show more groups (${number(chosen.length - groupsShown)} left)`;
+  }
+
+  function showLoners() {
+    const rows = [];
+    images.alone.forEach((alone, i) => alone && rows.push(i));
+    rows.sort((a, b) => images.isolation[b] - images.isolation[a]);
+    const found = gallery("Outliers", rows, "", (i) => `${images.isolation[i].toFixed(3)} · ${images.name[i]}`);
+    if (found) $("#loners").replaceChildren(found);
+  }
+
+  if ($("#groups")) {
+    const again = () => ((groupsShown = GROUPS_SHOWN), showGroups());
+    $("#twins").addEventListener("input", again);
+    $("#repeats").addEventListener("change", again);
+    $("#more-groups").addEventListener("click", () => ((groupsShown += GROUPS_SHOWN), showGroups()));
+    showGroups();
+  }
+  if ($("#loners")) showLoners();
 
   // ---------------------------------------------------------------- the viewer
 

@@ -53,6 +53,7 @@ def test_features_without_names_are_refused(tmp_path: Path, suffix: str) -> None
     ("arrays", "reason"),
     [
         ({"names": WORDS}, "an array features"),
+        ({"features": ROWS[:0], "names": np.array([], "U1")}, "no words"),
         ({"features": ROWS, "names": WORDS[:2]}, "3 rows of features, but 2 names"),
         ({"features": ROWS, "names": ["a", "b", "a"]}, "'a' stands in rows 0 and 2"),
         ({"features": ROWS, "names": ["a", " ", "c"]}, "row 1 is empty"),

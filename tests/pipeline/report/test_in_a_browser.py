@@ -169,6 +169,31 @@ return [(x[0] - .5) * side, (y[0] - .5) * side];
 """
 
 
+def test_near_duplicates_stand_side_by_side_and_loners_apart(opened: Any) -> None:
+    def rows(selector: str) -> list[list[int]]:
+        found = all_of(opened, selector)
+        tiles = [part.find_elements("css selector", ".image") for part in found]
+        return [[int(tile.get_attribute("data-row")) for tile in part] for part in tiles]
+
+    assert "3\nrepeat another" in opened.find_element("css selector", "#overview").text
+    assert rows("#groups .group") == [[4, 1, 2], [3, 0]]
+    assert rows("#loners") == [[5]]
+    below = [label.text for label in all_of(opened, "#groups .image small")]
+    assert below[0].startswith(f"keep · 0.954 · {NAMES[4]}")
+    assert [text.split(" · ")[0] for text in below[1:3]] == ["exact copy"] * 2
+    choose(opened, "repeats", "near")
+    assert rows("#groups .group") == [[3, 0]]
+    choose(opened, "repeats", "all")
+    opened.find_element("id", "twins").send_keys(NAMES[2])
+    assert rows("#groups .group") == [[4, 1, 2]]
+    assert opened.find_element("id", "groups-count").text == "1 of 2 groups"
+    opened.execute_script("document.querySelector('#groups .image').focus()")
+    from selenium.webdriver import ActionChains, Keys
+
+    ActionChains(opened).send_keys(Keys.ARROW_RIGHT, Keys.ENTER).perform()
+    assert NAMES[1] in opened.find_element("css selector", "#viewer figcaption").text
+
+
 def test_the_map_answers_the_pointer(opened: Any) -> None:
     from selenium.webdriver import ActionChains
 

@@ -93,6 +93,16 @@ def test_its_names_are_a_thousand_and_unique(backbone: Backbone) -> None:
     assert names[517] == "crane (lifts and moves heavy objects)"
 
 
+def test_features_grow_along_a_word_as_its_probability_does(backbone: Backbone) -> None:
+    """Differences of log-probability between words are those of products, but for their biases."""
+    rows = np.random.default_rng(0).random((4, 1280)).astype(np.float32)
+    nothing, found = (np.log(backbone.word_probabilities(x)) for x in (0 * rows, rows))
+    gained = found - nothing
+    product = rows @ backbone.word_directions().T
+    expected = gained - gained.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(product, expected, atol=1e-3)
+
+
 def test_other_texts_are_refused_with_a_remedy(backbone: Backbone) -> None:
     with pytest.raises(UsageError, match="open_clip:ViT-L-14@openai"):
         backbone.encode_texts(["a photo of a cat"])

@@ -70,7 +70,7 @@ def test_hits_are_counted_over_clusters_whose_class_has_a_word() -> None:
 def test_chance_is_the_mean_over_all_ways_to_deal() -> None:
     rng = np.random.default_rng(0)
     phrase, truth = rng.integers(0, 9, (5, 3)), np.array([0, 2, 0, 2, 2])
-    features = dict(enumerate(rng.normal(size=(9, 4))))
+    features = rng.normal(size=(9, 4))
     ways = list(permutations(range(5)))
     dealt = [hits(phrase[list(way)], truth, RIGHT, 2).value for way in ways]
     assert hits(phrase, truth, RIGHT, 2).chance == pytest.approx(np.mean(dealt))
@@ -81,7 +81,8 @@ def test_chance_is_the_mean_over_all_ways_to_deal() -> None:
 
 def test_similarity_is_that_to_the_nearest_right_word() -> None:
     angle = np.radians([0, 30, 90])
-    features = dict(zip((3, 4, 5), np.stack([np.cos(angle), np.sin(angle)], axis=1), strict=True))
+    features = np.zeros((6, 2))
+    features[3:] = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     found = similarity(np.array([5, 5, -1]), np.array([0, 1, 0]), RIGHT, features)
     assert found == Score(pytest.approx(0.5), pytest.approx(0.5))
 
@@ -94,7 +95,7 @@ def test_nothing_to_count_is_not_a_number() -> None:
     none: NDArray[np.int64] = np.full(2, -1)
     for score in (
         hits(none[:, None], none, RIGHT, 1),
-        similarity(none, none, RIGHT, {}),
+        similarity(none, none, RIGHT, np.zeros((8, 2))),
         found_by_name(none[:0]),
     ):
         assert np.isnan(score.value)

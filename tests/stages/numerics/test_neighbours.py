@@ -3,7 +3,12 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from clusterpipe.stages.numerics import neighbours as module
-from clusterpipe.stages.numerics.neighbours import nearest_rows, neighbours
+from clusterpipe.stages.numerics.neighbours import (
+    nearest_in_blocks,
+    nearest_rows,
+    neighbours,
+    without,
+)
 from clusterpipe.stages.numerics.preparation import unit_rows
 
 
@@ -26,6 +31,31 @@ def test_queries_are_looked_up_in_blocks(rows: np.ndarray, monkeypatch: pytest.M
     np.testing.assert_array_equal(nearest_rows(rows, rows, 5).index, whole.index)
 
 
+@pytest.mark.parametrize("cuts", [[], [1, 2, 3], [100, 100, 350]])
+def test_nearest_in_blocks_are_those_of_scikit_learn(rows: np.ndarray, cuts: list[int]) -> None:
+    queries = unit_rows(np.random.default_rng(1).normal(size=(7, 16)))
+    found = nearest_in_blocks(queries, np.split(rows, cuts), 9)
+    distance, index = NearestNeighbors(metric="cosine").fit(rows).kneighbors(queries, 9)
+    np.testing.assert_array_equal(found.index, index)
+    np.testing.assert_allclose(found.cosine, 1 - distance, atol=1e-5)
+
+
+def test_no_more_are_found_than_there_are(rows: np.ndarray) -> None:
+    found = nearest_in_blocks(rows[:2], np.split(rows[:5], [3]), 100)
+    assert found.index.shape == (2, 5)
+    assert sorted(found.index[0]) == [0, 1, 2, 3, 4]
+    assert found.index[0, 0] == 0
+
+
+def test_without_leaves_the_query_out_even_among_equal_rows(rows: np.ndarray) -> None:
+    many = np.repeat(rows[:2], 30, axis=0)
+    own = np.array([0, 29, 59])
+    found = without(nearest_in_blocks(many[own], [many], 6), own)
+    assert found.index.shape == (3, 5)
+    assert not (found.index == own[:, None]).any()
+    np.testing.assert_allclose(found.cosine, 1, atol=1e-5)
+
+
 def test_a_row_is_not_its_own_neighbour(rows: np.ndarray) -> None:
     twice = np.concatenate([rows[:50], rows[:50], rows[:50]])
     found = neighbours(twice, 4)
@@ -45,6 +75,10 @@ def test_an_inverted_file_finds_nearly_all(
     many = unit_rows(np.random.default_rng(2).normal(size=(6000, 16)))
     exact = neighbours(many, 10)
     monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
-    approximate = neighbours(many, 10)
+    told: list[int] = []
+    approximate = neighbours(many, 10, done=told.append)
+    assert sum(told) == 6000
     same = [len(np.intersect1d(a, b)) for a, b in zip(exact.index, approximate.index, strict=True)]
     assert np.mean(same) > 0.93 * 10
+    own = np.einsum("nd,nqd->nq", many, many[approximate.index])
+    np.testing.assert_allclose(approximate.cosine, own, atol=1e-3)

@@ -1,55 +1,15 @@
-"""Search in blocks against scikit-learn; precision and average precision against brute force."""
+"""Precision and average precision against brute force."""
 
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
-from sklearn.neighbors import NearestNeighbors
 
-from clusterpipe.stages.numerics.neighbours import without
-from clusterpipe.stages.numerics.preparation import unit_rows
 from clusterpipe.stages.numerics.retrieval import (
     average_precision,
     chance_average_precision,
     chance_precision,
-    nearest_in_blocks,
     precision,
 )
-
-
-@pytest.fixture
-def rows() -> np.ndarray:
-    return unit_rows(np.random.default_rng(0).normal(size=(500, 16)))
-
-
-# ---- search ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("cuts", [[], [1, 2, 3], [100, 100, 350]])
-def test_nearest_in_blocks_are_those_of_scikit_learn(rows: np.ndarray, cuts: list[int]) -> None:
-    queries = unit_rows(np.random.default_rng(1).normal(size=(7, 16)))
-    found = nearest_in_blocks(queries, np.split(rows, cuts), 9)
-    distance, index = NearestNeighbors(metric="cosine").fit(rows).kneighbors(queries, 9)
-    np.testing.assert_array_equal(found.index, index)
-    np.testing.assert_allclose(found.cosine, 1 - distance, atol=1e-5)
-
-
-def test_no_more_are_found_than_there_are(rows: np.ndarray) -> None:
-    found = nearest_in_blocks(rows[:2], np.split(rows[:5], [3]), 100)
-    assert found.index.shape == (2, 5)
-    assert sorted(found.index[0]) == [0, 1, 2, 3, 4]
-    assert found.index[0, 0] == 0
-
-
-def test_without_leaves_the_query_out_even_among_equal_rows(rows: np.ndarray) -> None:
-    many = np.repeat(rows[:2], 30, axis=0)
-    own = np.array([0, 29, 59])
-    found = without(nearest_in_blocks(many[own], [many], 6), own)
-    assert found.index.shape == (3, 5)
-    assert not (found.index == own[:, None]).any()
-    np.testing.assert_allclose(found.cosine, 1, atol=1e-5)
-
-
-# ---- measures -------------------------------------------------------------------------------
 
 
 def ranked(seed: int, m: int = 30, q: int = 50, share: float = 0.3) -> np.ndarray:

@@ -1,0 +1,151 @@
+"""curate: images that are nearly the same, which of them to keep, and images like no other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.rows import MappedRows, Rows, blocks, normalise
+from clusterpipe.cache.schema import Curation, Embeddings, IntArray, StringArray
+from clusterpipe.cache.sources.subset import SelectedRows
+from clusterpipe.stages.declaration import Input, option, stage
+from clusterpipe.stages.sampling import finite
+
+
+@dataclass(frozen=True)
+class CurateConfig:
+    """Settings of the curate stage."""
+
+    space: str = option(
+        "",
+        "the feature space that is compared in, such as clip; empty = the first one, 'concatenate' "
+        "= all side by side",
+    )
+    duplicates_above: float = option(
+        0.9,
+        "images whose features have a larger cosine, after the mean of all was subtracted, are "
+        "near-duplicates. Lower finds stronger edits and also mere look-alikes; 1 leaves exact "
+        "copies only",
+    )
+    neighbours: int = option(
+        20,
+        "images nearest to each, among which near-duplicates are looked for, and by whose distance "
+        "outliers are told. A kind of image with fewer than so many stands out",
+    )
+    outliers: float = option(
+        0.01, "share of the images that is listed as outliers: those farthest from their neighbours"
+    )
+
+
+def _reads(config: CurateConfig) -> Mapping[str, Input]:
+    columns = ("digest", "width", "height", "size")
+    return {
+        "features": Input(Embeddings, "{space}/features"),
+        **{name: Input(Embeddings, name) for name in columns},
+    }
+
+
+@stage(version=1, config=CurateConfig, reads=_reads, writes=Curation)
+def curate(
+    features: Rows,
+    config: CurateConfig = CurateConfig(),
+    *,
+    digest: StringArray | None = None,
+    width: IntArray | None = None,
+    height: IntArray | None = None,
+    size: IntArray | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Curation:
+    """Find exact and near-duplicates, and the images that are least like any other.
+
+    features: (n, d), of any length and precision. Images of one `digest` (n,) are exact copies and
+    are looked at once. The others are compared with their `neighbours` nearest by cosine; two are
+    near-duplicates if the cosine of their centred features is above `duplicates_above`, and what is
+    joined by a chain of them is one group. The largest picture (`width` x `height`), of equal ones
+    the largest file, then the first, represents its group. Outliers are the given share of images
+    of largest mean cosine distance (not centred) to their neighbours outside their group; clusters
+    play no part. Ours; the distance to neighbours as in Ramaswamy, Rastogi and Shim (2000).
+
+    Nothing is compared n x n: neighbours are exact up to 50,000 different images and 95% of them
+    beyond (numerics.neighbours). Memory: the rows once, in float32 up to 50,000 and in half
+    precision beyond, and O(n neighbours). Raises UsageError for features that are not numbers or an
+    unusable setting.
+    """
+    _check(features, config)
+    from clusterpipe.stages.numerics import curation as maths
+    from clusterpipe.stages.numerics.neighbours import neighbours
+
+    n = features.shape[0]
+    first, different = _distinct(n, digest)
+    rows = _unit_rows(features, first)
+    with progress("comparing", total=len(first), unit="images") as advance:
+        near = neighbours(rows, config.neighbours, seed=seed, done=advance)
+    cosine = maths.centred_cosine(near, maths.centring(lambda: blocks(rows)))
+    component = maths.linked(near, cosine > config.duplicates_above)
+    apart = maths.isolation(near, component)[different]
+    group = _numbered(component[different])
+    nearest = cosine.max(axis=1, initial=-1)[different]
+    return Curation(
+        group=group,
+        representative=_representatives(group, width, height, size),
+        copy_of=first[different],
+        similarity=np.where(np.bincount(different)[different] > 1, np.float32(1), nearest),
+        isolation=apart,
+        outlier=np.asarray(apart > np.quantile(apart, 1 - config.outliers), np.int8),
+    )
+
+
+def _check(features: Rows, config: CurateConfig) -> None:
+    if not 0 < config.duplicates_above <= 1:
+        raise UsageError("curate.duplicates_above must be above 0 and at most 1")
+    if config.neighbours < 1:
+        raise UsageError("curate.neighbours must be at least 1")
+    if not 0 <= config.outliers < 1:
+        raise UsageError("curate.outliers is a share of the images: at least 0, below 1")
+    if features.shape[0] < 1:
+        raise UsageError("there are no images to compare")
+
+
+def _distinct(n: int, digest: StringArray | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first row (u,) of each content, ascending, and for each row (n,) which of them it is."""
+    if digest is None:
+        return np.arange(n), np.arange(n)
+    place = {content: row for row, content in reversed(list(enumerate(digest)))}
+    first = np.array([place[content] for content in digest])
+    return np.unique(first, return_inverse=True)
+
+
+def _unit_rows(features: Rows, index: NDArray[np.int64]) -> MappedRows:
+    whole = len(index) == features.shape[0]
+    rows = finite(features if whole else SelectedRows(features, index))
+    return MappedRows(rows, normalise, features.shape[1])
+
+
+def _numbered(component: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Groups (n,) from 0, the largest first, of equal ones that with the first image; -1 alone."""
+    _, first, of, count = np.unique(
+        component, return_index=True, return_inverse=True, return_counts=True
+    )
+    order = np.lexsort((first, -count))
+    number = np.empty(len(order), np.int32)
+    number[order] = np.arange(len(order))
+    return np.where(count[of] > 1, number[of], -1)
+
+
+def _representatives(
+    group: NDArray[np.int32],
+    width: IntArray | None,
+    height: IntArray | None,
+    size: IntArray | None,
+) -> NDArray[np.int64]:
+    """The row (g,) of each group's largest picture, then file, then the first."""
+    n = len(group)
+    nothing = np.zeros(n, np.int64)
+    pixels = nothing if width is None or height is None else width.astype(np.int64) * height
+    order = np.lexsort((np.arange(n), -(nothing if size is None else size), -pixels, group))
+    _, start = np.unique(group[order], return_index=True)
+    return np.asarray(order[start][group[order[start]] >= 0])

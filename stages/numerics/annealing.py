@@ -1,0 +1,61 @@
+"""Clusters around mean directions, found soft first and sharp later: deterministic annealing.
+
+At a high temperature every row belongs a little to every cluster, and few of the poor solutions in
+which k-means gets stuck are solutions at all; those found are followed while it cools. Rose,
+Gurewitz and Fox 1990, here on the sphere: a mixture of von Mises-Fisher densities of one
+concentration and equal weights (Banerjee et al. 2005).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.stages.numerics.metrics import contingency, one_to_one
+from clusterpipe.stages.numerics.preparation import unit_rows
+
+
+def votes(labels: Sequence[NDArray[np.integer[Any]]], k: int, best: int) -> NDArray[np.float32]:
+    """The share of the labellings (n,) that put each row into each cluster; (n, k), rows sum to 1.
+
+    The clusters are those of labelling `best`; the others' are matched with them one to one by the
+    rows they share (Hungarian method).
+    """
+    total = np.zeros((len(labels[0]), k), np.float32)
+    for label in labels:
+        counts = np.zeros((k, k), np.int64)
+        found = contingency(label, labels[best])
+        counts[: found.shape[0], : found.shape[1]] = found
+        total[np.arange(len(label)), one_to_one(counts)[label]] += 1
+    return total / np.float32(len(labels))
+
+
+def memberships(
+    rows: NDArray[np.float32], direction: NDArray[np.float32], temperature: float
+) -> NDArray[np.float32]:
+    """Softmax of cosine / temperature, (n, k), of unit rows (n, d) and directions (k, d)."""
+    score = rows @ direction.T / np.float32(temperature)
+    score -= score.max(axis=1, keepdims=True)
+    np.exp(score, out=score)
+    return np.asarray(score / score.sum(axis=1, keepdims=True), np.float32)
+
+
+def annealed(
+    rows: NDArray[np.float32],
+    direction: NDArray[np.float32],
+    *,
+    hot: float,
+    cold: float,
+    rounds: int,
+) -> NDArray[np.float32]:
+    """The directions (k, d) after `rounds` of soft spherical k-means, cooled from `hot` to `cold`.
+
+    rows: (n, d) of unit length; direction: (k, d) the start. The temperature falls by equal ratios;
+    one round is one step of expectation and maximisation. A direction that no row belongs to stays.
+    """
+    for temperature in np.geomspace(hot, cold, rounds):
+        total = memberships(rows, direction, float(temperature)).T @ rows
+        lost = np.linalg.norm(total, axis=1, keepdims=True) == 0
+        direction = unit_rows(np.where(lost, direction, total))
+    return direction

@@ -1,0 +1,72 @@
+"""Votes of several labellings, and soft k-means that cools."""
+
+import numpy as np
+import pytest
+
+from clusterpipe.stages.numerics.annealing import annealed, memberships, votes
+from clusterpipe.stages.numerics.preparation import unit_rows
+
+
+def test_votes_do_not_depend_on_how_clusters_are_numbered() -> None:
+    rng = np.random.default_rng(0)
+    label = rng.integers(4, size=50)
+    other = np.where(rng.random(50) < 0.1, rng.integers(4, size=50), label)
+    renumbered = np.array([2, 0, 3, 1])[other]
+    expected = (np.eye(4)[label] + np.eye(4)[other]) / 2
+    np.testing.assert_allclose(votes([label, renumbered], 4, 0), expected)
+    np.testing.assert_allclose(votes([renumbered, label], 4, 1), expected)
+
+
+def test_votes_of_labellings_that_leave_clusters_empty() -> None:
+    found = votes([np.array([0, 0, 1, 1]), np.array([0, 0, 0, 0])], 3, 0)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    assert found.shape == (4, 3)
+
+
+def test_memberships_are_the_posterior_of_equal_densities() -> None:
+    rng = np.random.default_rng(1)
+    rows, direction = unit_rows(rng.normal(size=(9, 5))), unit_rows(rng.normal(size=(3, 5)))
+    density = np.exp(np.einsum("nd,kd->nk", rows, direction) / 0.3)
+    expected = density / density.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(memberships(rows, direction, 0.3), expected, rtol=1e-4)
+
+
+def test_cold_rounds_are_those_of_spherical_k_means() -> None:
+    rng = np.random.default_rng(2)
+    rows, direction = unit_rows(rng.normal(size=(200, 5))), unit_rows(rng.normal(size=(3, 5)))
+    label = (rows @ direction.T).argmax(axis=1)
+    means = unit_rows(np.stack([rows[label == cluster].mean(axis=0) for cluster in range(3)]))
+    found = annealed(rows, direction, hot=1e-4, cold=1e-4, rounds=1)
+    np.testing.assert_allclose(found, means, atol=1e-3)
+
+
+def test_one_hot_round_brings_all_directions_together() -> None:
+    rng = np.random.default_rng(3)
+    rows = unit_rows(rng.normal(size=(200, 5)) + 1)
+    found = annealed(rows, unit_rows(rng.normal(size=(3, 5))), hot=100, cold=100, rounds=1)
+    mean = unit_rows(rows.mean(axis=0, keepdims=True))
+    assert (found @ mean.T).min() > 0.99
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cooling_leaves_a_poor_start_that_k_means_stays_in(seed: int) -> None:
+    """Two of four directions start within one group, so that two others share a direction."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(4), 100)
+    rows = unit_rows(np.eye(4, 8)[truth] + 0.15 * rng.normal(size=(400, 8)))
+    poor = rows[[0, 1, 100, 100]]
+    poor[3] = unit_rows((rows[200:300].mean(axis=0) + rows[300:].mean(axis=0))[None])[0]
+
+    def groups(hot: float) -> int:
+        found = annealed(rows, poor, hot=hot, cold=1e-3, rounds=30)
+        return len(set(found[:, :4].argmax(axis=1).tolist()))
+
+    assert groups(0.3) == 4
+    assert groups(1e-3) == 3
+
+
+def test_a_direction_that_no_row_belongs_to_stays() -> None:
+    rows = np.tile(unit_rows(np.ones((1, 4))), (5, 1))
+    away = -rows[:1]
+    found = annealed(rows, np.vstack([rows[:1], away]), hot=1e-3, cold=1e-3, rounds=2)
+    np.testing.assert_allclose(found[1], away[0], atol=1e-6)
