@@ -12,7 +12,7 @@ from clusterpipe.stages.declaration import STAGES
 
 K, N = 5, 300
 TRUTH = np.arange(N) % K
-FEW = {"scp_epochs": 6, "temi_epochs": 6, "seeds": 1, "restarts": 1}
+FEW = {"scp_epochs": 15, "temi_epochs": 6, "seeds": 1, "restarts": 1}
 EACH = pytest.mark.parametrize("method", ["scp", "temi"])
 
 
