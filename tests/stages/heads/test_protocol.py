@@ -21,6 +21,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     **{name: {} for name in HEADS},
     "scp": {"scp_epochs": 6, "scp_alpha": 1.0},
     "temi": {"temi_epochs": 6},
+    "consensus": {"candidates": ("kmeans", "spectral")},
     "spectral by landmarks": {"exact_up_to": 0, "landmarks": 60},
 }
 EACH = pytest.mark.parametrize("name", SETTINGS)
