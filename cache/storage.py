@@ -11,7 +11,10 @@ from pathlib import Path
 from clusterpipe.cache.errors import StorageError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NOT_WRITABLE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR),
+}
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.EINVAL}
 _SUFFIX = ".clusterpipe.tmp"
 
@@ -49,7 +52,7 @@ def explained(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in _NOT_WRITABLE:
             raise StorageError(
-                f"{path} cannot be written ({error.strerror}): choose another --run-dir"
+                f"{path} cannot be written ({error.strerror}): choose another --run-dir or --output"
             ) from error
         raise
 

@@ -4,7 +4,7 @@ import csv
 import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,18 @@ Columns = Mapping[str, list[Any]]
 
 @dataclass(frozen=True)
 class Exported:
-    """Where an export lies, how many images it holds, and how many are no longer in the source."""
+    """Where an export lies, and how many images it holds; with `dry_run`, where it would lie.
+
+    `missing` images are no longer in the source; `replaced` files were there before; `folders`
+    counts the images of each folder by name.
+    """
 
     path: Path
     images: int
     missing: int = 0
+    replaced: int = 0
+    folders: Mapping[str, int] = field(default_factory=dict)
+    dry_run: bool = False
 
 
 def export(
@@ -61,12 +68,14 @@ def export(
     to: str,
     output: Path | None = None,
     copy: bool = False,
+    dry_run: bool = False,
     progress: Progress = silent,
 ) -> Exported:
     """Writes the clusters to `output`, by default below the run, in one of `FORMATS`.
 
-    With `copy`, folders hold copies instead of links. Originals are only ever read. Raises
-    UsageError for another format, a place that is not ours to write to, or a missing pyarrow.
+    With `copy`, folders hold copies instead of links; with `dry_run`, nothing is written.
+    Originals are only ever read. Raises UsageError for another format, a place that is not ours to
+    write to, or a missing pyarrow; StorageError.
     """
     if to not in FORMATS:
         near = difflib.get_close_matches(to, FORMATS, n=1)
@@ -81,20 +90,32 @@ def export(
         images = open_source(source, progress=progress)
         if not isinstance(images, ImageSource):
             raise UsageError(f"{source.path} holds features: there are no images to put in folders")
-        done = write_folders(results, images, path, copy=copy, progress=progress)
-        return Exported(path, done.made, done.missing)
-    _written(_WRITERS[to])(columns(results), path)
-    return Exported(path, len(results.index.id))
+        done = write_folders(results, images, path, copy=copy, dry_run=dry_run, progress=progress)
+        n = sum(done.sizes.values())
+        return Exported(path, n, done.missing, done.replaced, done.sizes, dry_run)
+    replaced = int(path.exists())
+    if not dry_run:
+        _written(_WRITERS[to])(columns(results), path)
+    return Exported(path, len(results.index.id), replaced=replaced, dry_run=dry_run)
 
 
 def show(done: Exported, *, as_json: bool) -> None:
-    """Prints on stdout where the export lies; what it lacks on stderr."""
+    """Prints on stdout where the export lies, or what it would be; what it lacks on stderr."""
     if as_json:
         typer.echo(json.dumps({"schema_version": 1, **asdict(done), "path": str(done.path)}))
         return
-    typer.echo(done.path)
+    typer.echo(_intention(done) if done.dry_run else done.path)
     if done.missing:
         typer.echo(f"{done.missing:,} images are no longer in the source", err=True)
+
+
+def _intention(done: Exported) -> str:
+    into = " in folders" if done.folders else ""
+    lines = [f"would write {done.images:,} images{into}: {done.path}"]
+    lines += [f"{images:8,}  {name}" for name, images in done.folders.items()]
+    if done.replaced:
+        lines.append(f"and replace what an earlier export wrote there ({done.replaced:,} files)")
+    return "\n".join(lines)
 
 
 def columns(results: Results) -> dict[str, list[Any]]:
@@ -158,8 +179,9 @@ def _rows(table: Columns) -> Iterator[tuple[Any, ...]]:
 
 
 def _write_csv(table: Columns, path: Path) -> None:
+    """As RFC 4180 has it; lines end in CR LF, or else a CR in a file name would not be quoted."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file)
         writer.writerow(table)
         writer.writerows(_rows(table))
 
@@ -207,7 +229,7 @@ def writer_of(path: Path) -> Callable[[Columns, Path], None]:
     """
     write = _WRITERS.get(path.suffix.lower().removeprefix("."))
     if write is None:
-        raise UsageError(f"{path} should end in .{', .'.join(_WRITERS)}")
+        raise UsageError(f"{path} should end in .{' or .'.join(_WRITERS)}")
     return _written(write)
 
 

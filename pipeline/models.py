@@ -11,7 +11,14 @@ from clusterpipe.pipeline.console import size
 from clusterpipe.stages.backbones.catalogue import MODELS, Model
 
 WIDTH = 130  # a row is wrapped by a narrower terminal, never cut
-FETCH = "clusterpipe run-all FOLDER --set 'embed.backbones=[\"{}\"]' --download"
+EXAMPLE = "clip=open_clip:ViT-L-14@openai"
+NOTES = (
+    "Licences are those of the weights; --json says who stated each. OpenAI has licensed the code "
+    "of CLIP (MIT) and not said which licence its weights are under.\n"
+    "Any other model of open_clip or timm can be named in the same way, and a local file after @. "
+    "To fetch and use one:\n"
+    f"  clusterpipe run-all FOLDER --set 'embed.backbones=[\"{EXAMPLE}\"]' --download"
+)
 
 
 def show(*, as_json: bool) -> None:
@@ -35,13 +42,7 @@ def show(*, as_json: bool) -> None:
     console = Console(highlight=False)
     console.width = max(console.width, WIDTH)
     console.print(table)
-    console.print(
-        "Any other model of open_clip or timm can be named in the same way, and a local file after "
-        "@. To fetch and use one:\n  " + FETCH.format(MODELS[3].definition),
-        markup=False,
-        style="dim",
-        soft_wrap=True,
-    )
+    console.print(NOTES, markup=False, style="dim", soft_wrap=True)
 
 
 def _row(model: Model) -> dict[str, Any]:
@@ -53,6 +54,7 @@ def _row(model: Model) -> dict[str, Any]:
         "pixels": model.pixels,
         "words": model.words,
         "licence": model.licence,
+        "licence_source": model.licence_source,
         "trained_on": model.trained_on,
         "on_disk": str(path) if (path := model.on_disk()) else None,
     }

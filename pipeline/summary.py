@@ -192,7 +192,7 @@ def _headline(found: Outcome, limit: int) -> Text:
         lines[0] += f", {found.skipped:,} skipped: the reasons are in {where} /skipped"
     if found.k:
         given = "" if found.k_estimated else ", as given"
-        lines.append(f"{found.k} clusters{given}")
+        lines.append(f"{found.k} cluster{'s' * (found.k != 1)}{given}")
     if found.k_estimated and found.k_interval:
         low, high = found.k_interval
         lines.append(f"K estimated {found.k_estimated}, interval {low} to {high}")

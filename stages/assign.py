@@ -326,9 +326,8 @@ def assign(
     (stages.heads) is fitted on the rows of `config.fit_split` (or all), or a stated sample of them,
     held in memory as float32; every row is then assigned block by block. Clusters are numbered from
     the largest down (as fitted). Images not seen here are assigned by the same code: see
-    `heads.load`. Of k-means no cluster is empty on the rows of the fit if k of them are distinct;
-    how many clusters hold images is `effective_k`. `refined_on` says which rows refined features
-    were fitted on.
+    `heads.load`. Clusters that no image is in are left out, so there may be fewer than k:
+    `effective_k`. `refined_on` says which rows refined features were fitted on.
 
     Methods that read words (`heads.BY_WORDS`) take those of `config.class_names` (zero-shot: as
     many clusters, whatever k is) or `config.vocabulary`, and cluster `worded` (n, d), raw features
@@ -524,10 +523,10 @@ def _fitted(
         candidates = tuple(name for name in config.candidates if name not in apart)
         members = list(_known(candidates, setting="assign.candidates"))
     alone = [name for name in names if name in BY_WORDS]
-    fitted = {
-        name: _fit(name, data[name if name in data else CONSENSUS], k, config, seed, progress)
-        for name in [*members, *alone]
-    }
+    fitted = {}
+    for name in [*members, *alone]:
+        own = data[name] if name in data else data[CONSENSUS]
+        fitted[name] = _fit(name, own, k, config, seed, progress)
     if CONSENSUS in names:
         plain = replace(config, center=False)  # its members prepare the rows, each in its way
         fits = _members({name: fitted[name] for name in members})

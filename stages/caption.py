@@ -186,26 +186,25 @@ def caption(
     _check(features, label, backbone, words, config)
     tower = Tower(backbone, weights, config.device, config.download)
     closed = not has_features(config.vocabulary) and (words or tower.opened.words) == "closed"
-    encoded = None
     if closed:
-        vocabulary = _own_words(tower, config, vocabulary_file, class_name)
-        score = _own_score(tower)
+        known = _own_words(tower, config, vocabulary_file, class_name)
     else:
         name = config.vocabulary or IMAGENET[0]
         vocabulary = open_vocabulary(name, file=vocabulary_file, classes=class_name)
         store = WordStore(folder) if folder else None
         encoded = word_features(vocabulary, config.prompt, tower, store, progress)
-        score = _open_score(features, encoded, config)
-    evidence = _gather(features, np.asarray(label), score, vocabulary, config, progress)
+        known = _Words(vocabulary, name, _open_score(features, encoded, config), encoded)
+    vocabulary = known.vocabulary
+    evidence = _gather(features, np.asarray(label), known, config, progress)
     about = {
         "space": space or config.space,
         "assignment": assignment,
         "clustered": clustered,
-        "vocabulary": config.vocabulary or (backbone if closed else IMAGENET[0]),
+        "vocabulary": known.name,
         "vocabulary_digest": vocabulary.digest(),
     }
     methods = config.methods or (METHODS[::-1] if closed else METHODS)
-    encoding = encoded is not None and vocabulary.features is None
+    encoding = known.features is not None and vocabulary.features is None
     named = {method: _CAPTIONERS[method](evidence, config) for method in methods}
     return Captions(
         chosen=methods[0],
@@ -213,7 +212,7 @@ def caption(
         word=_text(vocabulary.word),
         synonyms=_text(json.dumps(names, ensure_ascii=False) for names in vocabulary.synonyms),
         definition=_text(vocabulary.definition),
-        feature=None if encoded is None else encoded.astype(np.float16),
+        feature=None if known.features is None else known.features.astype(np.float16),
         prompt=_text(templates(config.prompt)) if encoding else None,
         backbone=backbone if encoding else "",
         weights=(weights or tower.opened.weights_digest) if encoding else "",
@@ -244,22 +243,30 @@ def _check(
             raise UsageError(f"caption.methods: there is no {method!r}, only {METHODS}{hint}")
 
 
+@dataclass(frozen=True)
+class _Words:
+    """The v words that may become captions, how images score them, and their features (v, d)."""
+
+    vocabulary: Vocabulary
+    name: str
+    score: Score
+    features: NDArray[np.float32] | None = None
+
+
 def _own_words(
     tower: Tower, config: CaptionConfig, file: Path | None, classes: StringArray | None
-) -> Vocabulary:
+) -> _Words:
     """The words of a backbone that takes no others."""
     own = tower.opened.vocabulary()
-    wanted = config.vocabulary or IMAGENET[0]
-    found = open_vocabulary(wanted, file=file, classes=classes)
-    if found.word == own:
-        return found
-    if config.vocabulary:
+    found = open_vocabulary(config.vocabulary or IMAGENET[0], file=file, classes=classes)
+    if found.word != own and config.vocabulary:
         raise UsageError(
             f"{tower.backbone} knows its own {len(own)} words and no others: leave "
             "caption.vocabulary empty, or embed with an open_clip backbone, such as "
             f"{EXAMPLES['open_clip']}"
         )
-    return plain(own)
+    vocabulary = found if found.word == own else plain(own)
+    return _Words(vocabulary, config.vocabulary or tower.backbone, _own_score(tower))
 
 
 # ---------------------------------------------------------------- what the images say
@@ -301,15 +308,14 @@ def _open_score(features: Rows, encoded: NDArray[np.float32], config: CaptionCon
 def _gather(
     features: Rows,
     label: IntArray,
-    score: Score,
-    vocabulary: Vocabulary,
+    words: _Words,
     config: CaptionConfig,
     progress: Progress,
 ) -> "Evidence":
     """What all images say; there is one cluster more than the largest label."""
     from clusterpipe.stages.numerics.naming import Evidence
 
-    v = len(vocabulary.word)
+    v = len(words.vocabulary.word)
     evidence = Evidence(np.zeros((int(label.max(initial=-1)) + 1, v)))
     size = max(1, min(BLOCK, _CELLS // v))
     start = 0
@@ -318,7 +324,7 @@ def _gather(
             owner = label[start : start + size]
             known = owner >= 0
             if known.any():
-                evidence.add(score(block[known]), owner[known], config.votes)
+                evidence.add(words.score(block[known]), owner[known], config.votes)
             start += size
             advance(len(block))
     return evidence

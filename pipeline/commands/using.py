@@ -18,6 +18,9 @@ def export(
     copy: Annotated[
         bool, typer.Option("--copy", help="Folders of copies, not links, to take elsewhere.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Say what would be written, and write nothing.")
+    ] = False,
     run_dir: Run = None,
     quiet: Quiet = False,
     json_: Json = False,
@@ -38,6 +41,7 @@ def export(
         to=to,
         output=output,
         copy=copy,
+        dry_run=dry_run,
         progress=Reporter(quiet).progress,
     )
     exporting.show(done, as_json=json_)
@@ -75,8 +79,11 @@ def predict(
     """
     from clusterpipe.pipeline import predicting
     from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.exporting import writer_of
     from clusterpipe.pipeline.results import read_results
 
+    if output:
+        writer_of(output)  # an ending that is refused is refused before the work
     config, run = existing_run(run_dir)
     reporter = Reporter(quiet)
     progress = reporter.progress

@@ -15,6 +15,7 @@ from clusterpipe.pipeline.inputs import describes
 from clusterpipe.pipeline.results import Results
 
 PHRASES = 5
+_STRIDE = 2_654_435_761  # coprime to most n: so many steps apart, rows of a cluster spread evenly
 
 
 def kinds(results: Results, *, doubtful_below: float, outlier_above: float) -> NDArray[np.str_]:
@@ -36,10 +37,6 @@ def shown_rows(results: Results, kind: NDArray[np.str_], limit: int) -> NDArray[
     spread = np.empty(n, np.intp)
     spread[np.argsort(results.clusters.label, kind="stable")] = np.arange(n) * _STRIDE % n
     return np.sort(np.lexsort((spread, priority))[:limit])
-
-
-# Coprime to most n: successive rows of a cluster land far apart, and so each is represented.
-_STRIDE = 2_654_435_761
 
 
 def image_columns(

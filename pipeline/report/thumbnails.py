@@ -66,7 +66,8 @@ def _draw(source: ImageSource, row: int, path: Path, longest: int) -> None:
 
 
 def _name(digest: str) -> str:
-    return f"{digest[:2]}/{digest}"
+    """Empty for features that were given: they have no image."""
+    return f"{digest[:2]}/{digest}" if digest else ""
 
 
 def _file(folder: Path, name: str) -> Path:

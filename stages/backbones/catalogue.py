@@ -12,12 +12,19 @@ from clusterpipe.stages.backbones import BackboneSpec, Words, local_weights, par
 from clusterpipe.stages.backbones.weights import HubFile
 
 _OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_UNSTATED = "OpenAI licensed the code (MIT), not the weights: openai/CLIP issues 203 and 241"
+_LAION = "the maintainers, open_clip issues 177 and 503"
+_METADATA = "timm's metadata"
 _TIMM = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
 class Model:
-    """A backbone: `parameters` of the whole model, `width` d, `pixels` of its square input."""
+    """A backbone: `parameters` of the whole model, `width` d, `pixels` of its square input.
+
+    `licence` is that of the weights, "not stated" where their makers do not say; `licence_source`
+    is where it stands.
+    """
 
     definition: str
     parameters: int
@@ -25,6 +32,7 @@ class Model:
     pixels: int
     words: Words
     licence: str
+    licence_source: str
     trained_on: str
     repository: str = ""
 
@@ -53,6 +61,7 @@ MODELS: tuple[Model, ...] = (
         224,
         "closed",
         "Apache-2.0",
+        "the package's LICENSE",
         "ImageNet-1k, supervised",
     ),
     Model(
@@ -61,7 +70,8 @@ MODELS: tuple[Model, ...] = (
         512,
         224,
         "open",
-        "MIT",
+        "not stated",
+        _UNSTATED,
         "400M image-text pairs (OpenAI)",
         "timm/vit_base_patch32_clip_224.openai",
     ),
@@ -71,7 +81,8 @@ MODELS: tuple[Model, ...] = (
         512,
         224,
         "open",
-        "MIT",
+        "not stated",
+        _UNSTATED,
         "400M image-text pairs (OpenAI)",
         "timm/vit_base_patch16_clip_224.openai",
     ),
@@ -81,7 +92,8 @@ MODELS: tuple[Model, ...] = (
         768,
         224,
         "open",
-        "MIT",
+        "not stated",
+        _UNSTATED,
         "400M image-text pairs (OpenAI)",
         "timm/vit_large_patch14_clip_224.openai",
     ),
@@ -92,6 +104,7 @@ MODELS: tuple[Model, ...] = (
         224,
         "open",
         "MIT",
+        _LAION,
         "LAION-2B",
         "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
     ),
@@ -102,6 +115,7 @@ MODELS: tuple[Model, ...] = (
         224,
         "open",
         "MIT",
+        "its model card",
         "DataComp-1B",
         "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
     ),
@@ -112,6 +126,7 @@ MODELS: tuple[Model, ...] = (
         224,
         "open",
         "MIT",
+        _LAION,
         "LAION-2B",
         "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
     ),
@@ -122,6 +137,7 @@ MODELS: tuple[Model, ...] = (
         518,
         "none",
         "Apache-2.0",
+        _METADATA,
         "LVD-142M, self-supervised",
         "timm/vit_small_patch14_dinov2.lvd142m",
     ),
@@ -132,6 +148,7 @@ MODELS: tuple[Model, ...] = (
         518,
         "none",
         "Apache-2.0",
+        _METADATA,
         "LVD-142M, self-supervised",
         "timm/vit_base_patch14_dinov2.lvd142m",
     ),
@@ -142,6 +159,7 @@ MODELS: tuple[Model, ...] = (
         518,
         "none",
         "Apache-2.0",
+        _METADATA,
         "LVD-142M, self-supervised",
         "timm/vit_large_patch14_dinov2.lvd142m",
     ),
@@ -152,6 +170,7 @@ MODELS: tuple[Model, ...] = (
         256,
         "none",
         "DINOv3 licence",
+        _METADATA,
         "LVD-1689M, self-supervised",
         "timm/vit_base_patch16_dinov3.lvd1689m",
     ),

@@ -162,14 +162,17 @@ def _named(
     c = word.shape[1]
     names = Names(np.full((k, c), -1), np.zeros((k, c)), np.zeros(k), np.zeros(k, bool))
     for row, cluster in enumerate(filled):
-        others = np.delete(np.arange(c), place[row]) if place[row] >= 0 else np.arange(c)
-        caption = place[row] >= 0
-        kept = [place[row], *others] if caption else others[: c - 1]
-        at = slice(0, None) if caption else slice(1, None)
-        names.word[cluster, at], names.score[cluster, at] = word[row, kept], score[row, kept]
-        best = score[row, others[0]] if len(others) else 0.0
-        names.margin[cluster] = names.score[cluster, 0] - best
-        names.unsure[cluster] = not caption
+        others = np.flatnonzero(np.arange(c) != place[row])
+        if place[row] >= 0:
+            first, kept = 0, np.append(place[row], others)
+        else:
+            first, kept = 1, others[: c - 1]
+        names.word[cluster, first:], names.score[cluster, first:] = (
+            word[row, kept],
+            score[row, kept],
+        )
+        names.margin[cluster] = names.score[cluster, 0] - score[row, others].max(initial=0.0)
+        names.unsure[cluster] = place[row] < 0
     return names
 
 

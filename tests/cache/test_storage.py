@@ -297,9 +297,9 @@ def test_a_folder_without_permission_is_told(tmp_path: Path) -> None:
         storage.write_text(folder / "file", "new")
 
 
-def test_a_file_in_the_place_of_the_folder_is_not_hidden(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(OSError, match="exists"):
+    with pytest.raises(StorageError, match=r"run/file cannot be written \(File exists\)"):
         storage.write_text(tmp_path / "run" / "file", "new")
     assert (tmp_path / "run").read_text() == "a file"
 

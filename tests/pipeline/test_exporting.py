@@ -13,13 +13,13 @@ from records import provenance, sample
 from tables import read
 
 from clusterpipe.cache import artifact
-from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.errors import StorageError, UsageError
 from clusterpipe.cache.provenance import file_digest
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Assignment, Curation, Embeddings
 from clusterpipe.cache.sources import SourceConfig
 from clusterpipe.pipeline.cluster_folders import RECORD
-from clusterpipe.pipeline.exporting import COLUMNS, columns, export
+from clusterpipe.pipeline.exporting import COLUMNS, columns, export, show
 from clusterpipe.pipeline.results import Results
 
 N, K = 12, 3
@@ -165,6 +165,111 @@ def test_where_symlinks_fail_hard_links_are_made_and_then_copies(
     assert sorted(map(file_digest, made)) == sorted(results.index.digest)
 
 
+def everything(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("to", ["csv", "json", "parquet", "folders"])
+def test_a_dry_run_says_what_the_export_then_does(
+    to: str, results: Results, source: SourceConfig, tmp_path: Path
+) -> None:
+    before = everything(tmp_path)
+    foreseen = export(results, source, to=to, dry_run=True)
+    assert everything(tmp_path) == before
+    done = export(results, source, to=to)
+    assert replace(foreseen, dry_run=False) == done
+    after = everything(tmp_path)
+    again = export(results, source, to=to, dry_run=True)
+    assert again.replaced == (N if to == "folders" else 1)
+    assert everything(tmp_path) == after
+
+
+def test_a_dry_run_is_told_by_folder(
+    results: Results, source: SourceConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreseen = export(results, source, to="folders", dry_run=True)
+    assert foreseen.folders == {
+        "000_red-bicycle": 4,
+        "001_etc-passwd-1-1": 4,
+        "002_cluster": 3,
+        "unassigned": 1,
+    }
+    show(foreseen, as_json=False)
+    told = capsys.readouterr().out
+    assert told.startswith(f"would write 12 images in folders: {foreseen.path}\n")
+    assert "       3  002_cluster\n" in told
+
+
+def test_a_dry_run_refuses_what_the_export_would(results: Results, source: SourceConfig) -> None:
+    first = export(results, source, to="folders")
+    mine = first.path / "000_blue-car"
+    mine.write_text("mine")
+    turned = replace(results, captions=["blue car", "boat", "plane"])
+    before = everything(first.path)
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match="000_blue-car is in the way"):
+            export(turned, source, to="folders", dry_run=dry_run)
+        assert everything(first.path) == before
+
+
+def test_what_lies_behind_a_link_is_not_ours(results: Results, source: SourceConfig) -> None:
+    """A cluster's folder that was turned into a link to the originals: nothing there is touched."""
+    done = export(results, source, to="folders", copy=True)
+    together = done.path / "000_red-bicycle"
+    copies = {path.name: path.read_bytes() for path in together.iterdir()}
+    shutil.rmtree(together)
+    elsewhere = done.path.parent / "elsewhere"
+    elsewhere.mkdir()
+    for name, content in copies.items():
+        (elsewhere / name).write_bytes(content)
+    together.symlink_to(elsewhere)
+    with pytest.raises(UsageError, match="in the way"):
+        export(results, source, to="folders", copy=True)
+    assert {path.name: path.read_bytes() for path in elsewhere.iterdir()} == copies
+
+
+def test_a_full_disk_leaves_no_half_of_a_copy(
+    results: Results, source: SourceConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = shutil.copy2
+    copied: list[Path] = []
+
+    def full(original: Path, target: Path) -> None:
+        copied.append(target)
+        if len(copied) == 3:
+            target.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        whole(original, target)
+
+    monkeypatch.setattr(shutil, "copy2", full)
+    with pytest.raises(StorageError, match="no space left"):
+        export(results, source, to="folders", copy=True)
+    folder = results.run.folder / "export/clusters"
+    assert {file_digest(path) for path in folder.rglob("*.png")} < set(results.index.digest)
+    assert len(list(folder.rglob("*.png"))) == 2
+    done = export(results, source, to="folders", copy=True)  # goes on from there
+    assert (done.images, done.replaced) == (N, 2)
+    assert len(list(folder.rglob("*.png"))) == N
+
+
+@pytest.mark.parametrize("record", ["", "[1]", "no JSON", "{"])
+def test_a_folder_with_a_damaged_record_is_refused(
+    record: str, results: Results, source: SourceConfig, tmp_path: Path
+) -> None:
+    (tmp_path / RECORD).write_text(record)
+    with pytest.raises(UsageError, match="no export"):
+        export(results, source, to="folders", output=tmp_path)
+
+
+def test_a_file_is_no_folder(results: Results, source: SourceConfig, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(UsageError, match="no export"):
+        export(results, source, to="folders", output=tmp_path / "mine")
+    with pytest.raises(StorageError, match="cannot be written"):
+        export(results, source, to="csv", output=tmp_path / "mine" / "clusters.csv")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_a_second_export_replaces_the_first_and_nothing_else(
     results: Results, source: SourceConfig
 ) -> None:
@@ -277,6 +382,24 @@ def test_names_that_are_not_utf8_are_written(results: Results, source: SourceCon
     for to in ("csv", "json", "parquet"):
         done = export(replace(results, index=index), source, to=to)
         assert read(done.path)[0]["path"].endswith("caf\N{REPLACEMENT CHARACTER}.png")
+
+
+def test_any_file_name_is_one_row(results: Results, source: SourceConfig) -> None:
+    """Names that a person can give a file, and that a spreadsheet, shell or page may stumble on."""
+    odd = [
+        "new\nline",
+        "car\rreturn",
+        'a "quote", comma',
+        "<b>&amp;",
+        "=1+1",
+        " led",
+        "{{7}}",
+        "日本🙂",
+    ]
+    index = replace(results.index, id=np.array((odd * 2)[:N], object))
+    for to in ("csv", "json", "parquet"):
+        table = read(export(replace(results, index=index), source, to=to).path)
+        assert [row["id"] for row in table] == (odd * 2)[:N]
 
 
 def test_an_export_of_a_run_is_that_of_its_artifacts(tmp_path: Path) -> None:

