@@ -22,7 +22,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "turtle": {"turtle_steps": 10},
     "scp": {"scp_epochs": 6, "scp_alpha": 1.0},
     "temi": {"temi_epochs": 6},
-    "turtle": {"turtle_steps": 10},
     "consensus": {"candidates": ("kmeans", "spectral")},
     "spectral by landmarks": {"exact_up_to": 0, "landmarks": 60},
 }
