@@ -255,6 +255,9 @@ class Assignment:
         "int",
         doc="which of the clusters of the fit they are; those without images are left out",
     )
+    name: StringArray | None = dataset(
+        "k", "str", optional=True, doc="of zero-shot: the names that clusters stand for"
+    )
     exemplar: IntArray = dataset("k q", "int", doc="rows nearest the centre, best first; -1 none")
     outlier_score: FloatArray = dataset(
         "n", "float", doc="distance to the own centre over the cluster's median distance"

@@ -78,7 +78,7 @@ def append(
 def _captions(run: RunDirectory) -> list[str]:
     """The captions of the clusters, which the images to come do not change."""
     assignments = artifact.read(run.artifact(Assignments), Assignments)
-    return cluster_captions(run, len(assignments.methods[assignments.chosen].centroid))
+    return cluster_captions(run, assignments.methods[assignments.chosen])
 
 
 # ---------------------------------------------------------------- what is new

@@ -32,7 +32,7 @@ def growth(stage: Stage, run: RunDirectory, was: Identity, now: Identity) -> Gro
     ids = artifact.read_value(run.artifact(Embeddings), Embeddings, "id")
     is_appended = np.isin(ids, list(appended_ids(run)))
     for before in sorted(set(_known_rows(run)), reverse=True):
-        if before < len(ids) and is_appended[before:].all() and _had(was, before, run):
+        if before < len(ids) and is_appended[before:].all() and _had(was, now, before, run):
             return Growth(before, len(ids) - before)
     return None
 
@@ -51,14 +51,16 @@ def _known_rows(run: RunDirectory) -> Iterator[int]:
         yield len(artifact.read_value(run.artifact(Assignments), Assignments, f"{chosen}/label"))
 
 
-def _had(was: Identity, before: int, run: RunDirectory) -> bool:
+def _had(was: Identity, now: Identity, before: int, run: RunDirectory) -> bool:
     """Whether what was read under `was` are the first `before` rows of what is there now."""
     for name, content in was.inputs.items():
-        file, _, place = name.partition(" /")
-        kind = next(kind for kind in ARTIFACTS if f"{kind.name}.h5" == file)
-        path = run.artifact(kind)
-        if artifact.content_id(path, kind, place) == content:
+        if now.inputs[name] == content:
             continue
+        file, _, place = name.partition(" /")
+        kind = next((kind for kind in ARTIFACTS if f"{kind.name}.h5" == file), None)
+        if kind is None:  # a file that the user named
+            return False
+        path = run.artifact(kind)
         if prefix_id(path, kind, place, before) != content:
             return False
     return True

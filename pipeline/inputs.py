@@ -14,7 +14,12 @@ from clusterpipe.pipeline.config import Config
 from clusterpipe.stages.declaration import FileInput, FolderInput, Input, Source, Stage
 
 CONCATENATE = "concatenate"
-_PLACEHOLDERS = ("{space}", "{words}")
+# what stands in the place of a space: the setting that names it, and whether it must score words
+_PLACEHOLDERS = {
+    "{space}": ("space", False),
+    "{words}": ("space", True),
+    "{word_space}": ("word_space", True),
+}
 _BY_WORDS = ("open", "closed", "none")
 
 
@@ -111,8 +116,9 @@ def _places(source: Input, stage: Stage, config: Config, run: RunDirectory) -> l
     placeholder = next((p for p in _PLACEHOLDERS if p in source.field), None)
     if placeholder is None:
         return [source.field]
-    asked_by, worded = f"{stage.table}.space", placeholder == "{words}"
-    names = spaces(config.of(stage.name).space, run, asked_by=asked_by, worded=worded)
+    setting, worded = _PLACEHOLDERS[placeholder]
+    wanted, asked_by = getattr(config.of(stage.name), setting), f"{stage.table}.{setting}"
+    names = spaces(wanted, run, asked_by=asked_by, worded=worded)
     return [source.field.replace(placeholder, space) for space in names]
 
 

@@ -68,7 +68,7 @@ def contact_sheets(
 def _planned(run: RunDirectory, index: Embeddings) -> Iterator[Sheet]:
     assignments = artifact.read(run.artifact(Assignments), Assignments)
     clusters = assignments.methods[assignments.chosen]
-    captions = cluster_captions(run, len(clusters.centroid))
+    captions = cluster_captions(run, clusters)
     for cluster, caption in enumerate(captions):
         members = np.flatnonzero(clusters.label == cluster)
         rows = _shown(clusters, cluster, members)
@@ -79,8 +79,12 @@ def _planned(run: RunDirectory, index: Embeddings) -> Iterator[Sheet]:
         yield Sheet(name, title, rows, digest(canonical([title, shown]).encode()))
 
 
-def cluster_captions(run: RunDirectory, k: int) -> list[str]:
-    """The first phrase of each of the k clusters; empty where there is none, or no current one."""
+def cluster_captions(run: RunDirectory, clusters: Assignment) -> list[str]:
+    """The name that each cluster was given, or else its first phrase; empty where there is none,
+    or no current one."""
+    if clusters.name is not None:
+        return [str(name) for name in clusters.name]
+    k = len(clusters.centroid)
     if not describes(Captions, run):
         return [""] * k
     captions = artifact.read(run.artifact(Captions), Captions)

@@ -13,11 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import SourceError, UsageError
 from clusterpipe.cache.images import IMAGE_SUFFIXES
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.schema import Assignments
 from clusterpipe.cache.sources import FeatureSource, ImageSource, SourceConfig, open_source
 from clusterpipe.pipeline.exporting import writer_of
 from clusterpipe.pipeline.inputs import side_by_side
@@ -94,8 +92,8 @@ class _Chunk:
 
 def clustered(results: Results) -> Collection:
     """Where the clustered features of a run come from."""
-    made = artifact.header(results.run.artifact(Assignments), Assignments).identity.config
-    return open_collection(results.run, features=made["features"], space=made["space"])
+    features, _, space = results.clusters.space.partition("/")
+    return open_collection(results.run, features=features, space=space)
 
 
 def opened(path: Path, progress: Progress) -> ImageSource | FeatureSource:

@@ -101,7 +101,7 @@ def read_results(run: RunDirectory, source: SourceConfig) -> Results:
             f"run `clusterpipe run-all --run-dir {run.folder}`"
         )
     clusters = assignments.methods[assignments.chosen]
-    captions = cluster_captions(run, len(clusters.centroid))
+    captions = cluster_captions(run, clusters)
     folder = folder_of(source)
     curation = None
     if describes(Curation, run):

@@ -129,10 +129,10 @@ def default_run_dir(source: str) -> Path:
 
 def with_appended(config: Config, run: RunDirectory) -> Config:
     """The settings with the images that were appended to this run, wherever it has been moved."""
-    table = str(run.appended.absolute()) if run.appended.exists() else ""
-    return (
-        config if config.source.appended == table else config.set("source.appended", table, "run")
-    )
+    if run.appended.exists():
+        return config.set("source.appended", str(run.appended.absolute()), "run")
+    gone = config.source.appended and not Path(config.source.appended).exists()
+    return config.set("source.appended", "", "run") if gone else config
 
 
 def remember(config: Config, run: RunDirectory) -> None:

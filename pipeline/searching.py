@@ -216,7 +216,7 @@ class _Describer:
             return cls(collection.index, None, ())
         assignments = artifact.read(run.artifact(Assignments), Assignments)
         chosen = assignments.methods[assignments.chosen]
-        captions = pictures.cluster_captions(run, len(chosen.centroid))
+        captions = pictures.cluster_captions(run, chosen)
         return cls(collection.index, chosen.label, captions)
 
     def hits(

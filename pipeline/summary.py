@@ -16,7 +16,15 @@ from rich.text import Text
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignments, Captions, Curation, Embeddings, KEstimate, Metrics
+from clusterpipe.cache.schema import (
+    Assignment,
+    Assignments,
+    Captions,
+    Curation,
+    Embeddings,
+    KEstimate,
+    Metrics,
+)
 from clusterpipe.cache.sources import SourceConfig
 from clusterpipe.pipeline.config import Config
 from clusterpipe.pipeline.estimate import Estimate
@@ -43,6 +51,7 @@ SUPERVISED = (
     "The packaged backbone is supervised on ImageNet labels and knows only their 1,000 words; its "
     "captions often miss. For real work take CLIP or DINOv2 (embed.backbones)."
 )
+GIVEN = "captions: the names that zero-shot was given (assign.class_names)"
 
 
 # ---------------------------------------------------------------- the outcome
@@ -83,6 +92,7 @@ class Outcome:
     k_reason: str
     classes: int | None
     clusters: tuple[Cluster, ...]
+    method: str
     metrics: tuple[dict[str, Any], ...]
     protocol: str
     retrieval: tuple[dict[str, Any], ...]
@@ -101,11 +111,14 @@ def outcome(
 ) -> Outcome:
     """Reads the outcome of a run from whatever artifacts are there."""
     index = artifact.read(run.artifact(Embeddings), Embeddings)
-    estimate = None if config.of("assign").k else _if_current(run, KEstimate)
     metrics = _if_current(run, Metrics)
     captions = _if_current(run, Captions)
     curation = _if_current(run, Curation)
-    clusters = _clusters(run, index)
+    assignments = _if_current(run, Assignments)
+    chosen = assignments.methods[assignments.chosen] if assignments else None
+    named = chosen is not None and chosen.name is not None
+    clusters = _clusters(run, index, chosen)
+    estimate = None if config.of("assign").k or named else _if_current(run, KEstimate)
     return Outcome(
         run_dir=str(run.folder),
         images=len(index.id),
@@ -116,13 +129,14 @@ def outcome(
         k_reason=estimate.reason if estimate else "",
         classes=len(np.unique(index.label[index.label >= 0])) if index.label is not None else None,
         clusters=clusters,
+        method=_method(run),
         metrics=tuple(_metric_rows(metrics)) if metrics else (),
         protocol=metrics.protocol if metrics else "",
         retrieval=tuple(_retrieval_rows(metrics)) if metrics else (),
         retrieval_protocol=(metrics.retrieval_protocol or "") if metrics else "",
         captions=tuple(_caption_rows(metrics)) if metrics else (),
         caption_protocol=(metrics.caption_protocol or "") if metrics else "",
-        captioned=_captioned(captions) if captions else "",
+        captioned=GIVEN if named else _captioned(captions) if captions else "",
         curation=_curated(curation) if curation else None,
         pictures=str(sheets[0].parent) if sheets else None,
         plots=str(plots[0].parent) if plots else None,
@@ -225,12 +239,19 @@ def _verdict(found: Outcome) -> str:
     return ", inside the interval" if inside else ", missed by the interval"
 
 
-def _clusters(run: RunDirectory, index: Embeddings) -> tuple[Cluster, ...]:
-    assignments = _if_current(run, Assignments)
-    if assignments is None:
+def _method(run: RunDirectory) -> str:
+    """The method the run stands by; empty without clusters."""
+    if not describes(Assignments, run):
+        return ""
+    return str(artifact.read_value(run.artifact(Assignments), Assignments, "chosen"))
+
+
+def _clusters(
+    run: RunDirectory, index: Embeddings, chosen: Assignment | None
+) -> tuple[Cluster, ...]:
+    if chosen is None:
         return ()
-    chosen = assignments.methods[assignments.chosen]
-    captions = cluster_captions(run, len(chosen.centroid))
+    captions = cluster_captions(run, chosen)
     return tuple(
         _cluster(number, np.flatnonzero(chosen.label == number), caption, index)
         for number, caption in enumerate(captions)
@@ -275,12 +296,14 @@ def _metrics_table(found: Outcome) -> Table:
         table.add_column(heading, no_wrap=True)
     for heading in ("this run", "over seeds", "chance"):
         table.add_column(heading, justify="right", no_wrap=True)
+    several = len({row["method"] for row in found.metrics}) > 1
     for row in found.metrics:
+        chosen = " (chosen)" if several and row["method"] == found.method else ""
         chance = "" if row["chance"] is None else f"{row['chance']:.3f}"
         unit = row["unit"].replace(" per ", "/")
         metric = f"{row['metric']} ({unit})" if unit else row["metric"]
         spread = f"{row['mean']:.3f} ± {row['spread']:.3f}"
-        table.add_row(row["method"], metric, f"{row['chosen']:.3f}", spread, chance)
+        table.add_row(row["method"] + chosen, metric, f"{row['chosen']:.3f}", spread, chance)
     return table
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +20,12 @@ from clusterpipe.cache.schema import (
     Refined,
     StringArray,
 )
+from clusterpipe.cache.words import WordStore
 from clusterpipe.stages import heads
-from clusterpipe.stages.declaration import Input, option, stage
-from clusterpipe.stages.heads import HEADS, Fits, Head, Member, Training
+from clusterpipe.stages.declaration import FolderInput, Input, Source, option, stage
+from clusterpipe.stages.head_words import Lexicon
+from clusterpipe.stages.heads import ALL, BY_WORDS, Fits, Head, Member, Training, Words
+from clusterpipe.stages.heads.zero_shot import ZeroShot
 from clusterpipe.stages.sampling import (
     described_rows,
     finite,
@@ -29,13 +33,15 @@ from clusterpipe.stages.sampling import (
     rows_of_split,
     sample_of,
 )
+from clusterpipe.stages.vocabulary import CLASSES, file_inputs
+from clusterpipe.stages.word_features import Tower, check_prompts
 
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.selection import Selection
 
 AUTO, CONSENSUS = "auto", "consensus"
 MOST_FITTED = 250_000
-MOST_SCORED = 20_000  # images that methods are compared on
+MOST_SCORED = 10_000  # images that methods are compared on
 SMALLEST_MEDIAN = 1e-6
 
 
@@ -58,12 +64,13 @@ class AssignConfig:
     methods: tuple[str, ...] = option(
         ("spherical-kmeans",),
         "one or more of "
-        + ", ".join(f"{name} ({method.about})" for name, method in HEADS.items())
+        + ", ".join(f"{name} ({method.about})" for name, method in ALL.items())
         + ". The run stands by the first; 'auto' alone runs those of `candidates`, and stands by "
         "the one that scores best without labels",
     )
     candidates: tuple[str, ...] = option(
-        ("spherical-kmeans", "spectral", "coding-length"), "the methods that 'auto' chooses from"
+        ("spherical-kmeans", "spectral", "coding-length", "turtle"),
+        "the methods that 'auto' chooses from",
     )
     seeds: int = option(
         5,
@@ -125,6 +132,43 @@ class AssignConfig:
     )
     top: int = option(5, "how many clusters are kept per image, likeliest first")
     exemplars: int = option(16, "how many images nearest the centre are kept per cluster")
+    class_names: str = option(
+        "",
+        "of zero-shot: the names, one cluster each in their order, whatever k is; those that no "
+        "image is likeliest of are left out. A text file with one name per line (of a .csv, the "
+        "first column), a file of their text features (as in "
+        "caption.vocabulary), or 'classes', the class names of the source: that leaks the answer "
+        "and the number of clusters. Zero-shot is what clustering without names is measured by",
+    )
+    vocabulary: str = option(
+        "",
+        "of tac and tac-trained: the words, of which those are picked that tell the images apart; "
+        "as in caption.vocabulary. Empty = the backbone's own words if it has a closed vocabulary, "
+        "else imagenet-21k. Words that do not suit the pictures do harm",
+    )
+    word_space: str = option(
+        "",
+        "of zero-shot and tac: the feature space they cluster, as it was embedded, whatever "
+        "features the other methods do, such as clip; empty = the first one that any words can be "
+        "scored in",
+    )
+    prompt: tuple[str, ...] = option(
+        ("a photo of a {}",), "of zero-shot and tac: as caption.prompt"
+    )
+    nouns: int = option(5, "of tac: words picked for each of n / 300 or 3 k centres of the images")
+    text_temperature: float = option(
+        0.0,
+        "of tac: how the words an image is like are mixed; smaller takes fewer. 0 = 0.05, and "
+        "0.005 (as published) without center, where cosines with words differ less",
+    )
+    tac_epochs: int = option(
+        0,
+        "of tac-trained: passes over the images, in at least 100 steps. 0 = as published: 20, and "
+        "beyond 100 clusters 100",
+    )
+    tac_balance: float = option(
+        5.0, "of tac-trained: weight of clusters of equal size. Lower it where sizes differ much"
+    )
     fit_split: str = option(
         "",
         "fit on this split only, such as train; all images are assigned. Empty = fit on all. For "
@@ -135,43 +179,94 @@ class AssignConfig:
         f"fit on so many images, drawn at random; 0 = all, up to {MOST_FITTED:,}. All images are "
         "assigned",
     )
+    device: str = option(
+        "auto", "that encodes words: auto, cpu, cuda, cuda:1 or mps", affects_result=False
+    )
+    download: bool = option(
+        False, "allow fetching a text tower that is not on disk", affects_result=False
+    )
 
 
-def _reads(config: AssignConfig) -> Mapping[str, Input]:
+def _reads(config: AssignConfig) -> Mapping[str, Source]:
     refined = config.features == "refined"
     if refined and config.space:
         raise UsageError(
             f"assign.space = {config.space!r} names a space of the embeddings: set refine.space, "
             "or assign.features = embeddings"
         )
-    features = Input(Refined, "features") if refined else Input(Embeddings, "{space}/features")
-    inputs = {"features": features}
-    if refined:
-        inputs["refined_on"] = Input(Refined, "@fitted_on")
-    if config.k == 0:
+    inputs: dict[str, Source] = {}
+    methods = _asked_for(config)
+    if not methods <= set(BY_WORDS) or not methods:
+        inputs |= _features_read(refined)
+    if methods & set(BY_WORDS):
+        inputs |= _words_read(config, methods)
+    if config.k == 0 and methods != {ZeroShot.name}:
         inputs["k"] = Input(KEstimate, "k")
     if config.fit_split:
         inputs["split"] = Input(Embeddings, "split", optional=True)
     return inputs
 
 
+def _asked_for(config: AssignConfig) -> set[str]:
+    return set(config.candidates if config.methods == (AUTO,) else config.methods)
+
+
+def _features_read(refined: bool) -> dict[str, Source]:
+    if not refined:
+        return {"features": Input(Embeddings, "{space}/features")}
+    return {
+        "features": Input(Refined, "features"),
+        "refined_on": Input(Refined, "@fitted_on"),
+    }
+
+
+def _words_read(config: AssignConfig, methods: set[str]) -> dict[str, Source]:
+    """What methods that read words need besides; alone, their features are the only ones."""
+    inputs: dict[str, Source] = {
+        "worded": Input(Embeddings, "{word_space}/features"),
+        "word_space": Input(Embeddings, "{word_space}"),
+        "backbone": Input(Embeddings, "{word_space}@backbone"),
+        "weights": Input(Embeddings, "{word_space}@weights"),
+        "words": Input(Embeddings, "{word_space}@words"),
+        "folder": FolderInput("words"),
+    }
+    names = config.class_names if ZeroShot.name in methods else ""
+    vocabulary = config.vocabulary if methods & set(BY_WORDS) - {ZeroShot.name} else ""
+    if CLASSES in (names, vocabulary):
+        inputs["class_name"] = Input(Embeddings, "class_name", optional=True)
+    inputs |= file_inputs(names, "class_names") | file_inputs(vocabulary, "vocabulary")
+    return inputs
+
+
 def _extended(previous: Assignments, arguments: Mapping[str, Any], before: int) -> Assignments:
     """Appended images are assigned by the heads as they are; nothing else changes."""
-    features = arguments["features"]
+    read = {name: "worded" if name in BY_WORDS else "features" for name in previous.methods}
     methods = {
-        name: _with_appended(method, features, before) for name, method in previous.methods.items()
+        name: _with_appended(method, arguments[read[name]], before)
+        for name, method in previous.methods.items()
     }
     return replace(previous, methods=methods)
 
 
 @stage(version=3, config=AssignConfig, reads=_reads, writes=Assignments, extend=_extended)
 def assign(
-    features: Rows,
+    features: Rows | None = None,
     k: int = 0,
     config: AssignConfig = AssignConfig(),
     *,
     split: StringArray | None = None,
     refined_on: str = "",
+    worded: Rows | None = None,
+    word_space: str = "",
+    backbone: str = "",
+    weights: str = "",
+    words: str = "",
+    class_name: StringArray | None = None,
+    class_names_file: Path | None = None,
+    class_names_names: Path | None = None,
+    vocabulary_file: Path | None = None,
+    vocabulary_names: Path | None = None,
+    folder: Path | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Assignments:
@@ -185,23 +280,43 @@ def assign(
     how many clusters hold images is `effective_k`. `refined_on` says which rows refined features
     were fitted on.
 
+    Methods that read words (`heads.BY_WORDS`) take those of `config.class_names` (zero-shot: as
+    many clusters, whatever k is) or `config.vocabulary`, and cluster `worded` (n, d), raw features
+    of a space that words can be scored in; `features` if they are not given. That space is
+    `word_space`, made by `backbone` ("family:model@weights"), which scores "open", "closed" or no
+    `words`; encoded words are kept in `folder`. The other arguments are what the pipeline knows.
+
     Where several methods ran, each is measured without labels (`_selection`).
 
     Raises UsageError for a k that the rows cannot fill, a split that does not exist, features that
-    are not numbers or all the same, or an unusable setting.
+    are not numbers or all the same, words that cannot be scored, or an unusable setting; and
+    WeightsMissing when the text tower is not on disk.
     """
-    k = _number_of_clusters(k, config)
     names = _methods(config)
-    _check(features, k, config)
-    data = _read(features, split, config, refined_on, seed)
-    if k > len(data.index):
-        raise UsageError(
-            f"{len(data.index)} images cannot be fitted with {k} clusters; lower assign.k"
-        )
-    _refuse_equal_rows(data.rows, k)
+    k = 1 if set(names) == {ZeroShot.name} else _number_of_clusters(k, config)
+    given = features if features is not None else worded
+    if given is None:
+        raise UsageError("there are no features to cluster")
+    _check(given, k, config)
+    data: dict[str, _Data] = {}
+    if set(names) - set(BY_WORDS):
+        plain = _read(given, split, config, refined_on, seed)
+        data |= dict.fromkeys(names, replace(plain, space=_space(config)))
+    if set(names) & set(BY_WORDS):
+        tower = Tower(backbone, weights, config.device, config.download)
+        store = WordStore(folder) if folder else None
+        lexicon = Lexicon(tower, words, config.prompt, class_name, store, progress)
+        files = {"class_names": class_names_file, "vocabulary": vocabulary_file}
+        plain = _read(given if worded is None else worded, split, config, "", seed)
+        plain = replace(plain, space="/".join(filter(None, ("embeddings", word_space))))
+        speech = _Speech(lexicon, files)
+        data |= {name: speech.added(plain, name, config) for name in names if name in BY_WORDS}
+    for read in data.values():
+        _refuse_too_few(read, k)
     fitted = _fitted(names, data, k, config, seed, progress)
-    methods = {name: _assigned(name, data, fitted[name], config, progress) for name in names}
-    selection = _selection(data, methods, seed, progress) if len(names) > 1 else None
+    methods = {n: _assigned(n, data[n], fitted[n], config, progress) for n in names}
+    first = data[names[0]]
+    selection = _selection(first, methods, seed, progress) if len(names) > 1 else None
     chosen = names[0]
     if selection and config.methods == (AUTO,):
         chosen = names[int(selection.score.argmax())]
@@ -233,10 +348,10 @@ def _methods(config: AssignConfig) -> tuple[str, ...]:
 
 def _known(methods: tuple[str, ...], *, setting: str) -> tuple[str, ...]:
     for method in methods:
-        if method not in HEADS:
-            near = get_close_matches(method, [*HEADS, AUTO], n=1, cutoff=0.3)
+        if method not in ALL:
+            near = get_close_matches(method, [*ALL, AUTO], n=1, cutoff=0.3)
             hint = f"; did you mean {near[0]}?" if near else ""
-            there = ", ".join(HEADS)
+            there = ", ".join(ALL)
             raise UsageError(f"{setting}: there is no {method!r}, only {there}{hint}")
     if not methods or len(set(methods)) < len(methods):
         raise UsageError(f"{setting} must name at least one method, and none twice")
@@ -248,8 +363,10 @@ def _check(features: Rows, k: int, config: AssignConfig) -> None:
     spectral = {"neighbours": 1, "exact_up_to": 0, "landmarks": 2}
     coding = {"components": 1, "rounds": 0}
     turtle = {"turtle_steps": 0, "turtle_balance": 0, "turtle_prior": 0}
-    limits = {**lowest, **spectral, **coding, **turtle, "sample": 0, "temperature": 0}
-    for name, least in limits.items():
+    words = {"nouns": 1, "text_temperature": 0, "tac_epochs": 0, "tac_balance": 0}
+    others = {**spectral, **coding, **turtle, **words, "sample": 0, "temperature": 0}
+    check_prompts(config.prompt, setting="assign.prompt")
+    for name, least in {**lowest, **others}.items():
         if not getattr(config, name) >= least:
             raise UsageError(f"assign.{name} must be at least {least}")
     n = features.shape[0]
@@ -259,10 +376,13 @@ def _check(features: Rows, k: int, config: AssignConfig) -> None:
         raise UsageError(f"{n:,} images cannot fill {k:,} clusters; lower assign.k")
 
 
-def _refuse_equal_rows(rows: NDArray[np.float32], k: int) -> None:
+def _refuse_too_few(data: "_Data", k: int) -> None:
     from clusterpipe.stages.numerics.preparation import are_equal
 
-    if k > 1 and are_equal(rows):
+    m = len(data.index)
+    if k > m:
+        raise UsageError(f"{m} images cannot be fitted with {k} clusters; lower assign.k")
+    if k > 1 and are_equal(data.rows):
         raise UsageError("all images have the same features: there is one cluster, not more")
 
 
@@ -273,7 +393,8 @@ def _refuse_equal_rows(rows: NDArray[np.float32], k: int) -> None:
 class _Data:
     """All rows of `features` (n, d), of spaces of these widths, and those of the fit in memory.
 
-    index: (m,) their numbers, rows: (m, d); fitted_on: the same in words.
+    index: (m,) their numbers, rows: (m, d); fitted_on: the same in words; space: what the features
+    are; words: in the same space, for methods that read some.
     """
 
     features: Rows
@@ -281,6 +402,35 @@ class _Data:
     index: NDArray[np.int64]
     rows: NDArray[np.float32]
     fitted_on: str
+    space: str = ""
+    words: Words | None = None
+
+
+@dataclass(frozen=True)
+class _Speech:
+    """Where words come from; files: those that `class_names` and `vocabulary` name, if they do."""
+
+    lexicon: Lexicon
+    files: Mapping[str, Path | None]
+
+    def added(self, data: _Data, method: str, config: AssignConfig) -> _Data:
+        """The data with the words that the method reads."""
+        named = method == ZeroShot.name
+        field = "class_names" if named else "vocabulary"
+        setting, name = f"assign.{field}", getattr(config, field)
+        if named and not name:
+            raise UsageError(
+                "zero-shot needs the names of the classes: give a list in assign.class_names"
+            )
+        found = self.lexicon.look_up(name, self.files[field], setting=setting)
+        d, width = found.words.feature.shape[1], data.rows.shape[1]
+        if d != width:
+            raise UsageError(
+                f"the features are {width} wide, those of {found.about} {d}: they are not from one "
+                "model. Name the space of the same model in assign.word_space"
+            )
+        images = "no image: each goes to the likeliest of" if named else f"{data.fitted_on} and"
+        return replace(data, words=found.words, fitted_on=f"{images} {found.about}")
 
 
 def _read(
@@ -307,21 +457,28 @@ class _Fitted:
 
 def _fitted(
     names: Sequence[str],
-    data: _Data,
+    data: Mapping[str, _Data],
     k: int,
     config: AssignConfig,
     seed: int,
     progress: Progress,
 ) -> dict[str, _Fitted]:
-    """All methods that are named, and what a consensus is made of."""
-    members = [name for name in names if name != CONSENSUS]
-    others = [name for name in config.candidates if name != CONSENSUS]
-    members = members or list(_known(tuple(others), setting="assign.candidates"))
-    fitted = {name: _fit(name, data, k, config, seed, progress) for name in members}
+    """All methods that are named, and what a consensus is made of: none that read words, whose
+    features are others."""
+    apart = (CONSENSUS, *BY_WORDS)
+    members = [name for name in names if name not in apart]
+    if CONSENSUS in names and not members:
+        candidates = tuple(name for name in config.candidates if name not in apart)
+        members = list(_known(candidates, setting="assign.candidates"))
+    alone = [name for name in names if name in BY_WORDS]
+    fitted = {}
+    for name in [*members, *alone]:
+        own = data[name] if name in data else data[CONSENSUS]
+        fitted[name] = _fit(name, own, k, config, seed, progress)
     if CONSENSUS in names:
         plain = replace(config, center=False)  # its members prepare the rows, each in its way
-        fits = _members(fitted)
-        fitted[CONSENSUS] = _fit(CONSENSUS, data, k, plain, seed, progress, members=fits)
+        fits = _members({name: fitted[name] for name in members})
+        fitted[CONSENSUS] = _fit(CONSENSUS, data[CONSENSUS], k, plain, seed, progress, members=fits)
     return fitted
 
 
@@ -348,11 +505,11 @@ def _fit(
 
     method = heads.method(name, config)
     center = center_of(data.rows, unit=method.unit, widths=data.widths)
-    if not config.center:
+    if not config.center or name == ZeroShot.name:  # names are scored on features as they are
         center = np.zeros_like(center)
     seeds = np.random.SeedSequence(seed).generate_state(config.seeds)
     z = prepare(data.rows, center, unit=method.unit, widths=data.widths)
-    training = Training(z, data.widths, members=members)
+    training = Training(z, data.widths, words=data.words, members=members)
     fits = method.fit(training, k, [int(one) for one in seeds], progress)
     every = np.arange(len(fits.model.centroid))
     head = Head(fits.model, center, method.unit, data.widths, every)
@@ -392,6 +549,7 @@ def _assigned(
         center=head.center,
         width=np.array(head.widths),
         cluster=head.clusters,
+        name=_names(name, data, head),
         exemplar=_exemplars(label, found.distance, len(filled), config.exemplars),
         outlier_score=_outlier_scores(label, found.distance, len(filled)),
         label_per_seed=found.label_per_seed,
@@ -399,7 +557,7 @@ def _assigned(
         parameters=head.parameters(),
         head=name,
         objective=fitted.minimised,
-        space=_space(config),
+        space=data.space,
         normalised=head.normalised,
         temperature=float(head.model.temperature),
         effective_k=len(filled),
@@ -540,6 +698,12 @@ def _recorded(selection: "Selection | None", methods: Mapping[str, Assignment]) 
 
 
 # ---------------------------------------------------------------- what is told of the clusters
+
+
+def _names(method: str, data: _Data, head: Head) -> StringArray | None:
+    if data.words is None or method != ZeroShot.name:
+        return None
+    return np.array([data.words.name[cluster] for cluster in head.clusters], dtype=object)
 
 
 def _space(config: AssignConfig) -> str:

@@ -21,11 +21,9 @@ from clusterpipe.cache.schema import (
     Naming,
     StringArray,
 )
-from clusterpipe.cache.sources.words import names_file
 from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.backbones import EXAMPLES
 from clusterpipe.stages.declaration import (
-    FileInput,
     FolderInput,
     Input,
     Source,
@@ -35,8 +33,8 @@ from clusterpipe.stages.declaration import (
 from clusterpipe.stages.vocabulary import (
     CLASSES,
     IMAGENET,
-    NAMED,
     Vocabulary,
+    file_inputs,
     has_features,
     open_vocabulary,
     plain,
@@ -135,12 +133,7 @@ def _reads(config: CaptionConfig) -> Mapping[str, Source]:
     }
     if config.vocabulary == CLASSES:
         inputs["class_name"] = Input(Embeddings, "class_name", optional=True)
-    elif config.vocabulary and config.vocabulary not in NAMED:
-        file = Path(config.vocabulary).expanduser()
-        inputs["vocabulary_file"] = FileInput(str(file))
-        if beside := names_file(file):
-            inputs["names_file"] = FileInput(str(beside))
-    return inputs
+    return inputs | file_inputs(config.vocabulary, "vocabulary")
 
 
 def _skip(stages: Mapping[str, Any], read: Callable[[Input], Any]) -> str | None:
@@ -169,7 +162,7 @@ def caption(
     clustered: str = "",
     class_name: StringArray | None = None,
     vocabulary_file: Path | None = None,
-    names_file: Path | None = None,
+    vocabulary_names: Path | None = None,
     folder: Path | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -185,7 +178,7 @@ def caption(
     n. Nothing is drawn at random: `seed` changes nothing.
 
     Encoded words are kept in `folder`, if there is one. `weights`, `words`, `space`, `assignment`,
-    `clustered`, `vocabulary_file` and `names_file` are what the pipeline knows beforehand.
+    `clustered`, `vocabulary_file` and `vocabulary_names` are what the pipeline knows beforehand.
 
     Raises UsageError for a backbone that knows no words, words that a closed vocabulary lacks,
     an unusable vocabulary or setting, and WeightsMissing when its weights are not on disk.

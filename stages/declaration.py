@@ -30,10 +30,10 @@ class Input:
     """Where an argument of a stage comes from: dataset or attribute `field` of `artifact`.
 
     `field` is the path within the file; `{space}` stands for the configured space, `{words}` for
-    the same or, if none is configured, one that words can be scored in. The placeholder alone is
-    the space's name. A path that ends in `@name` is an attribute. `optional` inputs are None when
-    absent, be it the field, the artifact, or an artifact that was made from what the others no
-    longer hold.
+    the same or, if none is configured, one that words can be scored in, and `{word_space}` for that
+    of the setting `word_space`. The placeholder alone is the space's name. A path that ends in
+    `@name` is an attribute. `optional` inputs are None when absent, be it the field, the artifact,
+    or an artifact that was made from what the others no longer hold.
     """
 
     artifact: type[Artifact]

@@ -457,7 +457,7 @@ def _protocol(
     config: EvaluateConfig,
 ) -> str:
     chosen = assignments.methods[assignments.chosen]
-    n, seeds = len(parts[ALL]), len(chosen.label_per_seed)
+    n, seeds, least = len(parts[ALL]), len(chosen.label_per_seed), _objectives(assignments.methods)
     appended = len(truth) - n
     splits = ", ".join(f"{name} {len(rows):,}" for name, rows in parts.items() if name != ALL)
     small = ", ".join(name for name, rows in parts.items() if _refused(rows, truth, chosen))
@@ -466,8 +466,9 @@ def _protocol(
         f"reported on all {n:,} images, {int((truth >= 0).sum()):,} of them labelled",
         f"{appended:,} appended later are left out" if appended else "",
         f"splits: {splits}" if splits else "",
-        f"{seeds} independent fit{'s' if seeds > 1 else ''}; the labels shown have least "
-        f"{_objectives(assignments.methods)}",
+        f"{seeds} independent fit{'s' if seeds > 1 else ''}; the labels shown have least {least}"
+        if least
+        else "nothing was fitted, so seeds do not differ",
         _choice(assignments),
         f"silhouette and coding length on {min(n, config.sample):,} images, in {config.features}",
         f"chance: mean of {config.permutations} random labellings with the same sizes",
@@ -480,12 +481,13 @@ def _protocol(
 
 
 def _objectives(methods: Mapping[str, Assignment]) -> str:
-    """What each method minimised: once if it is the same for all."""
+    """What each method minimised: once if it is the same for all; "" if none did."""
     by_objective: dict[str, list[str]] = {}
     for name, method in methods.items():
-        by_objective.setdefault(method.objective, []).append(name)
-    if len(by_objective) == 1:
-        return next(iter(by_objective))
+        if method.objective:
+            by_objective.setdefault(method.objective, []).append(name)
+    if len(by_objective) <= 1:
+        return next(iter(by_objective), "")
     return ", ".join(f"{what} ({', '.join(names)})" for what, names in by_objective.items())
 
 

@@ -82,7 +82,8 @@ def caption_scores(
 
     A cluster's class is that of most of its labelled images, by `confusion` (c, k). A word is
     right by name when it is the class's name but for case, separators, brackets and plural, and
-    by synonym when the vocabulary or ImageNet-21k's WordNet synsets take the two for one. Only
+    by synonym when the vocabulary's synonyms or, without any, ImageNet-21k's WordNet synsets take
+    the two for one. Only
     classes that the vocabulary covers count; by text similarity also those whose names are
     `encoded`. Without class names, what needs them is NaN.
     """

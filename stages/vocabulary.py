@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.schema import StringArray
-from clusterpipe.cache.sources.words import holds_word_features, open_words
+from clusterpipe.cache.sources.words import holds_word_features, names_file, open_words
+from clusterpipe.stages.declaration import FileInput
 
 IMAGENET = ("imagenet-1k", "imagenet-21k")
 CLASSES = "classes"
@@ -43,27 +44,46 @@ class Vocabulary:
 
 
 def open_vocabulary(
-    name: str, *, file: Path | None = None, classes: StringArray | None = None
+    name: str,
+    *,
+    file: Path | None = None,
+    classes: StringArray | None = None,
+    setting: str = "caption.vocabulary",
 ) -> Vocabulary:
     """The vocabulary called `name`: one of `NAMED`, or a file, by default the one at `name`.
 
-    `classes` are the class names of the data set, for "classes". Raises UsageError, with the
-    nearest name, for what is neither, for an unusable file, and for classes without names.
+    `classes` are the class names of the data set, for "classes"; `setting` is where the name comes
+    from. Raises UsageError, with the nearest name, for what is neither, for an unusable file, and
+    for classes without names.
     """
     if name in IMAGENET:
         return imagenet(name)
     if name == CLASSES:
         if classes is None or not len(classes):
             raise UsageError(
-                "caption.vocabulary=classes: the source names no classes; give a list of words"
+                f"{setting}=classes: the source names no classes; give a list of words"
             )
         return plain(tuple(map(str, classes)))
     path = file or Path(name).expanduser()
     if not path.is_file():
         near = get_close_matches(str(path), NAMED, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise UsageError(f"{path} is neither a file nor one of {', '.join(NAMED)}.{hint}")
+        raise UsageError(
+            f"{setting}: {path} is neither a file nor one of {', '.join(NAMED)}.{hint}"
+        )
     return given(path) if holds_word_features(path) else read_words(path)
+
+
+def file_inputs(name: str, role: str) -> dict[str, FileInput]:
+    """The files that the vocabulary called `name` is read from, as inputs `<role>_file` and, where
+    its words are named beside it, `<role>_names`."""
+    if not name or name in NAMED:
+        return {}
+    file = Path(name).expanduser()
+    inputs = {f"{role}_file": FileInput(str(file))}
+    if beside := names_file(file):
+        inputs[f"{role}_names"] = FileInput(str(beside))
+    return inputs
 
 
 def has_features(name: str) -> bool:
@@ -102,14 +122,15 @@ def given(path: Path) -> Vocabulary:
 
 
 def names_of(vocabulary: Vocabulary) -> list[set[str]]:
-    """Each word's plain name, its synonyms, and what shares a WordNet synset with it."""
+    """Each word's plain name and its synonyms; if it came with none, what shares a WordNet synset
+    with any of its senses."""
     from clusterpipe.stages.numerics.name_metrics import plain_name
 
     names = []
     for word, synonyms in zip(vocabulary.word, vocabulary.synonyms, strict=True):
         plain = plain_name(word)
-        own = {plain, *map(plain_name, synonyms)}
-        names.append(own | _wordnet().get(plain, frozenset()))
+        others = map(plain_name, synonyms) if synonyms else _wordnet().get(plain, ())
+        names.append({plain, *others})
     return names
 
 

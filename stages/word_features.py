@@ -53,14 +53,14 @@ class Tower:
         return tower
 
 
-def check_prompts(prompts: Sequence[str]) -> None:
+def check_prompts(prompts: Sequence[str], *, setting: str = "caption.prompt") -> None:
     """Raises UsageError for a prompt that is no ensemble and has not exactly one {}."""
     if not prompts:
-        raise UsageError("caption.prompt needs at least one sentence, such as 'a photo of a {}'")
+        raise UsageError(f"{setting} needs at least one sentence, such as 'a photo of a {{}}'")
     for prompt in prompts:
         if prompt not in ENSEMBLES and prompt.count("{}") != 1:
             raise UsageError(
-                f"caption.prompt {prompt!r} needs one {{}} where the word goes, or is one of the "
+                f"{setting} {prompt!r} needs one {{}} where the word goes, or is one of the "
                 f"ensembles {', '.join(ENSEMBLES)}"
             )
 

@@ -1,8 +1,8 @@
 """Cluster heads, one small file each: fitted on prepared features, they label any image.
 
 A new head is one file, which says what `protocol.Method` and `protocol.Model` ask for, and one line
-in `HEADS`. In a notebook: `heads.load(clusters).soft(features)` gives any features the
-probabilities that images like them have in the run.
+in `HEADS` or, if it reads words, in `BY_WORDS`. In a notebook: `heads.load(clusters).soft(rows)`
+gives any features the probabilities that images like them have in the run.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,26 @@ from clusterpipe.cache.schema import Assignment
 from clusterpipe.stages.heads.coding_length import CodingLength
 from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
-from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Member, Method, Training
+from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Member, Method, Training, Words
 from clusterpipe.stages.heads.spectral import Spectral
+from clusterpipe.stages.heads.text_aided import TextAided, TrainedTextAided
 from clusterpipe.stages.heads.turtle import Turtle
+from clusterpipe.stages.heads.zero_shot import ZeroShot
 
-__all__ = ["BLOCK", "HEADS", "Fits", "Head", "Member", "Method", "Training", "load", "method"]
+__all__ = [
+    "ALL",
+    "BLOCK",
+    "BY_WORDS",
+    "HEADS",
+    "Fits",
+    "Head",
+    "Member",
+    "Method",
+    "Training",
+    "Words",
+    "load",
+    "method",
+]
 
 HEADS: Mapping[str, type[Any]] = {
     head.name: head
@@ -32,10 +47,16 @@ HEADS: Mapping[str, type[Any]] = {
     )
 }
 
+# heads that read words, in the space that has them
+BY_WORDS: Mapping[str, type[Any]] = {
+    head.name: head for head in (ZeroShot, TextAided, TrainedTextAided)
+}
+ALL: Mapping[str, type[Any]] = {**HEADS, **BY_WORDS}
+
 
 def method(name: str, config: Any) -> Method:
     """The method called `name`, with the settings it takes from the fields of `config`."""
-    kind = HEADS[name]
+    kind = ALL[name]
     settings = {spec.name: getattr(config, spec.name) for spec in fields(kind)}
     fitting: Method = kind(**settings)
     return fitting
@@ -46,12 +67,12 @@ def load(assignment: Assignment) -> Head:
 
     Raises DamagedArtifact if its kind is not known here, or its parameters are not those it needs.
     """
-    if assignment.head not in HEADS:
+    if assignment.head not in ALL:
         raise DamagedArtifact(
             f"assignments.h5 was made by a head {assignment.head!r} that is not known here: "
             "run `clusterpipe assign` again"
         )
-    kind = HEADS[assignment.head].model
+    kind = ALL[assignment.head].model
     arrays = {"centroid": assignment.centroid, **assignment.parameters}
     try:
         model = kind(temperature=assignment.temperature, **arrays)

@@ -43,17 +43,32 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
+class Words:
+    """v words as rows of the space of the images.
+
+    name: (v,); feature: (v, d) float32. An image's score for a word is the cosine of their rows if
+    `by_cosine` (a text tower), else their product plus the word's `offset` (v,) (a classifier).
+    """
+
+    name: tuple[str, ...]
+    feature: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    by_cosine: bool
+
+
+@dataclass(frozen=True)
 class Training:
     """What heads are fitted on: prepared rows of one feature space, or of several side by side.
 
     z: (n, d) float32; widths: of each space, they sum to d; views: (n, v, d) augmented views of the
-    same images, prepared as `z` is, if there are any; members: what was fitted before, for a head
-    that is made of others.
+    same images, prepared as `z` is, if there are any; words: of that space, for heads that read
+    some, not prepared; members: what was fitted before, for a head that is made of others.
     """
 
     z: NDArray[np.float32]
     widths: tuple[int, ...]
     views: NDArray[np.float32] | None = None
+    words: Words | None = None
     members: tuple["Member", ...] = ()
 
     @classmethod
@@ -65,6 +80,13 @@ class Training:
     def spaces(self) -> list[NDArray[np.float32]]:
         """The rows in each space, (n, width)."""
         return np.split(self.z, np.cumsum(self.widths)[:-1], axis=1)
+
+
+def words_of(training: Training, head: str) -> Words:
+    """The words that `head` reads. Raises UsageError if there are none."""
+    if training.words is None:
+        raise UsageError(f"{head} reads words, and none were given")
+    return training.words
 
 
 @dataclass(frozen=True)
@@ -94,7 +116,9 @@ class Method(Protocol):
     name: ClassVar[str]
     about: ClassVar[str]  # completes "<name>: ..." in the help
     unit: ClassVar[bool]  # whether rows are scaled to unit length
-    minimised: ClassVar[str]  # what the objective is called, such as inertia
+    minimised: ClassVar[
+        str
+    ]  # what the objective is called, such as inertia; "" if nothing is fitted
     model: ClassVar[type[Any]]
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:

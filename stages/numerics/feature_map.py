@@ -84,7 +84,7 @@ def map_parameters(
     (d,), `hidden_<i>_weight` and `hidden_<i>_bias`, `feature_weight` (e, ...), `feature_bias`,
     `membership_weight`, `membership_bias`; weights are (out, in).
     """
-    named = {f"hidden_{i}": layer for i, layer in enumerate(_folded(network.hidden))}
+    named = {f"hidden_{i}": layer for i, layer in enumerate(folded(network.hidden))}
     named["feature"] = _affine(network.feature_head)
     named["membership"] = _affine(network.membership_head)
     parameters = {"center": center}
@@ -114,16 +114,16 @@ def apply_map(
 
 
 @dataclass(frozen=True)
-class _Affine:
+class Affine:
     """x -> weight (out, in) x + bias (out,)."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
 
 
-def _folded(hidden: nn.Sequential) -> list[_Affine]:
+def folded(hidden: nn.Sequential) -> list[Affine]:
     """The hidden layers, each with the batch normalisation that follows it in it."""
-    layers: list[_Affine] = []
+    layers: list[Affine] = []
     for layer in hidden:
         if isinstance(layer, nn.Linear):
             layers.append(_affine(layer))
@@ -132,17 +132,17 @@ def _folded(hidden: nn.Sequential) -> list[_Affine]:
     return layers
 
 
-def _normalised(layer: _Affine, norm: nn.BatchNorm1d) -> _Affine:
+def _normalised(layer: Affine, norm: nn.BatchNorm1d) -> Affine:
     """The layer followed by batch normalisation at its running statistics."""
     mean, variance = _array(norm.running_mean), _array(norm.running_var)
     gain = _array(norm.weight) / np.sqrt(variance + norm.eps)
-    return _Affine(gain[:, None] * layer.weight, gain * (layer.bias - mean) + _array(norm.bias))
+    return Affine(gain[:, None] * layer.weight, gain * (layer.bias - mean) + _array(norm.bias))
 
 
-def _affine(layer: nn.Linear) -> _Affine:
+def _affine(layer: nn.Linear) -> Affine:
     weight = _array(layer.weight)
     bias = np.zeros(len(weight), np.float32) if layer.bias is None else _array(layer.bias)
-    return _Affine(weight, bias)
+    return Affine(weight, bias)
 
 
 def _array(tensor: Tensor | None) -> NDArray[np.float32]:

@@ -1,6 +1,10 @@
-"""How good a labelling is by itself: what there is to choose by where there is no ground truth."""
+"""How good a labelling is by itself: what there is to choose by where there is no ground truth.
 
-from collections.abc import Iterable, Sequence
+Both agreements are over chance, like Cohen's kappa: 1 is perfect, 0 what labels dealt out at random
+would have, and what one label for everything has.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,57 +14,16 @@ from numpy.typing import NDArray
 from clusterpipe.stages.numerics.metrics import Labels
 from clusterpipe.stages.numerics.neighbours import neighbours
 
-NEIGHBOURS = 15
-MEASURES = ("neighbour_agreement", "probe_agreement", "smallest_share")
-
-RIDGE = 1e-2  # of the probe, relative to the mean of the rows' second moments
-
-
-def neighbour_agreement(label: Labels, neighbour: NDArray[np.integer[Any]]) -> float:
-    """Share of the edges of a k-NN graph whose ends share a label, less what chance gives.
-
-    label: (n,) from 0; neighbour: (n, q) row numbers. Chance is the sum of the squared shares of
-    the labels, so one label for all has 0. -1..1.
-    """
-    share = np.bincount(label) / len(label)
-    return float((label[neighbour] == label[:, None]).mean() - np.square(share).sum())
-
-
-def smallest_share(label: Labels, k: int) -> float:
-    """The smallest of k clusters over the average one, 0 (some cluster is empty) to 1 (all equal).
-
-    label: (n,) 0..k-1.
-    """
-    return float(np.bincount(label, minlength=k).min() * k / len(label))
-
-
-def probe_agreement(
-    rows: NDArray[np.float32], label: Labels, *, folds: int = 5, seed: int = 0
-) -> float:
-    """Share of labels that a linear probe fitted on the other folds predicts, 0..1.
-
-    rows: (n, d); label: (n,) from 0. The probe is ridge regression on the one-hot labels with an
-    intercept, in closed form: of all labels at once, in O(n d (d + k)).
-    """
-    fold = np.random.default_rng(seed).permutation(len(rows)) % folds
-    right = 0
-    x = np.hstack([rows, np.ones((len(rows), 1), np.float32)])
-    target = np.eye(int(label.max()) + 1, dtype=np.float32)[label]
-    for held in range(folds):
-        kept, out = fold != held, fold == held
-        moments = x[kept].T @ x[kept]
-        moments[np.diag_indices_from(moments)] += RIDGE * np.trace(moments) / len(moments)
-        weight = np.linalg.solve(moments, x[kept].T @ target[kept])
-        right += int(((x[out] @ weight).argmax(axis=1) == label[out]).sum())
-    return right / len(rows)
+NEIGHBOURS = 10
+FOLDS, RIDGE = 5, 1e-2  # of the probe; the ridge relative to the mean second moment
+MEASURES = ("probe_agreement", "neighbour_agreement", "smallest_share")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What is known of each of a labellings without ground truth, and the score to choose by.
+    """What is known of each of `a` labellings without ground truth, and the score to choose by.
 
-    value: (a, b) by each measure; score: (a,) the mean of neighbour and probe agreement, the
-    largest is best.
+    value: (a, b) by each measure; score: (a,) the probe agreement, the largest is best.
     """
 
     measure: tuple[str, ...]
@@ -69,27 +32,63 @@ class Selection:
 
 
 def selection(
-    spaces: Sequence[NDArray[np.float32]],
-    labels: Iterable[Labels],
-    *,
-    seed: int = 0,
+    spaces: Sequence[NDArray[np.float32]], labels: Sequence[Labels], *, seed: int = 0
 ) -> Selection:
-    """Measures labellings (n,) of the same rows, given in one or several spaces (n, d), unit rows.
+    """Measures labellings (n,), from 0, of the same rows, given in one or several spaces (n, d).
 
-    Neighbour agreement is looked for in all spaces together, probes are fitted in each.
+    Rows are of equal length in each space. Probes are fitted in each space and their agreement
+    averaged, as TURTLE chooses among its settings; neighbours are looked for in all together.
     """
-    rows = np.hstack(list(spaces))
-    near = neighbours(rows, NEIGHBOURS, seed=seed).index
-    value = np.array([_measured(spaces, near, label, seed) for label in labels])
-    return Selection(MEASURES, value, value[:, :2].mean(axis=1))
+    labels = [np.unique(label, return_inverse=True)[1] for label in labels]
+    probe = np.mean([probe_agreement(rows, labels, seed=seed) for rows in spaces], axis=0)
+    near = neighbours(np.hstack(list(spaces)), NEIGHBOURS, seed=seed).index
+    neighbour = [neighbour_agreement(label, near) for label in labels]
+    share = [smallest_share(label, int(label.max()) + 1) for label in labels]
+    return Selection(MEASURES, np.column_stack([probe, neighbour, share]), probe)
 
 
-def _measured(
-    spaces: Sequence[NDArray[np.float32]], near: NDArray[np.int64], label: Labels, seed: int
-) -> list[float]:
-    label = np.unique(label, return_inverse=True)[1]
-    return [
-        neighbour_agreement(label, near),
-        float(np.mean([probe_agreement(rows, label, seed=seed) for rows in spaces])),
-        smallest_share(label, int(label.max()) + 1),
-    ]
+def neighbour_agreement(label: Labels, neighbour: NDArray[np.integer[Any]]) -> float:
+    """Share of the edges of a k-NN graph whose ends share a label, over chance; at most 1.
+
+    label: (n,) from 0; neighbour: (n, q) row numbers.
+    """
+    return _over_chance(float((label[neighbour] == label[:, None]).mean()), label)
+
+
+def probe_agreement(
+    rows: NDArray[np.float32], labels: Sequence[Labels], *, seed: int = 0
+) -> NDArray[np.float64]:
+    """The share of each labelling that a linear probe fitted on other folds finds, over chance.
+
+    rows: (n, d); labels: (n,) each, from 0; (a,), at most 1. The probe is ridge regression on
+    one-hot labels with an intercept, in closed form, for all at once: O(n d (d + k)).
+    """
+    fold = np.random.default_rng(seed).permutation(len(rows)) % FOLDS
+    x = np.hstack([rows, np.ones((len(rows), 1), np.float32)])
+    targets = [np.eye(int(label.max()) + 1, dtype=np.float32)[label] for label in labels]
+    target, at = np.hstack(targets), np.cumsum([t.shape[1] for t in targets])[:-1]
+    moments, products = x.T @ x, x.T @ target
+    ridge = RIDGE * np.eye(len(moments), dtype=np.float32) * np.trace(moments) / len(moments)
+    right = np.zeros(len(labels))
+    for held in range(FOLDS):
+        out = fold == held
+        kept = moments - x[out].T @ x[out] + ridge
+        weight = np.linalg.solve(kept, products - x[out].T @ target[out])
+        for which, found in enumerate(np.split(x[out] @ weight, at, axis=1)):
+            right[which] += (found.argmax(axis=1) == labels[which][out]).sum()
+    share = right / len(rows)
+    return np.array([_over_chance(s, label) for s, label in zip(share, labels, strict=True)])
+
+
+def smallest_share(label: Labels, k: int) -> float:
+    """The smallest of k clusters over the average one: 0 (one is empty) to 1 (all are equal).
+
+    label: (n,) 0..k-1.
+    """
+    return float(np.bincount(label, minlength=k).min() * k / len(label))
+
+
+def _over_chance(share: float, label: Labels) -> float:
+    """The share less what labels of these sizes share by chance, over what is left; 0 for one."""
+    chance = float(np.square(np.bincount(label) / len(label)).sum())
+    return (share - chance) / (1 - chance) if chance < 1 else 0.0

@@ -114,7 +114,8 @@ def caption_rows(each: Named) -> Iterator[str]:
 
 def called(captions: Captions, method: str, cluster: int) -> str:
     naming = captions.methods[method]
-    return f"{naming.text[cluster, 0]} {naming.score[cluster, 0]:.2f}"
+    score = f" {naming.score[cluster, 0]:.2f}" if naming.phrase[cluster, 0] >= 0 else ""
+    return f"{naming.text[cluster, 0]}{score}"
 
 
 def main() -> None:

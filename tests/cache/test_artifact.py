@@ -289,7 +289,7 @@ def test_the_content_id_of_a_part_is_that_of_its_data(tmp_path: Path) -> None:
 
 
 def test_the_header_tells_where_an_artifact_comes_from(path: Path) -> None:
-    stamp = provenance(seed=11)
+    stamp = provenance(seed=11, schema=KEstimate.schema)
     content = artifact.write(path, sample(KEstimate), stamp)
     header = artifact.header(path, KEstimate)
     assert header.identity == stamp.identity

@@ -60,7 +60,9 @@ def test_previews_are_short(tmp_path: Path) -> None:
 
 
 def test_scalars_and_parameters_are_shown(tmp_path: Path) -> None:
-    artifact.write(tmp_path / "k.h5", replace(sample(KEstimate), k=37), provenance())
+    artifact.write(
+        tmp_path / "k.h5", replace(sample(KEstimate), k=37), provenance(schema=KEstimate.schema)
+    )
     assert nodes(tmp_path / "k.h5")["/k"].preview == "37"
     artifact.write(tmp_path / "r.h5", sample(Refined), provenance(schema=Refined.schema))
     shown = nodes(tmp_path / "r.h5")
@@ -72,7 +74,7 @@ def test_what_cannot_be_inspected_says_why(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match="is missing"):
         inspect(tmp_path / "absent.h5")
     path = tmp_path / "file.h5"
-    artifact.write(path, sample(KEstimate), provenance())
+    artifact.write(path, sample(KEstimate), provenance(schema=KEstimate.schema))
     with h5py.File(path, "r+") as file:
         file.attrs["artifact"] = "horoscope"
     with pytest.raises(DamagedArtifact, match="'horoscope', which this version does not know"):

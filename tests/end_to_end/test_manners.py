@@ -110,6 +110,7 @@ def test_every_command_has_help_and_stands_in_the_readme(clusterpipe: Command) -
         "assign",
         "caption",
         "evaluate",
+        "curate",
         "status",
         "inspect",
         "search",

@@ -68,3 +68,45 @@ def test_features_without_words_skip_captions_and_say_what_would_help(
     assert done.json()["captions"] == []
     with h5py.File(given / "runs/features/metrics.h5") as file:
         assert "captions" not in file
+
+
+def test_names_and_words_cluster_beside_refined_features_of_another_space(
+    given: Path, clusterpipe: Command
+) -> None:
+    text = np.load(given / "words.npz")["features"]
+    np.savez(given / "names.npz", features=text[[2, 0, 1]], names=["cello", "ant", "bear"])
+    done = clusterpipe(
+        "run-all",
+        "features.npz",
+        *SETTINGS,
+        *("--set", "refine.space=dino", "--set", "caption.space=clip"),
+        *("--set", 'assign.methods=["zero-shot", "tac", "spherical-kmeans"]'),
+        *("--set", "assign.class_names=names.npz", "--set", "assign.vocabulary=words.npz"),
+        *("--set", "assign.word_space=clip", "--json"),
+    )
+    assert done.code == 0, done.err
+    found = done.json()
+    assert "fitted on no image: each goes to the likeliest of the 3 words" in found["protocol"]
+    captions = {cluster["true_class"]: cluster["caption"] for cluster in found["clusters"]}
+    assert captions == {"Ants": "ant", "cello": "bear", "yurt": "cello"}
+    assert "names that zero-shot was given" in found["captioned"]
+    assert (found["k"], found["k_estimated"]) == (3, None)
+    accuracy = {r["method"]: r["chosen"] for r in found["metrics"] if r["metric"] == "accuracy"}
+    assert accuracy == {"zero-shot": 1, "tac": 1, "spherical-kmeans": 1}
+    with h5py.File(given / "runs/features/assignments.h5") as file:
+        spaces = {name: file[name].attrs["space"] for name in accuracy}
+        assert file["zero-shot/name"].asstr()[:].tolist() == ["cello", "ant", "bear"]
+        label = file["zero-shot/label"][:]
+    assert spaces == {
+        "zero-shot": "embeddings/clip",
+        "tac": "embeddings/clip",
+        "spherical-kmeans": "refined",
+    }
+    np.savez(
+        given / "new.npz", features_clip=np.load(given / "features.npz")["features_clip"][::10]
+    )
+    told = clusterpipe("predict", "new.npz", "--json")
+    assert told.code == 0, told.err
+    assert told.json()["cluster"] == label[::10].tolist()
+    np.savez(given / "names.npz", features=text[:2], names=["ant", "bear"])
+    assert "names.npz changed" in clusterpipe("status").out

@@ -160,12 +160,12 @@ def test_given_features_are_searched_by_row_only(
 def test_a_text_is_one_of_the_words_of_the_packaged_backbone(
     home: Path, clusterpipe: Command
 ) -> None:
-    done = clusterpipe("search", "--text", "Jellyfishes", "--top", "5", "--json", cwd=home)
+    done = clusterpipe("search", "--text", "Sea_Lions", "--top", "5", "--json", cwd=home)
     (answer,) = done.json()["queries"]
     backbone = open_backbone(parse("packaged:efficientnet-lite0"), device="cpu")
-    direction = backbone.word_directions()[backbone.vocabulary().index("jellyfish")]
+    direction = backbone.word_directions()[backbone.vocabulary().index("sea lion")]
     cosine = stored(home) @ direction / np.linalg.norm(direction)
-    assert (answer["by"], answer["read_as"], answer["row"]) == ("text", "jellyfish", None)
+    assert (answer["by"], answer["read_as"], answer["row"]) == ("text", "sea lion", None)
     assert [hit["row"] for hit in answer["hits"]] == np.argsort(-cosine)[:5].tolist()
     assert not any(hit["is_query"] for hit in answer["hits"])
     with Image.open(home / answer["sheet"]) as sheet:

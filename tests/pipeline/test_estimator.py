@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from clusterpipe.pipeline.estimator import FeatureClusters
-from clusterpipe.stages.assign import assign
+from clusterpipe.stages.assign import AssignConfig, assign
 
 K, D = 4, 12
 
@@ -45,6 +45,13 @@ def test_it_is_what_assign_gives() -> None:
     seed = int(np.random.RandomState(3).randint(2**31 - 1))
     found = assign(x, K, seed=seed)
     assert_array_equal(model.labels_, found.methods[found.chosen].label)
+
+
+def test_auto_takes_a_method_and_says_which() -> None:
+    x = rows(200)
+    model = FeatureClusters(K, method="auto", seeds=2).fit(x)
+    assert model.method_ in AssignConfig().candidates
+    assert_array_equal(model.predict(x), model.labels_)
 
 
 def test_label_and_probability_agree() -> None:

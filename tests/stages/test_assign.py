@@ -359,7 +359,7 @@ def test_appended_images_are_assigned_by_the_head_and_nothing_else_changes(metho
     for name in ("label", "probability", "top_label", "top_probability", "outlier_score"):
         np.testing.assert_array_equal(getattr(after, name)[:150], getattr(was, name))
     np.testing.assert_array_equal(after.label[150:], soft[150:].argmax(axis=1))
-    np.testing.assert_array_equal(after.probability[150:], soft[150:].max(axis=1))
+    np.testing.assert_allclose(after.probability[150:], soft[150:].max(axis=1), atol=1e-5)
     np.testing.assert_array_equal(after.top_label[:, 0], after.label)
     assert (after.label_per_seed[:, 150:] == -1).all()
     np.testing.assert_array_equal(after.exemplar, was.exemplar)

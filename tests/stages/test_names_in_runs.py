@@ -13,13 +13,14 @@ from program import paint
 from clusterpipe.cache import artifact
 from clusterpipe.cache.rows import normalise
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Captions, Embeddings, Metrics
+from clusterpipe.cache.schema import Assignments, Captions, Embeddings, Metrics, WordFeatures
 from clusterpipe.pipeline import Config, run_all
 from clusterpipe.pipeline.config import override
 from clusterpipe.pipeline.run import run_stage
 from clusterpipe.pipeline.searching import SearchOptions, search
 from clusterpipe.stages.backbones import open_backbone, parse
 from clusterpipe.stages.name_evaluation import METRICS
+from clusterpipe.stages.numerics.preparation import unit_rows
 
 
 def clip_of(weights: Path) -> str:
@@ -114,3 +115,26 @@ def test_text_and_the_classes_names_go_through_the_text_tower(
     protocol = artifact.read(run.artifact(Metrics), Metrics).caption_protocol
     assert "other classes could not be compared" in protocol
     assert str(described_clip) in protocol
+
+
+def test_zero_shot_reads_names_in_the_space_that_has_a_text_tower(
+    config: Config, tmp_path: Path
+) -> None:
+    by_name = override(
+        config,
+        [
+            'assign.methods=["zero-shot", "spherical-kmeans"]',
+            f"assign.class_names='{tmp_path / 'words.txt'}'",
+        ],
+    )
+    run_all(by_name, run_dir=tmp_path / "run", until="caption")
+    found = artifact.read(tmp_path / "run/assignments.h5", Assignments).methods
+    spaces = {name: clusters.space for name, clusters in found.items()}
+    assert spaces == {"zero-shot": "embeddings/b32", "spherical-kmeans": "embeddings"}
+    (kept,) = (tmp_path / "run/words").glob("*.h5")  # captions found the same words there
+    words = artifact.read(kept, WordFeatures)
+    images = artifact.read(tmp_path / "run/embeddings.h5", Embeddings).spaces["b32"].features[:]
+    label = (unit_rows(images) @ words.features.T).argmax(axis=1)
+    names, zero_shot = np.array(["ant", "bear", "cello"]), found["zero-shot"]
+    assert zero_shot.name is not None
+    np.testing.assert_array_equal(zero_shot.name[zero_shot.label], names[label])

@@ -18,6 +18,8 @@ from clusterpipe.stages.heads import BLOCK, HEADS, Training, load
 K = 6
 SETTINGS = {
     **{name: {} for name in HEADS},
+    "turtle": {"turtle_steps": 10},
+    "consensus": {"candidates": ("kmeans", "spectral")},
     "spectral by landmarks": {"exact_up_to": 0, "landmarks": 60},
 }
 EACH = pytest.mark.parametrize("name", SETTINGS)
@@ -113,7 +115,7 @@ def test_refuses_a_kind_it_does_not_know_and_parameters_that_do_not_fit() -> Non
 def test_settings_of_a_head_are_settings_of_assign() -> None:
     for name, kind in HEADS.items():
         assert {f.name for f in fields(kind)} <= {f.name for f in fields(AssignConfig)}
-        assert heads.method(name, AssignConfig(restarts=7)).restarts == 7  # type: ignore[attr-defined]
+        assert heads.method(name, AssignConfig(iterations=7)).iterations == 7  # type: ignore[attr-defined]
 
 
 def test_training_rows_come_apart_into_their_spaces() -> None:

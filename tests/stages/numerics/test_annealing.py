@@ -1,7 +1,7 @@
 """Votes of several labellings, and soft k-means that cools."""
 
 import numpy as np
-import pytest
+from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.stages.numerics.annealing import annealed, memberships, votes
 from clusterpipe.stages.numerics.preparation import unit_rows
@@ -48,21 +48,20 @@ def test_one_hot_round_brings_all_directions_together() -> None:
     assert (found @ mean.T).min() > 0.99
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_cooling_leaves_a_poor_start_that_k_means_stays_in(seed: int) -> None:
-    """Two of four directions start within one group, so that two others share a direction."""
-    rng = np.random.default_rng(seed)
-    truth = np.repeat(np.arange(4), 100)
-    rows = unit_rows(np.eye(4, 8)[truth] + 0.15 * rng.normal(size=(400, 8)))
-    poor = rows[[0, 1, 100, 100]]
-    poor[3] = unit_rows((rows[200:300].mean(axis=0) + rows[300:].mean(axis=0))[None])[0]
+def test_a_hot_start_finds_all_groups_more_often_than_k_means() -> None:
+    """Six groups, twenty random starts: cold from the beginning is spherical k-means."""
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(6), 40)
+    rows = unit_rows(np.eye(6, 8)[truth] + 0.15 * rng.normal(size=(240, 8)))
+    starts = [np.random.default_rng(s).choice(240, 6, replace=False) for s in range(20)]
 
-    def groups(hot: float) -> int:
-        found = annealed(rows, poor, hot=hot, cold=1e-3, rounds=30)
-        return len(set(found[:, :4].argmax(axis=1).tolist()))
+    def successes(hot: float) -> int:
+        directions = [annealed(rows, rows[s], hot=hot, cold=1e-3, rounds=20) for s in starts]
+        nearest = [(rows @ direction.T).argmax(axis=1) for direction in directions]
+        return sum(adjusted_rand_score(truth, label) > 0.99 for label in nearest)
 
-    assert groups(0.3) == 4
-    assert groups(1e-3) == 3
+    assert successes(0.3) >= 19
+    assert successes(1e-3) <= 16
 
 
 def test_a_direction_that_no_row_belongs_to_stays() -> None:
