@@ -276,9 +276,8 @@ def assign(
     (stages.heads) is fitted on the rows of `config.fit_split` (or all), or a stated sample of them,
     held in memory as float32; every row is then assigned block by block. Clusters are numbered from
     the largest down (as fitted). Images not seen here are assigned by the same code: see
-    `heads.load`. Of k-means no cluster is empty on the rows of the fit if k of them are distinct;
-    how many clusters hold images is `effective_k`. `refined_on` says which rows refined features
-    were fitted on.
+    `heads.load`. Clusters that no image is in are left out, so there may be fewer than k:
+    `effective_k`. `refined_on` says which rows refined features were fitted on.
 
     Methods that read words (`heads.BY_WORDS`) take those of `config.class_names` (zero-shot: as
     many clusters, whatever k is) or `config.vocabulary`, and cluster `worded` (n, d), raw features
