@@ -68,20 +68,23 @@ class MappedRows:
 
 @dataclass(frozen=True)
 class ConcatenatedRows:
-    """Several spaces side by side, each of unit length, so that none outweighs another."""
+    """Several spaces side by side, each of unit length, so that none outweighs another.
+
+    Parts are (n, d), or all (n, v, d).
+    """
 
     parts: Sequence[Rows]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (self.parts[0].shape[0], sum(part.shape[1] for part in self.parts))
+        return (*self.parts[0].shape[:-1], sum(part.shape[-1] for part in self.parts))
 
     @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(np.float32)
 
     def __getitem__(self, rows: slice, /) -> NDArray[Any]:
-        return np.concatenate([normalise(part[rows]) for part in self.parts], axis=1)
+        return np.concatenate([normalise(part[rows]) for part in self.parts], axis=-1)
 
 
 def widths_of(rows: Rows) -> tuple[int, ...]:
@@ -137,5 +140,5 @@ class LaterRows:
 def normalise(block: NDArray[Any]) -> NDArray[np.float32]:
     """Rows scaled to unit length in float32; a zero row stays zero."""
     block = block.astype(np.float32, copy=False)
-    norm = np.linalg.norm(block, axis=1, keepdims=True)
+    norm = np.linalg.norm(block, axis=-1, keepdims=True)
     return np.asarray(block / np.where(norm > 0, norm, 1), np.float32)

@@ -30,6 +30,7 @@ from clusterpipe.stages.sampling import (
     described_rows,
     finite,
     read_rows,
+    read_views,
     rows_of_split,
     sample_of,
 )
@@ -112,6 +113,43 @@ class AssignConfig:
     rounds: int = option(
         15, "of coding-length: times that images may move to the cluster that codes them best"
     )
+    scp_preset: str = option(
+        "fast",
+        "of scp: 'fast' is a narrow network that starts from k-means: seconds to minutes. 'paper' "
+        "is the one published, from a random start: for tens of thousands of images",
+        choices=("fast", "paper"),
+    )
+    scp_positives: str = option(
+        "neighbours",
+        "of scp: what is to be alike: an image and its neighbours, 'views' of an image (embed with "
+        "embed.views = 4 first; only with features = embeddings), or an image with 'noise'",
+        choices=("neighbours", "views", "noise"),
+    )
+    scp_epochs: int = option(30, "of scp: passes over the images")
+    scp_alpha: float = option(
+        0.0,
+        "of scp: weight of balance, which draws clusters to the sizes of scp_prior; too little and "
+        "clusters die out. 0 = of two that are tried, the one on whose labels neighbours agree "
+        "best, unless a cluster comes out tiny",
+    )
+    scp_prior: float = option(
+        0.5,
+        "of scp, 'fast': 1 = the sizes that k-means found, 0 = equal sizes, as 'paper' always has; "
+        "between, a power of the former",
+    )
+    scp_consistency: float = option(1.0, "of scp: weight of the two of a pair being alike")
+    scp_confidence: float = option(1.0, "of scp: weight of being sure")
+    temi_preset: str = option(
+        "fast",
+        "of temi: 'fast' has narrow heads that start from k-means: minutes. 'paper' is the recipe "
+        "as published, from a random start: hours without a GPU",
+        choices=("fast", "paper"),
+    )
+    temi_heads: int = option(
+        0, "of temi: heads per fit, of which that of least loss counts; 0 = 4 ('paper': 50)"
+    )
+    temi_epochs: int = option(0, "of temi: passes over the images; 0 = 20 ('paper': 200)")
+    temi_beta: float = option(0.6, "of temi: the smaller, the more equal clusters become; 0 to 1")
     turtle_preset: str = option(
         "fast",
         "of turtle: 'fast' starts from annealed k-means in components that are white between "
@@ -202,9 +240,20 @@ def _reads(config: AssignConfig) -> Mapping[str, Source]:
         inputs |= _words_read(config, methods)
     if config.k == 0 and methods != {ZeroShot.name}:
         inputs["k"] = Input(KEstimate, "k")
+    if config.scp_positives == "views" and "scp" in methods:
+        inputs["views"] = _views(refined)
     if config.fit_split:
         inputs["split"] = Input(Embeddings, "split", optional=True)
     return inputs
+
+
+def _views(refined: bool) -> Input:
+    if refined:
+        raise UsageError(
+            "assign.scp_positives = 'views' learns from features as embedded: set "
+            "assign.features = embeddings"
+        )
+    return Input(Embeddings, "{space}/views", optional=True)
 
 
 def _asked_for(config: AssignConfig) -> set[str]:
@@ -255,6 +304,7 @@ def assign(
     config: AssignConfig = AssignConfig(),
     *,
     split: StringArray | None = None,
+    views: Rows | None = None,
     refined_on: str = "",
     worded: Rows | None = None,
     word_space: str = "",
@@ -300,6 +350,8 @@ def assign(
     data: dict[str, _Data] = {}
     if set(names) - set(BY_WORDS):
         plain = _read(given, split, config, refined_on, seed)
+        if views is not None:
+            plain = replace(plain, views=read_views(views, plain.index))
         data |= dict.fromkeys(names, replace(plain, space=_space(config)))
     if set(names) & set(BY_WORDS):
         tower = Tower(backbone, weights, config.device, config.download)
@@ -393,7 +445,7 @@ class _Data:
     """All rows of `features` (n, d), of spaces of these widths, and those of the fit in memory.
 
     index: (m,) their numbers, rows: (m, d); fitted_on: the same in words; space: what the features
-    are; words: in the same space, for methods that read some.
+    are; words: in the same space, for methods that read some; views: (m, v, d), augmented.
     """
 
     features: Rows
@@ -403,6 +455,7 @@ class _Data:
     fitted_on: str
     space: str = ""
     words: Words | None = None
+    views: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -507,8 +560,15 @@ def _fit(
     if not config.center or name == ZeroShot.name:  # names are scored on features as they are
         center = np.zeros_like(center)
     seeds = np.random.SeedSequence(seed).generate_state(config.seeds)
-    z = prepare(data.rows, center, unit=method.unit, widths=data.widths)
-    training = Training(z, data.widths, words=data.words, members=members)
+
+    def prepared(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        flat = prepare(rows.reshape(-1, len(center)), center, unit=method.unit, widths=data.widths)
+        return flat.reshape(rows.shape)
+
+    views = None if data.views is None else prepared(data.views)
+    training = Training(
+        prepared(data.rows), data.widths, views=views, words=data.words, members=members
+    )
     fits = method.fit(training, k, [int(one) for one in seeds], progress)
     every = np.arange(len(fits.model.centroid))
     head = Head(fits.model, center, method.unit, data.widths, every)

@@ -51,6 +51,11 @@ def read_rows(features: Rows, index: NDArray[np.integer[Any]]) -> NDArray[np.flo
     return take(finite(features), index)
 
 
+def read_views(views: Rows, index: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+    """The same of views (n, v, d)."""
+    return _finite(take(views, index))
+
+
 def finite(features: Rows) -> MappedRows:
     """The same features as float32, refusing NaN and infinity as they are read."""
     return MappedRows(features, _finite, features.shape[1])
@@ -58,7 +63,7 @@ def finite(features: Rows) -> MappedRows:
 
 def _finite(block: NDArray[Any]) -> NDArray[np.float32]:
     block = block.astype(np.float32, copy=False)
-    bad = ~np.isfinite(block).all(axis=1)
+    bad = ~np.isfinite(block).all(axis=tuple(range(1, block.ndim)))
     if bad.any():
         raise UsageError(
             f"the features of {int(bad.sum())} images or more are not numbers (NaN or infinite): "

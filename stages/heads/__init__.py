@@ -15,7 +15,9 @@ from clusterpipe.stages.heads.coding_length import CodingLength
 from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
 from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Member, Method, Training, Words
+from clusterpipe.stages.heads.scp import Scp
 from clusterpipe.stages.heads.spectral import Spectral
+from clusterpipe.stages.heads.temi import Temi
 from clusterpipe.stages.heads.text_aided import TextAided, TrainedTextAided
 from clusterpipe.stages.heads.turtle import Turtle
 from clusterpipe.stages.heads.zero_shot import ZeroShot
@@ -42,6 +44,8 @@ HEADS: Mapping[str, type[Any]] = {
         KMeans,
         Spectral,
         CodingLength,
+        Scp,
+        Temi,
         Turtle,
         Consensus,
     )

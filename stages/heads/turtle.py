@@ -55,8 +55,12 @@ class LinearClusters:
         from scipy.special import softmax
 
         at = np.cumsum(self.width)[:-1]
-        spaces = _coordinates(z, self.direction, self.width, float(self.length))
-        parts = zip(spaces, np.split(self.weight, at, axis=1), self.bias, strict=True)
+        spaces = np.split(z.astype(np.float64) @ self.direction, at, axis=1)  # logits are large
+        lengths = [np.linalg.norm(x, axis=1, keepdims=True) / self.length for x in spaces]
+        units = [
+            x / np.where(length > 0, length, 1) for x, length in zip(spaces, lengths, strict=True)
+        ]
+        parts = zip(units, np.split(self.weight, at, axis=1), self.bias, strict=True)
         each = [softmax((x @ w.T + b) / self.temperature, axis=1) for x, w, b in parts]
         return np.asarray(np.mean(each, axis=0), np.float32)
 

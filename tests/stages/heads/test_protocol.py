@@ -2,6 +2,7 @@
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,11 @@ from clusterpipe.stages.assign import AssignConfig, assign
 from clusterpipe.stages.heads import BLOCK, HEADS, Training, load
 
 K = 6
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     **{name: {} for name in HEADS},
+    "turtle": {"turtle_steps": 10},
+    "scp": {"scp_epochs": 6, "scp_alpha": 1.0},
+    "temi": {"temi_epochs": 6},
     "turtle": {"turtle_steps": 10},
     "consensus": {"candidates": ("kmeans", "spectral")},
     "spectral by landmarks": {"exact_up_to": 0, "landmarks": 60},

@@ -1,0 +1,103 @@
+"""SCP and TEMI as heads: from k-means on, without labels, and with more clusters than there are."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_rand_score
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.schema import Assignment
+from clusterpipe.stages.assign import AssignConfig, assign
+from clusterpipe.stages.declaration import STAGES
+
+K, N = 5, 300
+TRUTH = np.arange(N) % K
+FEW = {"scp_epochs": 15, "temi_epochs": 6, "seeds": 1, "restarts": 1}
+EACH = pytest.mark.parametrize("method", ["scp", "temi"])
+
+
+def blobs(n: int = N) -> NDArray[np.float32]:
+    rows = 2 * np.eye(K, 12)[np.arange(n) % K] + 0.3 * np.random.default_rng(n).normal(size=(n, 12))
+    return np.asarray(rows + 1, np.float32)
+
+
+def views() -> NDArray[np.float32]:
+    noise = 0.1 * np.random.default_rng(1).normal(size=(N, 3, 12))
+    return np.asarray(blobs()[:, None] + noise, np.float32)
+
+
+def found(method: str, k: int = K, **options: object) -> Assignment:
+    given = options.pop("views", None)
+    config = AssignConfig(**{**FEW, "methods": (method,), **options})  # type: ignore[arg-type]
+    return assign(blobs(), k, config, views=given).methods[method]  # type: ignore[arg-type]
+
+
+@EACH
+def test_blobs_are_found_and_new_rows_with_them(method: str) -> None:
+    assert adjusted_rand_score(TRUTH, found(method).label) == 1
+
+
+@pytest.mark.parametrize("positives", ["neighbours", "views", "noise"])
+def test_every_kind_of_positives_finds_them(positives: str) -> None:
+    clusters = found("scp", scp_positives=positives, views=views(), scp_alpha=1.0)
+    assert adjusted_rand_score(TRUTH, clusters.label) == 1
+
+
+@EACH
+def test_clusters_too_many_are_left_out_if_empty(method: str) -> None:
+    clusters = found(method, k=12)
+    assert clusters.effective_k == len(clusters.centroid) == len(np.unique(clusters.label)) <= 12
+    assert adjusted_rand_score(TRUTH, clusters.label) > 0.3
+
+
+def test_the_alpha_is_chosen_by_a_recorded_score() -> None:
+    parameters = found("scp").parameters
+    assert parameters["alphas"].tolist() == [1.0, 3.0]
+    assert parameters["alpha"] == parameters["alphas"][parameters["scores"].argmax()]
+    given = found("scp", scp_alpha=2.0).parameters
+    assert (given["alpha"], given["alphas"].tolist()) == (2.0, [2.0])
+
+
+def test_of_several_heads_the_one_of_least_loss_is_kept() -> None:
+    clusters = found("temi", temi_heads=3)
+    assert clusters.parameters["losses"].shape == (3,)
+    assert clusters.objective_per_seed[0] == clusters.parameters["losses"].min()
+
+
+def test_the_published_recipes_run_from_a_random_start() -> None:
+    clusters = found("scp", scp_preset="paper", scp_alpha=1.0, scp_epochs=2)
+    assert clusters.parameters["middle"].shape == (3, 512, 512)
+    clusters = found("temi", temi_preset="paper", temi_heads=2, temi_epochs=2)
+    assert clusters.parameters["weight"].shape == (512, 12)
+
+
+def test_views_are_read_from_embeddings_only_where_they_are_learnt_from() -> None:
+    reads = STAGES["assign"].reads
+    wanted = AssignConfig(methods=("scp",), features="embeddings", scp_positives="views")
+    assert reads(wanted)["views"].field == "{space}/views"
+    assert "views" not in reads(AssignConfig(features="embeddings", scp_positives="views"))
+    with pytest.raises(UsageError, match=r"assign\.features = embeddings"):
+        reads(AssignConfig(methods=("scp",), scp_positives="views"))
+
+
+@pytest.mark.parametrize("given", [None, views()[:, :1]])
+def test_without_two_views_the_remedy_is_named(given: NDArray[np.float32] | None) -> None:
+    with pytest.raises(UsageError, match=r"embed --set embed\.views=4"):
+        found("scp", scp_positives="views", views=given)
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "value"),
+    [
+        ("scp", "scp_preset", "quick"),
+        ("scp", "scp_positives", "friends"),
+        ("scp", "scp_alpha", -1.0),
+        ("scp", "scp_epochs", 0),
+        ("temi", "temi_preset", "quick"),
+        ("temi", "temi_beta", 0.0),
+        ("temi", "temi_heads", -1),
+    ],
+)
+def test_refuses_what_it_cannot_use(method: str, setting: str, value: object) -> None:
+    with pytest.raises(UsageError, match=setting):
+        found(method, **{setting: value})
