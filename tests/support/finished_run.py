@@ -124,6 +124,7 @@ def _assignments(label: np.ndarray) -> Assignments:
         exemplar=np.array([[k, k + K] for k in range(K)]),
         outlier_score=np.where(np.arange(n) == K + 3, 3.0, 1.0).astype(np.float32),
         normalised=True,
+        name=None,
     )
     return replace(sample(Assignments, n=n, k=K), chosen="kmeans", methods={"kmeans": found})
 
