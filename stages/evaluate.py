@@ -208,8 +208,8 @@ def _check(
 
 
 def _clustered_by_all(methods: Mapping[str, Assignment]) -> NDArray[np.bool_]:
-    """The rows (n,) that every seed of every method has labelled."""
-    known = [(m.label_per_seed >= 0).all(axis=0) for m in methods.values()]
+    """The rows (n,) that every seed has labelled, or the method left unassigned: not appended."""
+    known = [(m.label < 0) | (m.label_per_seed >= 0).all(axis=0) for m in methods.values()]
     return np.asarray(np.all(known, axis=0))
 
 

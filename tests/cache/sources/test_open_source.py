@@ -204,6 +204,7 @@ def test_every_option_has_help() -> None:
         "path": False,
         "labels_from_folders": False,
         "limit": True,
+        "appended": False,
     }
 
 
