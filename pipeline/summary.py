@@ -296,14 +296,12 @@ def _metrics_table(found: Outcome) -> Table:
         table.add_column(heading, no_wrap=True)
     for heading in ("this run", "over seeds", "chance"):
         table.add_column(heading, justify="right", no_wrap=True)
-    several = len({row["method"] for row in found.metrics}) > 1
     for row in found.metrics:
-        chosen = " (chosen)" if several and row["method"] == found.method else ""
         chance = "" if row["chance"] is None else f"{row['chance']:.3f}"
         unit = row["unit"].replace(" per ", "/")
         metric = f"{row['metric']} ({unit})" if unit else row["metric"]
         spread = f"{row['mean']:.3f} ± {row['spread']:.3f}"
-        table.add_row(row["method"] + chosen, metric, f"{row['chosen']:.3f}", spread, chance)
+        table.add_row(row["method"], metric, f"{row['chosen']:.3f}", spread, chance)
     return table
 
 
