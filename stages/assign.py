@@ -115,7 +115,7 @@ class AssignConfig:
     )
     scp_preset: str = option(
         "fast",
-        "of scp: 'fast' is a narrow network that starts from k-means: seconds to minutes. 'paper' "
+        "of scp: 'fast' is a narrow network that starts from k-means. 'paper' "
         "is the one published, from a random start: for tens of thousands of images",
         choices=("fast", "paper"),
     )
@@ -141,7 +141,7 @@ class AssignConfig:
     scp_confidence: float = option(1.0, "of scp: weight of being sure")
     temi_preset: str = option(
         "fast",
-        "of temi: 'fast' has narrow heads that start from k-means: minutes. 'paper' is the recipe "
+        "of temi: 'fast' has narrow heads that start from k-means. 'paper' is the recipe "
         "as published, from a random start: hours without a GPU",
         choices=("fast", "paper"),
     )

@@ -128,7 +128,7 @@ def _inverted(rows: Sliced, count: int, seed: int) -> faiss.Index:
     index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(d), d, lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
     )
-    index.cp.seed = seed
+    index.cp.seed = seed % 2**31  # FAISS takes a signed one
     index.train(_picked(rows, random.choice(n, min(n, TRAINED * lists), replace=False)))
     for block in _blocks(rows):
         index.add(block)
