@@ -89,6 +89,12 @@ def words_of(training: Training, head: str) -> Words:
     return training.words
 
 
+def labelled(model: Model, z: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The likeliest cluster (n,) of prepared rows (n, d), block by block."""
+    blocks = (z[start : start + BLOCK] for start in range(0, len(z), BLOCK))
+    return np.concatenate([model.soft(block).argmax(axis=1) for block in blocks])
+
+
 @dataclass(frozen=True)
 class Fits:
     """One model per seed, (s,); `objective` (s,) is what was minimised, `chosen` the model to use.

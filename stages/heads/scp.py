@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
-from clusterpipe.stages.heads.protocol import BLOCK, Fits, Training
+from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.perceptron import Layers
@@ -61,11 +61,6 @@ class PerceptronClusters:
 
         layers = Layers(**{name: getattr(self, name) for name in Layers.__dataclass_fields__})
         return np.asarray(softmax(logits(z, layers) / self.temperature, axis=1), np.float32)
-
-    def labels(self, z: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The likeliest cluster of each row (n, d)."""
-        parts = [z[at : at + BLOCK] for at in range(0, len(z), BLOCK)]
-        return np.concatenate([self.soft(part).argmax(axis=1) for part in parts])
 
 
 @dataclass(frozen=True)
@@ -170,7 +165,7 @@ class Scp:
         seed: int,
         advance: Callable[[int], None],
     ) -> "_Trained":
-        from clusterpipe.stages.numerics.perceptron import folded, perceptron
+        from clusterpipe.stages.numerics.perceptron import perceptron, plain_layers
         from clusterpipe.stages.numerics.scp import train
 
         k, width = len(start.prior), PAPER_WIDTH if self.scp_preset == "paper" else FAST_WIDTH
@@ -181,7 +176,7 @@ class Scp:
         ):
             loss = epoch.loss
             advance(1)
-        return _Trained(_model(folded(network), z, alpha), loss)
+        return _Trained(_model(plain_layers(network), z, alpha), loss)
 
     def _calibrated(
         self,
@@ -194,7 +189,7 @@ class Scp:
         chosen = int(loss.argmin())
         temperature = temperature_of(
             lambda value: replace(fits[chosen].model, temperature=value).soft(part),
-            [fit.model.labels(part) for fit in fits],
+            [labelled(fit.model, part) for fit in fits],
             chosen,
             given=self.temperature,
             scale=1.0,
@@ -236,7 +231,7 @@ def _model(layers: "Layers", z: NDArray[np.float32], alpha: float) -> Perceptron
         scores=none,
         temperature=1.0,
     )
-    label = model.labels(z)
+    label = labelled(model, z)
     order = np.argsort(-np.bincount(label, minlength=k), kind="stable")
     return replace(
         model,
@@ -257,7 +252,7 @@ def _scores(
         return np.zeros(1)
     near, scores = neighbours(z, SCORED_BY, seed=seed).index, []
     for model in models:
-        label = model.labels(z)
+        label = labelled(model, z)
         tiny = smallest_share(label, len(model.centroid)) < SMALLEST_SHARE
         scores.append(neighbour_agreement(label, near) - tiny)
     return np.array(scores)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
-from clusterpipe.stages.heads.protocol import BLOCK, Fits, Training
+from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.scp import Pairs
@@ -62,11 +62,6 @@ class DistilledClusters:
         layers = Layers(**{name: getattr(self, name) for name in Layers.__dataclass_fields__})
         return np.asarray(softmax(logits(z, layers) / self.temperature, axis=1), np.float32)
 
-    def labels(self, z: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The likeliest cluster of each row (n, d)."""
-        parts = [z[at : at + BLOCK] for at in range(0, len(z), BLOCK)]
-        return np.concatenate([self.soft(part).argmax(axis=1) for part in parts])
-
 
 @dataclass(frozen=True)
 class Temi:
@@ -100,7 +95,7 @@ class Temi:
         chosen = int(loss.argmin())
         temperature = temperature_of(
             lambda value: replace(models[chosen], temperature=value).soft(part),
-            [model.labels(part) for model in models],
+            [labelled(model, part) for model in models],
             chosen,
             given=self.temperature,
             scale=1.0,
@@ -198,6 +193,6 @@ def _model(
         losses=losses,
         temperature=1.0,
     )
-    label = model.labels(z)
+    label = labelled(model, z)
     order = np.argsort(-np.bincount(label, minlength=k), kind="stable")
     return replace(model, centroid=mean_directions(z, label, k)[order], last=layers.last[order])

@@ -8,7 +8,7 @@ picked words are stored, so new images are labelled exactly as those of the run 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ class TextAided:
     about: ClassVar[str] = "sets the words that an image is like beside its features"
     unit: ClassVar[bool] = True
     minimised: ClassVar[str] = "inertia"
-    model: ClassVar[type[TextAidedClusters]] = TextAidedClusters
+    model: ClassVar[type[Any]] = TextAidedClusters
 
     restarts: int
     iterations: int
@@ -155,7 +155,7 @@ class TrainedTextAided(TextAided):
     name: ClassVar[str] = "tac-trained"
     about: ClassVar[str] = "trains a head by such words; slower"
     minimised: ClassVar[str] = "loss at the end of training"
-    model: ClassVar[type[TrainedClusters]] = TrainedClusters  # type: ignore[assignment]
+    model: ClassVar[type[Any]] = TrainedClusters
 
     tac_epochs: int
     tac_balance: float

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
-from clusterpipe.stages.heads.protocol import BLOCK, Fits, Training
+from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 from clusterpipe.stages.sampling import sample_of
 
 if TYPE_CHECKING:
@@ -289,8 +289,7 @@ def _model(maps: "Maps", axes: _Axes, z: NDArray[np.float32]) -> LinearClusters:
         bias=bias,
         temperature=1.0,
     )
-    blocks = range(0, len(z), BLOCK)
-    label = np.concatenate([model.soft(z[at : at + BLOCK]).argmax(axis=1) for at in blocks])
+    label = labelled(model, z)
     order = np.argsort(-np.bincount(label, minlength=k), kind="stable")
     centroid = mean_directions(z, label, k)
     return replace(model, centroid=centroid[order], weight=weight[order], bias=bias[:, order])

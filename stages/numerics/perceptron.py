@@ -6,12 +6,13 @@ has its normalisation folded into the layers, so that a row's result depends on 
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+
+from clusterpipe.stages.numerics.feature_map import folded
 
 
 @dataclass(frozen=True)
@@ -45,24 +46,17 @@ def perceptron(d: int, k: int, *, layers: int, width: int, seed: int) -> nn.Sequ
     return network
 
 
-def folded(network: nn.Sequential) -> Layers:
+def plain_layers(network: nn.Sequential) -> Layers:
     """The network as it is in evaluation, normalisation folded into the linear layers."""
-    parts: list[Any] = list(network)
-    weights, biases = [], []
-    for linear, norm in zip(parts[:-1:3], parts[1::3], strict=True):
-        scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).detach()
-        weights.append((linear.weight.detach() * scale[:, None]).cpu().numpy())
-        bias = (linear.bias - norm.running_mean) * scale + norm.bias
-        biases.append(bias.detach().cpu().numpy())
-    width = len(weights[0])
-    last = parts[-1]
+    first, *middle, last = folded(network)
+    width = len(first.weight)
     return Layers(
-        weight=weights[0],
-        bias=biases[0],
-        middle=np.array(weights[1:], np.float32).reshape(-1, width, width),
-        middle_bias=np.array(biases[1:], np.float32).reshape(-1, width),
-        last=last.weight.detach().cpu().numpy(),
-        last_bias=last.bias.detach().cpu().numpy(),
+        weight=first.weight,
+        bias=first.bias,
+        middle=np.array([layer.weight for layer in middle], np.float32).reshape(-1, width, width),
+        middle_bias=np.array([layer.bias for layer in middle], np.float32).reshape(-1, width),
+        last=last.weight,
+        last_bias=last.bias,
     )
 
 

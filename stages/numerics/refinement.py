@@ -181,7 +181,7 @@ def descend(
         terms = objective(batch)
         for optimiser in optimisers:
             optimiser.zero_grad()
-        terms.loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(terms.loss)
         for optimiser in optimisers:
             optimiser.step()
         yield Step(terms.rate.item(), terms.membership_rate.item(), terms.loss.item())

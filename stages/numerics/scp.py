@@ -23,6 +23,7 @@ from clusterpipe.stages.numerics.cluster_losses import (
     confidence_loss,
     consistency_loss,
 )
+from clusterpipe.stages.numerics.descent import descend
 from clusterpipe.stages.numerics.refinement import shuffled_batches
 
 Pairs = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
@@ -135,9 +136,7 @@ def train(
 
 
 def _step(optimiser: torch.optim.Optimizer, schedule: LambdaLR, loss: Tensor) -> None:
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
+    descend(optimiser, loss)
     schedule.step()
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 from torch.optim import Adam
 
+from clusterpipe.stages.numerics.descent import descend
 from clusterpipe.stages.numerics.feature_map import folded
 from clusterpipe.stages.numerics.preparation import unit_rows
 from clusterpipe.stages.numerics.refinement import shuffled_batches
@@ -209,7 +210,5 @@ def train(
     for rows in islice(shuffled_batches(n, batch, generator), steps):
         near = torch.randint(q, (2, len(rows)), generator=generator)
         loss = objective(pairs, to, rows, near, weights)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        descend(optimiser, loss)
         yield loss.item()

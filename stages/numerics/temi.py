@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, normalize
 
 from clusterpipe.stages.numerics.cluster_losses import distillation_loss, pair_likelihood
+from clusterpipe.stages.numerics.descent import descend
 from clusterpipe.stages.numerics.refinement import shuffled_batches
 from clusterpipe.stages.numerics.scp import Pairs
 
@@ -128,7 +129,7 @@ def train(
             warm = (epoch * steps + step + 1) / max(1, recipe.warm_up * steps)
             optimiser.param_groups[0]["lr"] = rate * min(1.0, warm)
             loss, prior = _loss(student, teacher, pairs(index, generator), prior, recipe.beta)
-            _step(optimiser, loss.sum())
+            descend(optimiser, loss.sum())
             _follow(teacher, student, recipe.momentum)
             total += loss.detach()
         yield (total / steps).numpy().astype(np.float64)
@@ -157,7 +158,7 @@ def _learn(
     for index in batches:
         out = student(pairs(index, generator)[0])
         mean = cross_entropy(out.flatten(0, 1), labels[:, index].flatten())
-        _step(optimiser, mean * len(labels))
+        descend(optimiser, mean * len(labels))
 
 
 def _loss(
@@ -174,12 +175,6 @@ def _loss(
     there = distillation_loss(own, second, weight, prior, beta=beta)
     back = distillation_loss(other, first, weight, prior, beta=beta)
     return (there + back) / 2, prior
-
-
-def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
 
 
 @torch.no_grad()

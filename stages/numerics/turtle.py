@@ -17,6 +17,8 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from clusterpipe.stages.numerics.descent import descend
+
 SMALLEST_SHARE = 1e-9  # of a cluster in a batch, where its logarithm is taken
 
 
@@ -148,9 +150,7 @@ def train(
         label = soft_labels(logits)
         fit = misfit(inner.learned(rows, label.detach(), recipe.inner_steps), label)
         loss = fit + recipe.balance * imbalance(logits, prior)
-        outer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        outer.step()
+        descend(outer, loss)
         if recipe.decay:
             schedule.step()
         yield Step(fit.item(), loss.item())
@@ -166,9 +166,6 @@ class _Classifiers:
     def learned(self, rows: Sequence[Tensor], label: Tensor, steps: int) -> list[Tensor]:
         """The logits (b, k) in each space after `steps` of learning these labels (b, k)."""
         for _ in range(steps):
-            self._optimiser.zero_grad()
-            loss = misfit(self._maps.logits(rows), label)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimiser.step()
+            descend(self._optimiser, misfit(self._maps.logits(rows), label))
         with torch.no_grad():
             return self._maps.logits(rows)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clusterpipe.stages.numerics.perceptron import folded, logits, perceptron
+from clusterpipe.stages.numerics.perceptron import logits, perceptron, plain_layers
 
 ROWS = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
 
@@ -21,7 +21,7 @@ def test_the_folded_layers_are_the_network_in_evaluation(layers: int) -> None:
         loss.backward()
         optimiser.step()
     network.eval()
-    plain = folded(network)
+    plain = plain_layers(network)
     assert plain.middle.shape == (layers - 2, 8, 8)
     with torch.no_grad():
         expected = network(torch.from_numpy(ROWS)).numpy()
@@ -30,10 +30,10 @@ def test_the_folded_layers_are_the_network_in_evaluation(layers: int) -> None:
 
 
 def test_the_seed_decides_the_weights_and_the_global_generator_does_not() -> None:
-    first = folded(perceptron(6, 3, layers=5, width=8, seed=1))
+    first = plain_layers(perceptron(6, 3, layers=5, width=8, seed=1))
     torch.manual_seed(5)
     np.testing.assert_array_equal(
-        folded(perceptron(6, 3, layers=5, width=8, seed=1)).last, first.last
+        plain_layers(perceptron(6, 3, layers=5, width=8, seed=1)).last, first.last
     )
-    assert (folded(perceptron(6, 3, layers=5, width=8, seed=2)).last != first.last).any()
+    assert (plain_layers(perceptron(6, 3, layers=5, width=8, seed=2)).last != first.last).any()
     assert np.abs(first.weight).max() <= 0.04

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from clusterpipe.stages.numerics.perceptron import folded, logits, perceptron
+from clusterpipe.stages.numerics.perceptron import logits, perceptron, plain_layers
 from clusterpipe.stages.numerics.scp import (
     Recipe,
     neighbour_pairs,
@@ -40,7 +40,7 @@ def fitted(
     pairs = neighbour_pairs(blobs(), near())
     steps = train(network, pairs, np.full(K, 1 / K), recipe, start=start, n=N, seed=seed)
     assert len(list(steps)) == recipe.epochs
-    return np.asarray(logits(blobs(), folded(network)).argmax(axis=1))
+    return np.asarray(logits(blobs(), plain_layers(network)).argmax(axis=1))
 
 
 def test_neighbour_pairs_are_a_row_and_one_of_its_neighbours() -> None:
