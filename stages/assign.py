@@ -311,10 +311,6 @@ def assign(
     weights: str = "",
     words: str = "",
     class_name: StringArray | None = None,
-    class_names_file: Path | None = None,
-    class_names_names: Path | None = None,
-    vocabulary_file: Path | None = None,
-    vocabulary_names: Path | None = None,
     folder: Path | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -357,11 +353,10 @@ def assign(
         tower = Tower(backbone, weights, config.device, config.download)
         store = WordStore(folder) if folder else None
         lexicon = Lexicon(tower, words, config.prompt, class_name, store, progress)
-        files = {"class_names": class_names_file, "vocabulary": vocabulary_file}
         plain = _read(given if worded is None else worded, split, config, "", seed)
         plain = replace(plain, space="/".join(filter(None, ("embeddings", word_space))))
-        speech = _Speech(lexicon, files)
-        data |= {name: speech.added(plain, name, config) for name in names if name in BY_WORDS}
+        alone = [name for name in names if name in BY_WORDS]
+        data |= {name: _with_words(plain, lexicon, name, config) for name in alone}
     for read in data.values():
         _refuse_too_few(read, k)
     fitted = fit_methods(data, k, config, members=members, seed=seed, progress=progress)
@@ -464,34 +459,27 @@ def _read(
     return Data(features, widths_of(features), index, read_rows(features, index), fitted_on)
 
 
-@dataclass(frozen=True)
-class _Speech:
-    """Where words come from; files: those that `class_names` and `vocabulary` name, if they do."""
-
-    lexicon: Lexicon
-    files: Mapping[str, Path | None]
-
-    def added(self, data: Data, method: str, config: AssignConfig) -> Data:
-        """The data with the words that the method reads."""
-        named = method == ZeroShot.name
-        field = "class_names" if named else "vocabulary"
-        setting, name = f"assign.{field}", getattr(config, field)
-        if named and not name:
-            raise UsageError(
-                "zero-shot needs the names of the classes: give a list in assign.class_names"
-            )
-        found = self.lexicon.look_up(name, self.files[field], setting=setting)
-        d, width = found.words.feature.shape[1], data.rows.shape[1]
-        if d != width:
-            raise UsageError(
-                f"the features are {width} wide, those of {found.about} {d}: they are not from one "
-                "model. Name the space of the same model in assign.word_space"
-            )
-        images = "no image: each goes to the likeliest of" if named else f"{data.fitted_on} and"
-        return replace(data, words=found.words, fitted_on=f"{images} {found.about}")
+def _with_words(data: Data, lexicon: Lexicon, method: str, config: AssignConfig) -> Data:
+    """The data with the words that the method reads."""
+    named = method == ZeroShot.name
+    field = "class_names" if named else "vocabulary"
+    setting, name = f"assign.{field}", getattr(config, field)
+    if named and not name:
+        raise UsageError(
+            "zero-shot needs the names of the classes: give a list in assign.class_names"
+        )
+    found = lexicon.look_up(name, setting=setting)
+    d, width = found.words.feature.shape[1], data.rows.shape[1]
+    if d != width:
+        raise UsageError(
+            f"the features are {width} wide, those of {found.about} {d}: they are not from one "
+            "model. Name the space of the same model in assign.word_space"
+        )
+    images = "no image: each goes to the likeliest of" if named else f"{data.fitted_on} and"
+    return replace(data, words=found.words, fitted_on=f"{images} {found.about}")
 
 
-def _refuse_too_few(data: "Data", k: int) -> None:
+def _refuse_too_few(data: Data, k: int) -> None:
     from clusterpipe.stages.numerics.preparation import are_equal
 
     m = len(data.index)
