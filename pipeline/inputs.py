@@ -35,13 +35,15 @@ def load(stage: Stage, config: Config, run: RunDirectory) -> dict[str, Any]:
     space that does not exist.
     """
     wanted = declared(stage, config).items()
-    return {name: value(source, stage, config, run) for name, source in wanted}
+    return {
+        name: value(source, stage, config, run)
+        for name, source in wanted
+        if not isinstance(source, FileInput)
+    }
 
 
-def value(source: Source, stage: Stage, config: Config, run: RunDirectory) -> Any:
+def value(source: Input | FolderInput, stage: Stage, config: Config, run: RunDirectory) -> Any:
     """One argument of `stage`."""
-    if isinstance(source, FileInput):
-        return Path(source.path)
     if isinstance(source, FolderInput):
         return run.folder / source.name
     if _is_left_out(source, run):

@@ -1,17 +1,16 @@
 """assign: puts each image into one of k clusters, and says how sure that is."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.rows import LaterRows, Rows, blocks, take, widths_of
+from clusterpipe.cache.rows import Rows, widths_of
 from clusterpipe.cache.schema import (
     Assignment,
     Assignments,
@@ -21,14 +20,15 @@ from clusterpipe.cache.schema import (
     StringArray,
 )
 from clusterpipe.cache.words import WordStore
-from clusterpipe.stages import heads
 from clusterpipe.stages.declaration import FolderInput, Input, Source, option, stage
 from clusterpipe.stages.head_words import Lexicon
-from clusterpipe.stages.heads import ALL, BY_WORDS, Fits, Head, Member, Training, Words
+from clusterpipe.stages.heads import ALL, BY_WORDS, Training
+from clusterpipe.stages.heads.consensus import Consensus
+from clusterpipe.stages.heads.fitting import Data, fit_methods
+from clusterpipe.stages.heads.labelling import assigned, with_appended
 from clusterpipe.stages.heads.zero_shot import ZeroShot
 from clusterpipe.stages.sampling import (
     described_rows,
-    finite,
     read_rows,
     read_views,
     rows_of_split,
@@ -40,10 +40,9 @@ from clusterpipe.stages.word_features import Tower, check_prompts
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.selection import Selection
 
-AUTO, CONSENSUS = "auto", "consensus"
+AUTO = "auto"
 MOST_FITTED = 250_000
 MOST_SCORED = 10_000  # images that methods are compared on
-SMALLEST_MEDIAN = 1e-6
 
 
 @dataclass(frozen=True)
@@ -291,7 +290,7 @@ def _extended(previous: Assignments, arguments: Mapping[str, Any], before: int) 
     """Appended images are assigned by the heads as they are; nothing else changes."""
     read = {name: "worded" if name in BY_WORDS else "features" for name in previous.methods}
     methods = {
-        name: _with_appended(method, arguments[read[name]], before)
+        name: with_appended(method, arguments[read[name]], before)
         for name, method in previous.methods.items()
     }
     return replace(previous, methods=methods)
@@ -312,10 +311,6 @@ def assign(
     weights: str = "",
     words: str = "",
     class_name: StringArray | None = None,
-    class_names_file: Path | None = None,
-    class_names_names: Path | None = None,
-    vocabulary_file: Path | None = None,
-    vocabulary_names: Path | None = None,
     folder: Path | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -342,30 +337,40 @@ def assign(
     WeightsMissing when the text tower is not on disk.
     """
     names = _methods(config)
+    members = _members(names, config)
     k = 1 if set(names) == {ZeroShot.name} else _number_of_clusters(k, config)
     given = features if features is not None else worded
     if given is None:
         raise UsageError("there are no features to cluster")
     _check(given, k, config)
-    data: dict[str, _Data] = {}
+    data: dict[str, Data] = {}
     if set(names) - set(BY_WORDS):
         plain = _read(given, split, config, refined_on, seed)
         if views is not None:
             plain = replace(plain, views=read_views(views, plain.index))
-        data |= dict.fromkeys(names, replace(plain, space=_space(config)))
+        data |= dict.fromkeys((*members, *names), replace(plain, space=_space(config)))
     if set(names) & set(BY_WORDS):
         tower = Tower(backbone, weights, config.device, config.download)
         store = WordStore(folder) if folder else None
         lexicon = Lexicon(tower, words, config.prompt, class_name, store, progress)
-        files = {"class_names": class_names_file, "vocabulary": vocabulary_file}
         plain = _read(given if worded is None else worded, split, config, "", seed)
         plain = replace(plain, space="/".join(filter(None, ("embeddings", word_space))))
-        speech = _Speech(lexicon, files)
-        data |= {name: speech.added(plain, name, config) for name in names if name in BY_WORDS}
+        alone = [name for name in names if name in BY_WORDS]
+        data |= {name: _with_words(plain, lexicon, name, config) for name in alone}
     for read in data.values():
         _refuse_too_few(read, k)
-    fitted = _fitted(names, data, k, config, seed, progress)
-    methods = {n: _assigned(n, data[n], fitted[n], config, progress) for n in names}
+    fitted = fit_methods(data, k, config, members=members, seed=seed, progress=progress)
+    methods = {
+        name: assigned(
+            name,
+            data[name],
+            fitted[name],
+            top=config.top,
+            exemplars=config.exemplars,
+            progress=progress,
+        )
+        for name in names
+    }
     first = data[names[0]]
     selection = _selection(first, methods, seed, progress) if len(names) > 1 else None
     chosen = names[0]
@@ -395,6 +400,17 @@ def _methods(config: AssignConfig) -> tuple[str, ...]:
             + ", ".join(config.candidates)
         )
     return _known(config.methods, setting="assign.methods")
+
+
+def _members(names: Sequence[str], config: AssignConfig) -> tuple[str, ...]:
+    """What a consensus is made of: what else runs, or else `assign.candidates`, without methods
+    that read words, whose features are others."""
+    apart = (Consensus.name, *BY_WORDS)
+    members = tuple(name for name in names if name not in apart)
+    if members or Consensus.name not in names:
+        return members
+    candidates = tuple(name for name in config.candidates if name not in apart)
+    return _known(candidates, setting="assign.candidates")
 
 
 def _known(methods: tuple[str, ...], *, setting: str) -> tuple[str, ...]:
@@ -427,7 +443,43 @@ def _check(features: Rows, k: int, config: AssignConfig) -> None:
         raise UsageError(f"{n:,} images cannot fill {k:,} clusters; lower assign.k")
 
 
-def _refuse_too_few(data: "_Data", k: int) -> None:
+# ---------------------------------------------------------------- what is read
+
+
+def _read(
+    features: Rows, split: StringArray | None, config: AssignConfig, refined_on: str, seed: int
+) -> Data:
+    candidates = rows_of_split(
+        features.shape[0], split, config.fit_split, setting="assign.fit_split"
+    )
+    index = sample_of(candidates, config.sample or MOST_FITTED, seed)
+    fitted_on = described_rows(len(index), len(candidates), config.fit_split)
+    if refined_on not in ("", fitted_on):
+        fitted_on += f" (the features refined on {refined_on})"
+    return Data(features, widths_of(features), index, read_rows(features, index), fitted_on)
+
+
+def _with_words(data: Data, lexicon: Lexicon, method: str, config: AssignConfig) -> Data:
+    """The data with the words that the method reads."""
+    named = method == ZeroShot.name
+    field = "class_names" if named else "vocabulary"
+    setting, name = f"assign.{field}", getattr(config, field)
+    if named and not name:
+        raise UsageError(
+            "zero-shot needs the names of the classes: give a list in assign.class_names"
+        )
+    found = lexicon.look_up(name, setting=setting)
+    d, width = found.words.feature.shape[1], data.rows.shape[1]
+    if d != width:
+        raise UsageError(
+            f"the features are {width} wide, those of {found.about} {d}: they are not from one "
+            "model. Name the space of the same model in assign.word_space"
+        )
+    images = "no image: each goes to the likeliest of" if named else f"{data.fitted_on} and"
+    return replace(data, words=found.words, fitted_on=f"{images} {found.about}")
+
+
+def _refuse_too_few(data: Data, k: int) -> None:
     from clusterpipe.stages.numerics.preparation import are_equal
 
     m = len(data.index)
@@ -437,299 +489,17 @@ def _refuse_too_few(data: "_Data", k: int) -> None:
         raise UsageError("all images have the same features: there is one cluster, not more")
 
 
-# ---------------------------------------------------------------- the fit
-
-
-@dataclass(frozen=True)
-class _Data:
-    """All rows of `features` (n, d), of spaces of these widths, and those of the fit in memory.
-
-    index: (m,) their numbers, rows: (m, d); fitted_on: the same in words; space: what the features
-    are; words: in the same space, for methods that read some; views: (m, v, d), augmented.
-    """
-
-    features: Rows
-    widths: tuple[int, ...]
-    index: NDArray[np.int64]
-    rows: NDArray[np.float32]
-    fitted_on: str
-    space: str = ""
-    words: Words | None = None
-    views: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True)
-class _Speech:
-    """Where words come from; files: those that `class_names` and `vocabulary` name, if they do."""
-
-    lexicon: Lexicon
-    files: Mapping[str, Path | None]
-
-    def added(self, data: _Data, method: str, config: AssignConfig) -> _Data:
-        """The data with the words that the method reads."""
-        named = method == ZeroShot.name
-        field = "class_names" if named else "vocabulary"
-        setting, name = f"assign.{field}", getattr(config, field)
-        if named and not name:
-            raise UsageError(
-                "zero-shot needs the names of the classes: give a list in assign.class_names"
-            )
-        found = self.lexicon.look_up(name, self.files[field], setting=setting)
-        d, width = found.words.feature.shape[1], data.rows.shape[1]
-        if d != width:
-            raise UsageError(
-                f"the features are {width} wide, those of {found.about} {d}: they are not from one "
-                "model. Name the space of the same model in assign.word_space"
-            )
-        images = "no image: each goes to the likeliest of" if named else f"{data.fitted_on} and"
-        return replace(data, words=found.words, fitted_on=f"{images} {found.about}")
-
-
-def _read(
-    features: Rows, split: StringArray | None, config: AssignConfig, refined_on: str, seed: int
-) -> _Data:
-    candidates = rows_of_split(
-        features.shape[0], split, config.fit_split, setting="assign.fit_split"
-    )
-    index = sample_of(candidates, config.sample or MOST_FITTED, seed)
-    fitted_on = described_rows(len(index), len(candidates), config.fit_split)
-    if refined_on not in ("", fitted_on):
-        fitted_on += f" (the features refined on {refined_on})"
-    return _Data(features, widths_of(features), index, read_rows(features, index), fitted_on)
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """What one method made of the rows of the fit: a model per seed, and the head of the chosen."""
-
-    head: Head
-    fits: Fits
-    minimised: str
-
-
-def _fitted(
-    names: Sequence[str],
-    data: Mapping[str, _Data],
-    k: int,
-    config: AssignConfig,
-    seed: int,
-    progress: Progress,
-) -> dict[str, _Fitted]:
-    """All methods that are named, and what a consensus is made of: none that read words, whose
-    features are others."""
-    apart = (CONSENSUS, *BY_WORDS)
-    members = [name for name in names if name not in apart]
-    if CONSENSUS in names and not members:
-        candidates = tuple(name for name in config.candidates if name not in apart)
-        members = list(_known(candidates, setting="assign.candidates"))
-    alone = [name for name in names if name in BY_WORDS]
-    fitted = {}
-    for name in [*members, *alone]:
-        own = data[name] if name in data else data[CONSENSUS]
-        fitted[name] = _fit(name, own, k, config, seed, progress)
-    if CONSENSUS in names:
-        plain = replace(config, center=False)  # its members prepare the rows, each in its way
-        fits = _members({name: fitted[name] for name in members})
-        fitted[CONSENSUS] = _fit(CONSENSUS, data[CONSENSUS], k, plain, seed, progress, members=fits)
-    return fitted
-
-
-def _members(fitted: Mapping[str, _Fitted]) -> tuple[Member, ...]:
-    """Every fit of every method."""
-    return tuple(
-        Member(name, seed, replace(one.head, model=model))
-        for name, one in fitted.items()
-        for seed, model in enumerate(one.fits.models)
-    )
-
-
-def _fit(
-    name: str,
-    data: _Data,
-    k: int,
-    config: AssignConfig,
-    seed: int,
-    progress: Progress,
-    *,
-    members: tuple[Member, ...] = (),
-) -> _Fitted:
-    from clusterpipe.stages.numerics.preparation import center_of, prepare
-
-    method = heads.method(name, config)
-    center = center_of(data.rows, unit=method.unit, widths=data.widths)
-    if not config.center or name == ZeroShot.name:  # names are scored on features as they are
-        center = np.zeros_like(center)
-    seeds = np.random.SeedSequence(seed).generate_state(config.seeds)
-
-    def prepared(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        flat = prepare(rows.reshape(-1, len(center)), center, unit=method.unit, widths=data.widths)
-        return flat.reshape(rows.shape)
-
-    views = None if data.views is None else prepared(data.views)
-    training = Training(
-        prepared(data.rows), data.widths, views=views, words=data.words, members=members
-    )
-    fits = method.fit(training, k, [int(one) for one in seeds], progress)
-    every = np.arange(len(fits.model.centroid))
-    head = Head(fits.model, center, method.unit, data.widths, every)
-    return _Fitted(head, fits, method.minimised)
-
-
-# ---------------------------------------------------------------- the assignment
-
-
-@dataclass(frozen=True)
-class _Labelled:
-    """What is known of every row: its likeliest clusters, its label by each seed, its distance."""
-
-    top_label: NDArray[np.int32]
-    top_probability: NDArray[np.float32]
-    label_per_seed: NDArray[np.int32]
-    distance: NDArray[np.float32]
-
-
-def _assigned(
-    name: str, data: _Data, fitted: _Fitted, config: AssignConfig, progress: Progress
-) -> Assignment:
-    from clusterpipe.stages.numerics.metrics import mutual_agreement
-
-    found = _labelled(data.features, fitted, config.top, progress)
-    filled = np.unique(found.top_label[:, 0])
-    if len(filled) < len(fitted.head.clusters):
-        fitted = replace(fitted, head=replace(fitted.head, clusters=filled))
-        found = _labelled(data.features, fitted, config.top, progress)
-    head, label = fitted.head, np.ascontiguousarray(found.top_label[:, 0])
-    return Assignment(
-        label=label,
-        probability=np.ascontiguousarray(found.top_probability[:, 0]),
-        top_label=found.top_label,
-        top_probability=found.top_probability,
-        centroid=head.centroid,
-        center=head.center,
-        width=np.array(head.widths),
-        cluster=head.clusters,
-        name=_names(name, data, head),
-        exemplar=_exemplars(label, found.distance, len(filled), config.exemplars),
-        outlier_score=_outlier_scores(label, found.distance, len(filled)),
-        label_per_seed=found.label_per_seed,
-        objective_per_seed=fitted.fits.objective,
-        parameters=head.parameters(),
-        head=name,
-        objective=fitted.minimised,
-        space=data.space,
-        normalised=head.normalised,
-        temperature=float(head.model.temperature),
-        effective_k=len(filled),
-        stability=float(mutual_agreement(list(found.label_per_seed)).mean()),
-        fitted_on=data.fitted_on,
-    )
-
-
-def _labelled(features: Rows, fitted: _Fitted, top: int, progress: Progress) -> _Labelled:
-    n, fits, head = features.shape[0], fitted.fits, fitted.head
-    centroid = head.centroid
-    top = min(top, len(centroid))
-    found = _Labelled(
-        np.empty((n, top), np.int32),
-        np.empty((n, top), np.float32),
-        np.empty((len(fits.models), n), np.int32),
-        np.empty(n, np.float32),
-    )
-    for part, z in _prepared_blocks(features, head, progress):
-        count = part.stop - part.start
-        for seed, soft in enumerate(fits.soft(z)):
-            found.label_per_seed[seed, part] = soft[:count].argmax(axis=1)
-            if seed == fits.chosen:
-                likeliest = _likeliest(head.kept(soft[:count]), top)
-                found.top_label[part], found.top_probability[part] = likeliest
-        own = centroid[found.top_label[part, 0]]
-        found.distance[part] = np.linalg.norm(z[:count] - own, axis=1)
-    for labels in found.label_per_seed:
-        labels[:] = np.unique(labels, return_inverse=True)[1]
-    return found
-
-
-def _prepared_blocks(
-    features: Rows, head: Head, progress: Progress
-) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Which rows, and the same prepared, as `Head.soft` would see them."""
-    start = 0
-    with progress("assigning", total=features.shape[0], unit="images") as advance:
-        for block in blocks(finite(features), heads.BLOCK):
-            yield slice(start, start + len(block)), head.prepared(block)
-            start += len(block)
-            advance(len(block))
-
-
-def _likeliest(
-    soft: NDArray[np.float32], top: int
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The `top` likeliest clusters of each row, likeliest first, and their probabilities."""
-    left = soft.copy()
-    label = np.empty((len(left), top), np.int32)
-    probability = np.empty((len(left), top), np.float32)
-    for place in range(top):
-        label[:, place] = left.argmax(axis=1)
-        probability[:, place] = left.max(axis=1)
-        np.put_along_axis(left, label[:, place, None], -1, axis=1)
-    return label, probability
-
-
-# ---------------------------------------------------------------- images that come later
-
-
-def _with_appended(method: Assignment, features: Rows, before: int) -> Assignment:
-    """The assignment of all rows of `features`, of which it knows the first `before`.
-
-    What the fits of other seeds would say of the others is not known: they have -1 there.
-    """
-    later, head = LaterRows(features, before), heads.load(method)
-    soft = head.soft(later)
-    top_label, top_probability = _likeliest(soft, method.top_label.shape[1])
-    label = np.ascontiguousarray(top_label[:, 0])
-    score = _distances(later, head, label) / _medians(method, features, head)[label]
-    unknown = np.full((len(method.label_per_seed), len(label)), -1, np.int32)
-    return replace(
-        method,
-        label=np.concatenate([method.label, label]),
-        probability=np.concatenate([method.probability, top_probability[:, 0]]),
-        top_label=np.concatenate([method.top_label, top_label]),
-        top_probability=np.concatenate([method.top_probability, top_probability]),
-        outlier_score=np.concatenate([method.outlier_score, score.astype(np.float32)]),
-        label_per_seed=np.concatenate([method.label_per_seed, unknown], axis=1),
-    )
-
-
-def _medians(method: Assignment, features: Rows, head: Head) -> NDArray[np.float32]:
-    """The median distance (k,) of each cluster's images of the fit to its centre.
-
-    By one image each: its distance over its outlier score.
-    """
-    median = np.ones(len(method.centroid), np.float32)
-    label, score = method.label, method.outlier_score
-    order = np.argsort(np.where(np.isfinite(score), score, -1), kind="stable")
-    row = np.full(len(median), -1)
-    row[label[order]] = order  # the last of a cluster counts: its highest score
-    filled = np.flatnonzero((row >= 0) & (score[row] > 0))
-    distance = _distances(take(features, row[filled]), head, filled)
-    median[filled] = distance / score[row[filled]]
-    return np.maximum(median, SMALLEST_MEDIAN)
-
-
-def _distances(features: Rows, head: Head, label: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-    """The distance (n,) of each row, prepared, to the centre of its cluster."""
-    found, centroid = np.empty(features.shape[0], np.float32), head.centroid
-    for part, z in _prepared_blocks(features, head, silent):
-        own = centroid[label[part]]
-        found[part] = np.linalg.norm(z[: len(own)] - own, axis=1)
-    return found
+def _space(config: AssignConfig) -> str:
+    if config.features == "refined":
+        return "refined"
+    return f"embeddings/{config.space}" if config.space else "embeddings"
 
 
 # ---------------------------------------------------------------- the choice
 
 
 def _selection(
-    data: _Data, methods: Mapping[str, Assignment], seed: int, progress: Progress
+    data: Data, methods: Mapping[str, Assignment], seed: int, progress: Progress
 ) -> "Selection":
     """How good the labels of each method are by themselves, on the rows of the fit."""
     from clusterpipe.stages.numerics.preparation import center_of, prepare
@@ -754,39 +524,3 @@ def _recorded(selection: "Selection | None", methods: Mapping[str, Assignment]) 
         "selection_value": selection.value,
         "selection_score": selection.score,
     }
-
-
-# ---------------------------------------------------------------- what is told of the clusters
-
-
-def _names(method: str, data: _Data, head: Head) -> StringArray | None:
-    if data.words is None or method != ZeroShot.name:
-        return None
-    return np.array([data.words.name[cluster] for cluster in head.clusters], dtype=object)
-
-
-def _space(config: AssignConfig) -> str:
-    if config.features == "refined":
-        return "refined"
-    return f"embeddings/{config.space}" if config.space else "embeddings"
-
-
-def _exemplars(
-    label: NDArray[np.int32], distance: NDArray[np.float32], k: int, count: int
-) -> NDArray[np.int64]:
-    exemplar = np.full((k, count), -1)
-    for cluster in range(k):
-        members = np.flatnonzero(label == cluster)
-        best = members[np.argsort(distance[members], kind="stable")][:count]
-        exemplar[cluster, : len(best)] = best
-    return exemplar
-
-
-def _outlier_scores(
-    label: NDArray[np.int32], distance: NDArray[np.float32], k: int
-) -> NDArray[np.float32]:
-    floor = SMALLEST_MEDIAN + SMALLEST_MEDIAN * float(distance.max())
-    median = np.ones(k, np.float32)
-    for cluster in np.unique(label):
-        median[cluster] = max(float(np.median(distance[label == cluster])), floor)
-    return np.asarray(distance / median[label], np.float32)

@@ -161,8 +161,6 @@ def caption(
     assignment: str = "",
     clustered: str = "",
     class_name: StringArray | None = None,
-    vocabulary_file: Path | None = None,
-    vocabulary_names: Path | None = None,
     folder: Path | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -177,8 +175,8 @@ def caption(
     agree, not that they are right. Empty clusters get empty phrases. Memory is O(k v), whatever
     n. Nothing is drawn at random: `seed` changes nothing.
 
-    Encoded words are kept in `folder`, if there is one. `weights`, `words`, `space`, `assignment`,
-    `clustered`, `vocabulary_file` and `vocabulary_names` are what the pipeline knows beforehand.
+    Encoded words are kept in `folder`, if there is one. `weights`, `words`, `space`, `assignment`
+    and `clustered` are what the pipeline knows beforehand.
 
     Raises UsageError for a backbone that knows no words, words that a closed vocabulary lacks,
     an unusable vocabulary or setting, and WeightsMissing when its weights are not on disk.
@@ -187,10 +185,10 @@ def caption(
     tower = Tower(backbone, weights, config.device, config.download)
     closed = not has_features(config.vocabulary) and (words or tower.opened.words) == "closed"
     if closed:
-        known = _own_words(tower, config, vocabulary_file, class_name)
+        known = _own_words(tower, config, class_name)
     else:
         name = config.vocabulary or IMAGENET[0]
-        vocabulary = open_vocabulary(name, file=vocabulary_file, classes=class_name)
+        vocabulary = open_vocabulary(name, classes=class_name)
         store = WordStore(folder) if folder else None
         encoded = word_features(vocabulary, config.prompt, tower, store, progress)
         known = _Words(vocabulary, name, _open_score(features, encoded, config), encoded)
@@ -253,12 +251,10 @@ class _Words:
     features: NDArray[np.float32] | None = None
 
 
-def _own_words(
-    tower: Tower, config: CaptionConfig, file: Path | None, classes: StringArray | None
-) -> _Words:
+def _own_words(tower: Tower, config: CaptionConfig, classes: StringArray | None) -> _Words:
     """The words of a backbone that takes no others."""
     own = tower.opened.vocabulary()
-    found = open_vocabulary(config.vocabulary or IMAGENET[0], file=file, classes=classes)
+    found = open_vocabulary(config.vocabulary or IMAGENET[0], classes=classes)
     if found.word != own and config.vocabulary:
         raise UsageError(
             f"{tower.backbone} knows its own {len(own)} words and no others: leave "

@@ -43,7 +43,8 @@ class Input:
 
 @dataclass(frozen=True)
 class FileInput:
-    """An argument that is a file named by the user; its content is part of the key."""
+    """A file that the user named in a setting and the stage opens by itself: its content is part of
+    the key. No argument."""
 
     path: str
 

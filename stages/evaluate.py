@@ -1,6 +1,6 @@
 """evaluate: how good the clusters are, beside what chance would give."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Advance, Progress, silent
-from clusterpipe.cache.rows import Rows, blocks
+from clusterpipe.cache.rows import Rows
 from clusterpipe.cache.schema import (
     Assignment,
     Assignments,
@@ -24,7 +24,8 @@ from clusterpipe.cache.schema import (
 from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.declaration import FolderInput, Input, Source, option, stage
 from clusterpipe.stages.name_evaluation import ClassNames, caption_scores
-from clusterpipe.stages.sampling import finite, read_rows, sample_of
+from clusterpipe.stages.sampling import read_rows, sample_of
+from clusterpipe.stages.search_evaluation import search_scores
 from clusterpipe.stages.word_features import Tower
 
 Values: TypeAlias = NDArray[np.float64]
@@ -39,8 +40,6 @@ UNITS = {
     STABILITY: "",
 }
 EMBEDDINGS, REFINED = "embeddings", "refined"
-FIRST_HITS, LISTED_HITS = 20, 100  # of precision and of average precision
-RETRIEVAL = (f"precision@{FIRST_HITS}", f"mAP@{LISTED_HITS}")
 ROWS_PER_CLUSTER = 10
 DIMENSIONS, EPSILON_SQUARED = 32, 0.1
 
@@ -120,7 +119,7 @@ def evaluate(
     between the labels of a seed and of each other one. Chance is the mean over random labels with
     the sizes of the chosen ones. Images that were appended to the run, whose labels by other seeds
     are unknown, are left out. Image search is measured in the features as embedded and, if given,
-    refined (`_retrieval`); captions, if given, are of the chosen method's clusters, and are
+    refined (`search_scores`); captions, if given, are of the chosen method's clusters, and are
     measured by `caption_scores`, which compares them with the classes' names by the text tower that
     encoded the words; encoded names are kept in `folder`, if there is one. This is the only stage
     that sees ground truth.
@@ -158,7 +157,9 @@ def evaluate(
         count_per_split=np.array([(truth[rows] >= 0).sum() for rows in parts.values()]),
         confusion=confusion,
         protocol=_protocol(assignments, parts, truth, config),
-        **_retrieval(features, refined, truth, config, seed, progress),
+        **search_scores(
+            features, refined, truth, queries=config.queries, seed=seed, progress=progress
+        ),
         **_captioned(captions, confusion, class_name, config, folder, progress),
     )
 
@@ -327,110 +328,6 @@ def _chance(ground: _Ground, method: Assignment, config: EvaluateConfig, seed: i
     values = np.append(np.mean([_measured(ground, draw) for draw in draws], axis=0), 0)
     values[list(UNITS).index("effective_k")] = np.nan
     return np.asarray(values)
-
-
-# ---------------------------------------------------------------- image search
-
-
-@dataclass(frozen=True)
-class _Search:
-    """Who searches among whom: rows with ground truth, and which of those ask.
-
-    row, label: (l,) the labelled rows and their classes; query: (m,) places among them whose class
-    has another row; available: (m,) how many others.
-    """
-
-    row: NDArray[np.int64]
-    label: NDArray[np.int64]
-    query: NDArray[np.int64]
-    available: NDArray[np.int64]
-
-
-def _retrieval(
-    features: Rows,
-    refined: Rows | None,
-    truth: IntArray,
-    config: EvaluateConfig,
-    seed: int,
-    progress: Progress,
-) -> dict[str, Any]:
-    """The fields of /retrieval, none without classes of two rows.
-
-    A labelled row is looked for among all other labelled ones by cosine. precision@20 is the share
-    of its class in the first 20; mAP@100 the mean over queries of the sum of precision at each
-    right hit of the first 100, over min(100, others of its class).
-    """
-    from clusterpipe.stages.numerics import retrieval as ranking
-
-    search = _search(truth, config.queries, seed)
-    if not len(search.query):
-        return {}
-    spaces = {EMBEDDINGS: features, **({REFINED: refined} if refined is not None else {})}
-    total = sum(rows.shape[0] for rows in spaces.values())
-    with progress("measuring search", total=total, unit="images") as advance:
-        value = [_found(rows, search, advance) for rows in spaces.values()]
-    others, available = len(search.row) - 1, search.available
-    chance = (
-        ranking.chance_precision(available, others),
-        ranking.chance_average_precision(available, others, LISTED_HITS),
-    )
-    return {
-        "retrieval_space": _text(spaces),
-        "retrieval_metric": _text(RETRIEVAL),
-        "retrieval_value": np.array(value),
-        "retrieval_chance": np.mean(chance, axis=1),
-        "retrieval_protocol": _retrieval_protocol(search, config.queries),
-    }
-
-
-def _search(truth: IntArray, queries: int, seed: int) -> _Search:
-    row = np.flatnonzero(truth >= 0)
-    label = np.asarray(truth[row], np.int64)
-    others = np.bincount(label)[label] - 1
-    query = sample_of(np.flatnonzero(others > 0), queries, seed)
-    return _Search(row, label, query, others[query])
-
-
-def _found(rows: Rows, search: _Search, advance: Advance) -> Values:
-    """precision@20 and mAP@100 of every query among the labelled rows."""
-    from clusterpipe.stages.numerics import retrieval as ranking
-    from clusterpipe.stages.numerics.neighbours import nearest_in_blocks, without
-    from clusterpipe.stages.numerics.preparation import unit_rows
-
-    asked = unit_rows(read_rows(rows, search.row[search.query]))
-    listed = _labelled_blocks(rows, search.row, advance)
-    found = without(nearest_in_blocks(asked, listed, LISTED_HITS + 1), search.query)
-    relevant = search.label[found.index] == search.label[search.query][:, None]
-    precision = ranking.precision(relevant, FIRST_HITS)
-    return np.array(
-        [
-            precision.mean(),
-            ranking.average_precision(relevant, search.available, LISTED_HITS).mean(),
-        ]
-    )
-
-
-def _labelled_blocks(
-    rows: Rows, labelled: NDArray[np.int64], advance: Advance
-) -> Iterator[NDArray[np.float32]]:
-    from clusterpipe.stages.numerics.preparation import unit_rows
-
-    start = 0
-    for block in blocks(finite(rows)):
-        low, high = np.searchsorted(labelled, [start, start + len(block)])
-        yield unit_rows(block[labelled[low:high] - start])
-        start += len(block)
-        advance(len(block))
-
-
-def _retrieval_protocol(search: _Search, queries: int) -> str:
-    drawn = " drawn at random" if len(search.query) == queries < len(search.row) else ""
-    return (
-        f"search: {len(search.query):,} labelled images{drawn}, each among all {len(search.row):,} "
-        f"but itself, by cosine; right is the same class; mAP@{LISTED_HITS}: precision at the "
-        f"right hits of the first {LISTED_HITS}, over min({LISTED_HITS}, others of the class); "
-        "chance: a random order"
-    )
 
 
 # ---------------------------------------------------------------- the report

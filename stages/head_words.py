@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -48,8 +47,8 @@ class Lexicon:
     store: WordStore | None = None
     progress: Progress = silent
 
-    def look_up(self, name: str, file: Path | None = None, *, setting: str) -> Found:
-        """The words of the vocabulary called `name`, or those in `file`; `setting` names them.
+    def look_up(self, name: str, *, setting: str) -> Found:
+        """The words of the vocabulary called `name`; `setting` is where the name comes from.
 
         From a text tower, or as their file brings them along, they are compared by cosine. A closed
         vocabulary is scored as its classifier does; words that it does not know are left out. No
@@ -59,20 +58,20 @@ class Lexicon:
         if not has_features(name):
             kind = self.kind or (self.tower.opened.words if self.tower.backbone else "none")
             if kind == "closed":
-                return self._own(name, file, setting)
+                return self._own(name, setting)
             if kind == "none":
                 raise _wordless(self.tower.backbone, setting)
         name = name or IMAGENET[1]
-        words = self._vocabulary(name, file, setting)
+        words = self._vocabulary(name, setting)
         feature = word_features(words, self.prompts, self.tower, self.store, self.progress)
         offset = np.zeros(len(feature), np.float32)
         about = f"the {len(words.word):,} words of {name}"
         return Found(Words(words.word, feature, offset, by_cosine=True), about + _leak(name))
 
-    def _vocabulary(self, name: str, file: Path | None, setting: str) -> Vocabulary:
-        return open_vocabulary(name, file=file, classes=self.classes, setting=setting)
+    def _vocabulary(self, name: str, setting: str) -> Vocabulary:
+        return open_vocabulary(name, classes=self.classes, setting=setting)
 
-    def _own(self, name: str, file: Path | None, setting: str) -> Found:
+    def _own(self, name: str, setting: str) -> Found:
         """Words of a backbone that knows no others."""
         backbone, opened = self.tower.backbone, self.tower.opened
         known, direction = known_words(opened.vocabulary()), opened.word_directions()
@@ -81,7 +80,7 @@ class Lexicon:
         if not name:
             about = f"the {len(known.word):,} words of {backbone}"
             return Found(Words(known.word, direction, offset, by_cosine=False), about)
-        asked = self._vocabulary(name, file, setting).word
+        asked = self._vocabulary(name, setting).word
         place = _places(asked, known, backbone)
         if len(set(place.values())) < len(place):
             raise UsageError(f"{setting}: two of the words are the same one to {backbone}")

@@ -46,11 +46,10 @@ class Vocabulary:
 def open_vocabulary(
     name: str,
     *,
-    file: Path | None = None,
     classes: StringArray | None = None,
     setting: str = "caption.vocabulary",
 ) -> Vocabulary:
-    """The vocabulary called `name`: one of `NAMED`, or a file, by default the one at `name`.
+    """The vocabulary called `name`: one of `NAMED`, or the file at `name`.
 
     `classes` are the class names of the data set, for "classes"; `setting` is where the name comes
     from. Raises UsageError, with the nearest name, for what is neither, for an unusable file, and
@@ -64,7 +63,7 @@ def open_vocabulary(
                 f"{setting}=classes: the source names no classes; give a list of words"
             )
         return plain(tuple(map(str, classes)))
-    path = file or Path(name).expanduser()
+    path = Path(name).expanduser()
     if not path.is_file():
         near = get_close_matches(str(path), NAMED, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""

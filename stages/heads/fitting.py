@@ -1,0 +1,110 @@
+"""Fits the methods that are asked for, each on the rows that it clusters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache.progress import Progress
+from clusterpipe.cache.rows import Rows
+from clusterpipe.stages import heads
+from clusterpipe.stages.heads.consensus import Consensus
+from clusterpipe.stages.heads.protocol import Fits, Head, Member, Training, Words
+from clusterpipe.stages.heads.zero_shot import ZeroShot
+
+CONSENSUS = Consensus.name
+
+
+@dataclass(frozen=True)
+class Data:
+    """All rows of `features` (n, d), of spaces of these widths, and those of the fit in memory.
+
+    index: (m,) their numbers, rows: (m, d); fitted_on: the same in words; space: what the features
+    are; words: in the same space, for methods that read some; views: (m, v, d), augmented.
+    """
+
+    features: Rows
+    widths: tuple[int, ...]
+    index: NDArray[np.int64]
+    rows: NDArray[np.float32]
+    fitted_on: str
+    space: str = ""
+    words: Words | None = None
+    views: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What one method made of the rows of the fit: a model per seed, and the head of the chosen."""
+
+    head: Head
+    fits: Fits
+    minimised: str
+
+
+def fit_methods(
+    data: Mapping[str, Data],
+    k: int,
+    config: Any,
+    *,
+    members: Sequence[str],
+    seed: int,
+    progress: Progress,
+) -> dict[str, Fitted]:
+    """Fits k clusters by every method that has data; a consensus is made of the `members`.
+
+    config: of assign. Raises UsageError for settings that a method cannot use.
+    """
+    fitted = {
+        name: _fit(name, own, k, config, seed, progress)
+        for name, own in data.items()
+        if name != CONSENSUS
+    }
+    if CONSENSUS in data:
+        plain = replace(config, center=False)  # its members prepare the rows, each in its way
+        fits = _members({name: fitted[name] for name in members})
+        fitted[CONSENSUS] = _fit(CONSENSUS, data[CONSENSUS], k, plain, seed, progress, members=fits)
+    return fitted
+
+
+def _members(fitted: Mapping[str, Fitted]) -> tuple[Member, ...]:
+    """Every fit of every method."""
+    return tuple(
+        Member(name, seed, replace(one.head, model=model))
+        for name, one in fitted.items()
+        for seed, model in enumerate(one.fits.models)
+    )
+
+
+def _fit(
+    name: str,
+    data: Data,
+    k: int,
+    config: Any,
+    seed: int,
+    progress: Progress,
+    *,
+    members: tuple[Member, ...] = (),
+) -> Fitted:
+    from clusterpipe.stages.numerics.preparation import center_of, prepare
+
+    method = heads.method(name, config)
+    center = center_of(data.rows, unit=method.unit, widths=data.widths)
+    if not config.center or name == ZeroShot.name:  # names are scored on features as they are
+        center = np.zeros_like(center)
+    seeds = np.random.SeedSequence(seed).generate_state(config.seeds)
+
+    def prepared(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        flat = prepare(rows.reshape(-1, len(center)), center, unit=method.unit, widths=data.widths)
+        return flat.reshape(rows.shape)
+
+    views = None if data.views is None else prepared(data.views)
+    training = Training(
+        prepared(data.rows), data.widths, views=views, words=data.words, members=members
+    )
+    fits = method.fit(training, k, [int(one) for one in seeds], progress)
+    every = np.arange(len(fits.model.centroid))
+    head = Head(fits.model, center, method.unit, data.widths, every)
+    return Fitted(head, fits, method.minimised)
