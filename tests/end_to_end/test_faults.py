@@ -12,6 +12,8 @@ import pytest
 from program import PROGRAM, Command, content_ids, environment, paint
 
 from clusterpipe.cache import artifact
+from clusterpipe.pipeline import run_stage
+from clusterpipe.pipeline.resolving import existing_run
 
 
 def start(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
@@ -116,7 +118,8 @@ def test_a_training_that_was_killed_or_interrupted_goes_on(
     resumed = clusterpipe("refine", "--run-dir", run, "--set", "refine.checkpoint_seconds=60")
     assert resumed.code == 0, resumed.err
     assert f"refine: {done} of 350 steps are kept" in resumed.err
-    assert clusterpipe("refine", "--run-dir", "whole").code == 0
+    config, whole = existing_run(tmp_path / "whole")
+    run_stage("refine", config, whole.folder)
     assert content_ids(run) == content_ids(tmp_path / "whole")
     assert {path.name for path in run.glob("*.h5")} == {"embeddings.h5", "refined.h5"}
 
