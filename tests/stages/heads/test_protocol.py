@@ -23,6 +23,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "scp": {"scp_epochs": 6, "scp_alpha": 1.0},
     "temi": {"temi_epochs": 6},
     "consensus": {"candidates": ("kmeans", "spectral")},
+    "spectral finished": {"finish": "self-label"},
     "spectral by landmarks": {"exact_up_to": 0, "landmarks": 60},
 }
 EACH = pytest.mark.parametrize("name", SETTINGS)
