@@ -30,7 +30,7 @@ class Recipe:
     each seen twice; rate: of Adam, falling to 0 by a half cosine. The values are ours."""
 
     epochs: int = 5
-    least_steps: int = 600
+    least_steps: int = 300
     batch: int = 128
     rate: float = 3e-3
 

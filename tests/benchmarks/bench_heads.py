@@ -86,7 +86,7 @@ HEADS: Mapping[str, Training] = {
     "scp": Training(scp_training, EPOCHS * EVERY_EPOCH),
     "temi": Training(temi_training, EPOCHS * EVERY_EPOCH),
     "tac-trained": Training(tac_training, STEPS * BATCH),
-    "self-label": Training(self_label_training, 600 * 128),
+    "self-label": Training(self_label_training, EPOCHS * N),
 }
 
 
