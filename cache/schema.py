@@ -288,6 +288,9 @@ class Assignment:
         doc="what else the head needs to assign an image"
     )
     head: str = attribute(doc="the kind of head that was fitted, which assigns new images too")
+    finishes: str = attribute(
+        doc="the head whose labels that one learnt, where assign.finish asked for it; else empty"
+    )
     objective: str = attribute(doc="what was minimised")
     space: str = attribute(doc="the features clustered, e.g. embeddings/clip")
     normalised: bool = attribute(doc="whether rows are scaled to unit length", default=True)

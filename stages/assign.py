@@ -22,9 +22,9 @@ from clusterpipe.cache.schema import (
 from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.declaration import FolderInput, Input, Source, option, stage
 from clusterpipe.stages.head_words import Lexicon
-from clusterpipe.stages.heads import ALL, BY_WORDS, Training
+from clusterpipe.stages.heads import ALL, BY_WORDS, FINISHING, Training
 from clusterpipe.stages.heads.consensus import Consensus
-from clusterpipe.stages.heads.fitting import Data, fit_methods
+from clusterpipe.stages.heads.fitting import Data, finished, fit_methods
 from clusterpipe.stages.heads.labelling import assigned, with_appended
 from clusterpipe.stages.heads.zero_shot import ZeroShot
 from clusterpipe.stages.sampling import (
@@ -71,6 +71,25 @@ class AssignConfig:
     candidates: tuple[str, ...] = option(
         ("spherical-kmeans", "spectral", "coding-length", "turtle"),
         "the methods that 'auto' chooses from",
+    )
+    finish: str = option(
+        "none",
+        "a last step for every method: "
+        + ", ".join(f"'{name}' ({head.about})" for name, head in FINISHING.items())
+        + ", or 'none'",
+        choices=("none", *FINISHING),
+    )
+    finish_distortion: str = option(
+        "noise",
+        "of self-label: how the student sees images: with 'noise', as 'neighbours' of theirs, or "
+        "as augmented 'views' (embed with embed.views = 4 first; only with features = embeddings)",
+        choices=("noise", "neighbours", "views"),
+    )
+    finish_share: float = option(
+        0.8, "of self-label: the share of each cluster's images, surest first, that teach"
+    )
+    finish_rounds: int = option(
+        1, "of self-label: rounds; from the second on, the student learns its own labels"
     )
     seeds: int = option(
         5,
@@ -239,17 +258,25 @@ def _reads(config: AssignConfig) -> Mapping[str, Source]:
         inputs |= _words_read(config, methods)
     if config.k == 0 and methods != {ZeroShot.name}:
         inputs["k"] = Input(KEstimate, "k")
-    if config.scp_positives == "views" and "scp" in methods:
-        inputs["views"] = _views(refined)
+    if wants := _wanting_views(config, methods):
+        inputs["views"] = _views(wants, refined)
     if config.fit_split:
         inputs["split"] = Input(Embeddings, "split", optional=True)
     return inputs
 
 
-def _views(refined: bool) -> Input:
+def _wanting_views(config: AssignConfig, methods: set[str]) -> str:
+    """The setting that asks for augmented views, if one does."""
+    if config.scp_positives == "views" and "scp" in methods:
+        return "scp_positives"
+    finishes = config.finish in FINISHING and config.finish_distortion == "views"
+    return "finish_distortion" if finishes else ""
+
+
+def _views(setting: str, refined: bool) -> Input:
     if refined:
         raise UsageError(
-            "assign.scp_positives = 'views' learns from features as embedded: set "
+            f"assign.{setting} = 'views' learns from features as embedded: set "
             "assign.features = embeddings"
         )
     return Input(Embeddings, "{space}/views", optional=True)
@@ -360,6 +387,11 @@ def assign(
     for read in data.values():
         _refuse_too_few(read, k)
     fitted = fit_methods(data, k, config, members=members, seed=seed, progress=progress)
+    if config.finish in FINISHING:
+        fitted |= {
+            name: finished(fitted[name], data[name], config, seed=seed, progress=progress)
+            for name in names
+        }
     methods = {
         name: assigned(
             name,
@@ -436,6 +468,9 @@ def _check(features: Rows, k: int, config: AssignConfig) -> None:
     for name, least in {**lowest, **others}.items():
         if not getattr(config, name) >= least:
             raise UsageError(f"assign.{name} must be at least {least}")
+    if config.finish not in ("none", *FINISHING):
+        there = ", ".join(("none", *FINISHING))
+        raise UsageError(f"assign.finish: there is no {config.finish!r}, only {there}")
     n = features.shape[0]
     if n < 2:
         raise UsageError(f"clustering needs at least 2 images, not {n}")

@@ -11,7 +11,16 @@ from clusterpipe.cache.progress import Progress
 from clusterpipe.cache.rows import Rows
 from clusterpipe.stages import heads
 from clusterpipe.stages.heads.consensus import Consensus
-from clusterpipe.stages.heads.protocol import Fits, Head, Member, Training, Words
+from clusterpipe.stages.heads.protocol import (
+    BLOCK,
+    Fits,
+    Head,
+    Lesson,
+    Member,
+    Training,
+    Verdict,
+    Words,
+)
 from clusterpipe.stages.heads.zero_shot import ZeroShot
 
 CONSENSUS = Consensus.name
@@ -37,8 +46,12 @@ class Data:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What one method made of the rows of the fit: a model per seed, and the head of the chosen."""
+    """What one method made of the rows of the fit: a model per seed, and the head of the chosen.
 
+    kind: of the head; minimised: by its fits, or by those that it learnt from.
+    """
+
+    kind: str
     head: Head
     fits: Fits
     minimised: str
@@ -69,6 +82,26 @@ def fit_methods(
     return fitted
 
 
+def finished(fitted: Fitted, data: Data, config: Any, *, seed: int, progress: Progress) -> Fitted:
+    """The head `config.finish`, which learnt from the rows of the fit what each fit says of them.
+
+    Its clusters are the same. Raises UsageError for settings that it cannot use.
+    """
+    k, lesson = len(fitted.fits.model.centroid), _lesson(fitted, data.rows)
+    found = _fit(config.finish, data, k, config, seed, progress, lesson=lesson)
+    return replace(found, minimised=fitted.minimised)
+
+
+def _lesson(fitted: Fitted, rows: NDArray[np.float32]) -> Lesson:
+    fits, by_block = fitted.fits, []
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        every = fits.soft(fitted.head.prepared(block))
+        by_block.append([Verdict.of(soft[: len(block)]) for soft in every])
+    verdicts = [Verdict.joined(parts) for parts in zip(*by_block, strict=True)]
+    return Lesson(verdicts, fits.objective, fits.chosen)
+
+
 def _members(fitted: Mapping[str, Fitted]) -> tuple[Member, ...]:
     """Every fit of every method."""
     return tuple(
@@ -87,6 +120,7 @@ def _fit(
     progress: Progress,
     *,
     members: tuple[Member, ...] = (),
+    lesson: Lesson | None = None,
 ) -> Fitted:
     from clusterpipe.stages.numerics.preparation import center_of, prepare
 
@@ -102,9 +136,14 @@ def _fit(
 
     views = None if data.views is None else prepared(data.views)
     training = Training(
-        prepared(data.rows), data.widths, views=views, words=data.words, members=members
+        prepared(data.rows),
+        data.widths,
+        views=views,
+        words=data.words,
+        members=members,
+        lesson=lesson,
     )
     fits = method.fit(training, k, [int(one) for one in seeds], progress)
     every = np.arange(len(fits.model.centroid))
     head = Head(fits.model, center, method.unit, data.widths, every)
-    return Fitted(head, fits, method.minimised)
+    return Fitted(name, head, fits, method.minimised)
