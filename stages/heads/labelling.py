@@ -60,7 +60,7 @@ def assigned(
         label_per_seed=found.label_per_seed,
         objective_per_seed=fitted.fits.objective,
         parameters=head.parameters(),
-        head=name,
+        head=heads.kind_of(name),
         objective=fitted.minimised,
         space=data.space,
         normalised=head.normalised,
