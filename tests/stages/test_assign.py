@@ -298,7 +298,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"methods": ("turtle:clip",)}, "names no features; there are turtle:embeddings and"),
         ({"methods": ("kmeans:both",)}, "take spherical-kmeans:both"),
         ({"methods": ("consensus:both",)}, "consensus has features of its own"),
-        ({"methods": ("turtle:both",)}, "needs refined features .* features = refined"),
+        ({"methods": ("turtle:both",)}, r"needs refined features .*\.features = refined"),
         ({"methods": ("auto",), "candidates": ("kmean",)}, "assign.candidates: .*mean kmeans"),
         ({"seeds": 0}, "assign.seeds must be at least 1"),
         ({"temperature": -1.0}, "assign.temperature"),
