@@ -384,6 +384,23 @@ def test_k_may_stand_in_the_settings() -> None:
 # ---- images that come later -------------------------------------------------------------
 
 
+def test_appended_images_are_assigned_in_the_features_that_a_method_names() -> None:
+    rows, embedded = blobs(noise=1.5), blobs(noise=0.6, d=9)
+    order = np.random.default_rng(1).permutation(K * SIZE)
+    given = {"features": rows[order], "embedded": embedded[order]}
+    names = ("spherical-kmeans", "spectral:embeddings", "spherical-kmeans:both")
+    config = replace(QUICK, methods=("auto",), candidates=names)
+    before = assign(given["features"][:150], K, config, embedded=given["embedded"][:150])
+    extend = STAGES["assign"].extend
+    assert extend
+    both = ConcatenatedRows([given["embedded"], given["features"]])[:]
+    read = dict(zip((*names, "consensus"), (*list(given.values()), both, both), strict=True))
+    for name, found in extend(before, given, 150).methods.items():
+        expected = load(before.methods[name]).soft(read[name]).argmax(axis=1)
+        np.testing.assert_array_equal(found.label[150:], expected[150:])
+        np.testing.assert_array_equal(found.label[:150], before.methods[name].label)
+
+
 @EACH_METHOD
 def test_appended_images_are_assigned_by_the_head_and_nothing_else_changes(method: str) -> None:
     rows = blobs(noise=1.5)[np.random.default_rng(1).permutation(K * SIZE)]
