@@ -308,7 +308,7 @@ class Assignments(Artifact):
     """`assignments.h5`: the clusters of every method that ran, and the one the run stands by."""
 
     name: ClassVar[str] = "assignments"
-    schema: ClassVar[int] = 3
+    schema: ClassVar[int] = 4
     stage: ClassVar[str] = "assign"
 
     chosen: str = dataset("", "str", doc="the method the run stands by")
@@ -330,7 +330,18 @@ class Assignments(Artifact):
         "a b", "float", optional=True, path="selection/value", doc="of each method's labels"
     )
     selection_score: FloatArray | None = dataset(
-        "a", "float", optional=True, path="selection/score", doc="the largest is chosen by 'auto'"
+        "a",
+        "float",
+        optional=True,
+        path="selection/score",
+        doc="how well a linear probe learns them",
+    )
+    selection_score_per_seed: FloatArray | None = dataset(
+        "a s",
+        "float",
+        optional=True,
+        path="selection/score_per_seed",
+        doc="of each fit's labels; the better half of all vote in a consensus",
     )
     methods: Mapping[str, Assignment] = groups(Assignment, doc="one group per method")
 

@@ -15,7 +15,16 @@ from clusterpipe.cache.schema import Assignment
 from clusterpipe.stages.heads.coding_length import CodingLength
 from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
-from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Member, Method, Training, Words
+from clusterpipe.stages.heads.protocol import (
+    BLOCK,
+    Fits,
+    Head,
+    Member,
+    Method,
+    Training,
+    Words,
+    kind_of,
+)
 from clusterpipe.stages.heads.scp import Scp
 from clusterpipe.stages.heads.self_label import SelfLabel
 from clusterpipe.stages.heads.spectral import Spectral
@@ -36,6 +45,7 @@ __all__ = [
     "Method",
     "Training",
     "Words",
+    "kind_of",
     "load",
     "method",
 ]
@@ -66,8 +76,11 @@ _KINDS = {**ALL, **FINISHING}
 
 
 def method(name: str, config: Any) -> Method:
-    """The method called `name`, with the settings it takes from the fields of `config`."""
-    kind = _KINDS[name]
+    """The method called `name`, with the settings it takes from the fields of `config`.
+
+    What features it is to be fitted on, which may follow after a colon, is not its concern.
+    """
+    kind = _KINDS[kind_of(name)]
     settings = {spec.name: getattr(config, spec.name) for spec in fields(kind)}
     fitting: Method = kind(**settings)
     return fitting

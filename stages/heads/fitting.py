@@ -1,6 +1,6 @@
 """Fits the methods that are asked for, each on the rows that it clusters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from clusterpipe.stages.heads.protocol import (
     Training,
     Verdict,
     Words,
+    kind_of,
 )
 from clusterpipe.stages.heads.zero_shot import ZeroShot
 
@@ -31,7 +32,8 @@ class Data:
     """All rows of `features` (n, d), of spaces of these widths, and those of the fit in memory.
 
     index: (m,) their numbers, rows: (m, d); fitted_on: the same in words; space: what the features
-    are; words: in the same space, for methods that read some; views: (m, v, d), augmented.
+    are; words: in the same space, for methods that read some; views: (m, v, d), augmented; start:
+    the column where these features begin among all that a consensus sees.
     """
 
     features: Rows
@@ -42,6 +44,7 @@ class Data:
     space: str = ""
     words: Words | None = None
     views: NDArray[np.float32] | None = None
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,28 +61,13 @@ class Fitted:
 
 
 def fit_methods(
-    data: Mapping[str, Data],
-    k: int,
-    config: Any,
-    *,
-    members: Sequence[str],
-    seed: int,
-    progress: Progress,
+    data: Mapping[str, Data], k: int, config: Any, *, seed: int, progress: Progress
 ) -> dict[str, Fitted]:
-    """Fits k clusters by every method that has data; a consensus is made of the `members`.
+    """Fits k clusters by every method that has data, each once per seed.
 
     config: of assign. Raises UsageError for settings that a method cannot use.
     """
-    fitted = {
-        name: _fit(name, own, k, config, seed, progress)
-        for name, own in data.items()
-        if name != CONSENSUS
-    }
-    if CONSENSUS in data:
-        plain = replace(config, center=False)  # its members prepare the rows, each in its way
-        fits = _members({name: fitted[name] for name in members})
-        fitted[CONSENSUS] = _fit(CONSENSUS, data[CONSENSUS], k, plain, seed, progress, members=fits)
-    return fitted
+    return {name: _fit(name, own, k, config, seed, progress) for name, own in data.items()}
 
 
 def finished(fitted: Fitted, data: Data, config: Any, *, seed: int, progress: Progress) -> Fitted:
@@ -102,13 +90,12 @@ def _lesson(fitted: Fitted, rows: NDArray[np.float32]) -> Lesson:
     return Lesson(verdicts, fits.objective, fits.chosen)
 
 
-def _members(fitted: Mapping[str, Fitted]) -> tuple[Member, ...]:
-    """Every fit of every method."""
-    return tuple(
-        Member(name, seed, replace(one.head, model=model))
-        for name, one in fitted.items()
-        for seed, model in enumerate(one.fits.models)
-    )
+def fit_consensus(
+    members: tuple[Member, ...], data: Data, k: int, config: Any, *, seed: int, progress: Progress
+) -> Fitted:
+    """The vote of the members, whose features are among those of `data`."""
+    plain = replace(config, center=False)  # its members prepare the rows, each in its way
+    return _fit(CONSENSUS, data, k, plain, seed, progress, members=members)
 
 
 def _fit(
@@ -146,4 +133,4 @@ def _fit(
     fits = method.fit(training, k, [int(one) for one in seeds], progress)
     every = np.arange(len(fits.model.centroid))
     head = Head(fits.model, center, method.unit, data.widths, every)
-    return Fitted(name, head, fits, method.minimised)
+    return Fitted(kind_of(name), head, fits, method.minimised)

@@ -61,7 +61,7 @@ def assigned(
         objective_per_seed=fitted.fits.objective,
         parameters=head.parameters(),
         head=fitted.kind,
-        finishes="" if fitted.kind == name else name,
+        finishes="" if fitted.kind == heads.kind_of(name) else name,
         objective=fitted.minimised,
         space=data.space,
         normalised=head.normalised,

@@ -244,16 +244,24 @@ class Head:
 
 @dataclass(frozen=True)
 class Member:
-    """One fit of a head that is part of another: `kind` names the head, `seed` counts its fits."""
+    """One fit of a method that is part of another: `seed` counts its fits.
 
-    kind: str
+    start: the column where its features begin in the rows that are given.
+    """
+
+    method: str
     seed: int
     head: Head
+    start: int = 0
 
-    @property
-    def clusters(self) -> int:
-        """How many clusters it was fitted with."""
-        return len(self.head.model.centroid)
+    def read(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Its part of the rows (b, d)."""
+        return rows[:, self.start : self.start + len(self.head.center)]
+
+
+def kind_of(method: str) -> str:
+    """The head of a method, which may also name its features: 'turtle' of 'turtle:both'."""
+    return method.partition(":")[0]
 
 
 def _padded(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -225,7 +225,8 @@ def _annealed(
     """
     import torch
 
-    from clusterpipe.stages.numerics.annealing import annealed, memberships, votes
+    from clusterpipe.stages.numerics.annealing import annealed, memberships
+    from clusterpipe.stages.numerics.consensus import matches, votes
     from clusterpipe.stages.numerics.kmeans import kmeans
     from clusterpipe.stages.numerics.preparation import unit_rows
     from clusterpipe.stages.numerics.turtle import Maps
@@ -234,7 +235,8 @@ def _annealed(
     seeds = np.random.SeedSequence(seed).generate_state(STARTS)
     runs = [kmeans(rows, k, spherical=True, iterations=iterations, seed=int(s)) for s in seeds]
     best = int(np.argmin([run.inertia for run in runs]))
-    vote = votes([run.label for run in runs], k, best)
+    labels = [run.label for run in runs]
+    vote = votes(labels, matches(labels, labels[best], k))
     direction = annealed(rows, unit_rows(vote.T @ rows), hot=HOT, cold=COLD, rounds=ROUNDS)
     size = memberships(rows, direction, COLD).mean(axis=0)
     prior = np.maximum(size, SMALLEST_SHARE / k) ** np.float32(power)

@@ -6,29 +6,10 @@ Gurewitz and Fox 1990, here on the sphere: a mixture of von Mises-Fisher densiti
 concentration and equal weights (Banerjee et al. 2005).
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterpipe.stages.numerics.metrics import contingency, one_to_one
 from clusterpipe.stages.numerics.preparation import unit_rows
-
-
-def votes(labels: Sequence[NDArray[np.integer[Any]]], k: int, best: int) -> NDArray[np.float32]:
-    """The share of the labellings (n,) that put each row into each cluster; (n, k), rows sum to 1.
-
-    The clusters are those of labelling `best`; the others' are matched with them one to one by the
-    rows they share (Hungarian method).
-    """
-    total = np.zeros((len(labels[0]), k), np.float32)
-    for label in labels:
-        counts = np.zeros((k, k), np.int64)
-        found = contingency(label, labels[best])
-        counts[: found.shape[0], : found.shape[1]] = found
-        total[np.arange(len(label)), one_to_one(counts)[label]] += 1
-    return total / np.float32(len(labels))
 
 
 def memberships(
