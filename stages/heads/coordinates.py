@@ -1,6 +1,7 @@
 """The coordinates that heads which learn work in: white components, or the features' own axes."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,35 @@ class Axes:
     def rows(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         """The same side by side, (b, e), together of unit length."""
         return np.hstack(self.placed(z, 1 / np.sqrt(len(self.width))))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Prepared rows z (n, d), the axes they are learnt in, and the rows along these, (n, e)."""
+
+    z: NDArray[np.float32]
+    axes: Axes
+    rows: NDArray[np.float32]
+    seed: int
+
+    @classmethod
+    def of(cls, training: Training, k: int, seed: int, *, white: bool) -> Self:
+        axes = white_axes(training, k, seed) if white else own_axes(training)
+        return cls(training.z, axes, axes.rows(training.z), seed)
+
+    def near(self, count: int) -> NDArray[np.int64]:
+        """The nearest other rows of each, (n, count)."""
+        from clusterpipe.stages.numerics.neighbours import neighbours
+
+        return neighbours(self.rows, count, seed=self.seed).index
+
+    def annealed(self, k: int, *, iterations: int, seed: int) -> NDArray[np.int64]:
+        """Labels (n,) of annealed k-means, fitted on a sample of the rows."""
+        from clusterpipe.stages.numerics.annealing import annealed_kmeans
+
+        part = self.rows[studied(len(self.rows), k, seed)]
+        direction = annealed_kmeans(part, k, iterations=iterations, seed=seed)
+        return np.asarray((self.rows @ direction.T).argmax(axis=1))
 
 
 def own_axes(training: Training) -> Axes:

@@ -8,8 +8,7 @@ or noise. Where images are few, batches are smaller than published: a network ne
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
-from clusterpipe.stages.heads.coordinates import Axes, own_axes, studied, white_axes
+from clusterpipe.stages.heads.coordinates import Axes, Placed
 from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
 if TYPE_CHECKING:
@@ -97,17 +96,19 @@ class Scp:
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         self._check(training)
-        place = _Place.of(training, k, seeds[0], white=self.scp_preset == "fast")
-        pairs = self._pairs(place, training.views)
-        starts = [self._start(place.rows, k, seed) for seed in seeds]
+        placed = Placed.of(training, k, seeds[0], white=self.scp_preset == "fast")
         alphas = (self.scp_alpha,) if self.scp_alpha else ALPHAS
+        asked = self.scp_positives == "neighbours" or len(alphas) > 1
+        near = placed.near(SCORED_BY) if asked else None
+        pairs = self._pairs(placed, near, training.views)
+        starts = [self._start(placed, k, seed) for seed in seeds]
         total = self._recipe(len(training.z), k, 0).epochs * (len(seeds) + len(alphas) - 1)
         with progress(f"fitting {self.name}", total=total, unit="epochs") as advance:
-            tried = [self._train(place, pairs, starts[0], a, seeds[0], advance) for a in alphas]
-            scores = _scores([one.model for one in tried], place)
+            tried = [self._train(placed, pairs, starts[0], a, seeds[0], advance) for a in alphas]
+            scores = _scores([one.model for one in tried], placed.z, near)
             best = int(scores.argmax())
             fits = [tried[best]] + [
-                self._train(place, pairs, start, alphas[best], seed, advance)
+                self._train(placed, pairs, start, alphas[best], seed, advance)
                 for start, seed in zip(starts[1:], seeds[1:], strict=True)
             ]
         return self._calibrated(fits, training.z, np.array(alphas), scores)
@@ -132,24 +133,23 @@ class Scp:
                 "(assign.features = embeddings)"
             )
 
-    def _pairs(self, place: "_Place", views: NDArray[np.float32] | None) -> "Pairs":
+    def _pairs(
+        self, placed: Placed, near: NDArray[np.int64] | None, views: NDArray[np.float32] | None
+    ) -> "Pairs":
         from clusterpipe.stages.numerics.scp import neighbour_pairs, noise_pairs, view_pairs
 
         if self.scp_positives == "views" and views is not None:
             n, v, d = views.shape
-            return view_pairs(place.axes.rows(views.reshape(n * v, d)).reshape(n, v, -1))
-        if self.scp_positives == "noise":
-            return noise_pairs(place.rows, NOISE)
-        return neighbour_pairs(place.rows, place.near[:, :NEIGHBOURS])
+            return view_pairs(placed.axes.rows(views.reshape(n * v, d)).reshape(n, v, -1))
+        if near is None or self.scp_positives == "noise":
+            return noise_pairs(placed.rows, NOISE)
+        return neighbour_pairs(placed.rows, near[:, :NEIGHBOURS])
 
-    def _start(self, rows: NDArray[np.float32], k: int, seed: int) -> "_Start":
+    def _start(self, placed: Placed, k: int, seed: int) -> "_Start":
         """Labels to begin with and the shares to hold clusters to; or none, and equal shares."""
-        from clusterpipe.stages.numerics.annealing import annealed_kmeans
-
         if self._is_random:
             return _Start(None, np.full(k, 1 / k))
-        part = rows[studied(len(rows), k, seed)]
-        label = (rows @ annealed_kmeans(part, k, iterations=self.iterations, seed=seed).T).argmax(1)
+        label = placed.annealed(k, iterations=self.iterations, seed=seed)
         share = np.maximum(np.bincount(label, minlength=k) / len(label), SMALLEST_SHARE / k)
         prior = share**self.scp_prior
         return _Start(label, prior / prior.sum())
@@ -176,7 +176,7 @@ class Scp:
 
     def _train(
         self,
-        place: "_Place",
+        placed: Placed,
         pairs: "Pairs",
         start: "_Start",
         alpha: float,
@@ -187,13 +187,13 @@ class Scp:
         from clusterpipe.stages.numerics.scp import train
 
         k, width = len(start.prior), PAPER_WIDTH if self.scp_preset == "paper" else FAST_WIDTH
-        n, e = place.rows.shape
+        n, e = placed.rows.shape
         network = perceptron(e, k, layers=LAYERS, width=width, seed=seed)
         recipe, loss = self._recipe(n, k, alpha), 0.0
         for epoch in train(network, pairs, start.prior, recipe, start=start.label, n=n, seed=seed):
             loss = epoch.loss
             advance(1)
-        return _Trained(_model(plain_layers(network), place, alpha), loss)
+        return _Trained(_model(plain_layers(network), placed, alpha), loss)
 
     def _calibrated(
         self,
@@ -219,28 +219,6 @@ class Scp:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Prepared rows z (n, d), the coordinates they are learnt in, and the rows there, (n, e)."""
-
-    z: NDArray[np.float32]
-    axes: Axes
-    rows: NDArray[np.float32]
-    seed: int
-
-    @classmethod
-    def of(cls, training: Training, k: int, seed: int, *, white: bool) -> Self:
-        axes = white_axes(training, k, seed) if white else own_axes(training)
-        return cls(training.z, axes, axes.rows(training.z), seed)
-
-    @cached_property
-    def near(self) -> NDArray[np.int64]:
-        """The nearest other rows of each, (n, 15), looked for once for all seeds."""
-        from clusterpipe.stages.numerics.neighbours import neighbours
-
-        return neighbours(self.rows, SCORED_BY, seed=self.seed).index
-
-
-@dataclass(frozen=True)
 class _Start:
     """Labels (n,) to begin with, if any, and the shares (k,) that balance draws clusters to."""
 
@@ -256,16 +234,16 @@ class _Trained:
     loss: float
 
 
-def _model(layers: "Layers", place: _Place, alpha: float) -> PerceptronClusters:
+def _model(layers: "Layers", placed: Placed, alpha: float) -> PerceptronClusters:
     """The layers as a model of temperature 1, clusters numbered from the largest down."""
     from clusterpipe.stages.numerics.preparation import mean_directions
 
-    z, none = place.z, np.zeros(0)
+    z, none = placed.z, np.zeros(0)
     k = len(layers.last)
     model = PerceptronClusters(
         centroid=np.zeros((k, z.shape[1]), np.float32),
-        direction=place.axes.direction,
-        width=place.axes.width,
+        direction=placed.axes.direction,
+        width=placed.axes.width,
         **vars(layers),
         alpha=alpha,
         alphas=none,
@@ -282,15 +260,19 @@ def _model(layers: "Layers", place: _Place, alpha: float) -> PerceptronClusters:
     )
 
 
-def _scores(models: Sequence[PerceptronClusters], place: _Place) -> NDArray[np.float64]:
+def _scores(
+    models: Sequence[PerceptronClusters],
+    z: NDArray[np.float32],
+    near: NDArray[np.int64] | None,
+) -> NDArray[np.float64]:
     """How far neighbours agree beyond chance, less 1 where a cluster is tiny; of one model, 0."""
     from clusterpipe.stages.numerics.selection import neighbour_agreement, smallest_share
 
-    if len(models) == 1:
-        return np.zeros(1)
+    if near is None or len(models) == 1:
+        return np.zeros(len(models))
     scores = []
     for model in models:
-        label = labelled(model, place.z)
+        label = labelled(model, z)
         tiny = smallest_share(label, len(model.centroid)) < SMALLEST_SHARE
-        scores.append(neighbour_agreement(label, place.near) - tiny)
+        scores.append(neighbour_agreement(label, near) - tiny)
     return np.array(scores)

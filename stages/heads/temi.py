@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
-from clusterpipe.stages.heads.coordinates import Axes, own_axes, studied, white_axes
+from clusterpipe.stages.heads.coordinates import Axes, Placed
 from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
 if TYPE_CHECKING:
@@ -89,20 +89,14 @@ class Temi:
     temi_beta: float
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
-        from clusterpipe.stages.numerics.neighbours import neighbours
         from clusterpipe.stages.numerics.scp import neighbour_pairs
 
         self._check()
-        z, count, paper = training.z, SIZES[self.temi_preset].neighbours, self._is_paper
-        axes = own_axes(training) if paper else white_axes(training, k, seeds[0])
-        rows = axes.rows(z)
-        pairs = neighbour_pairs(rows, neighbours(rows, count, seed=seeds[0]).index)
-        total = self._recipe(len(z), k).epochs * len(seeds)
-        models = []
+        placed = Placed.of(training, k, seeds[0], white=not self._is_paper)
+        pairs = neighbour_pairs(placed.rows, placed.near(SIZES[self.temi_preset].neighbours))
+        z, total = placed.z, self._recipe(len(placed.z), k).epochs * len(seeds)
         with progress(f"fitting {self.name}", total=total, unit="epochs") as advance:
-            for seed in seeds:
-                layers, losses = self._train(rows, pairs, k, seed, advance)
-                models.append(_model(layers, losses, axes, z))
+            models = [self._train(placed, pairs, k, seed, advance) for seed in seeds]
         loss, part = np.array([model.losses.min() for model in models]), calibration_rows(z)
         chosen = int(loss.argmin())
         temperature = temperature_of(
@@ -156,52 +150,44 @@ class Temi:
 
     def _train(
         self,
-        rows: NDArray[np.float32],
+        placed: Placed,
         pairs: "Pairs",
         k: int,
         seed: int,
         advance: Callable[[int], None],
-    ) -> "tuple[Layers, NDArray[np.float64]]":
-        """The head of least loss, and the losses (h,) of all."""
+    ) -> DistilledClusters:
         from clusterpipe.stages.numerics.temi import Heads, train
 
-        n, e = rows.shape
+        n, e = placed.rows.shape
         size = SIZES[self.temi_preset]
         heads = self.temi_heads or size.heads
         student, teacher = (
             Heads(heads, e, k, width=size.width, bottleneck=size.bottleneck, seed=seed)
             for _ in range(2)
         )
-        start, recipe, losses = self._start(rows, k, heads, seed), self._recipe(n, k), []
+        start, recipe, losses = self._start(placed, k, heads, seed), self._recipe(n, k), []
         for loss in train(student, teacher, pairs, recipe, start=start, n=n, seed=seed):
             losses.append(loss)
             advance(1)
-        return teacher.layers(int(losses[-1].argmin())), losses[-1]
+        return _model(teacher.layers(int(losses[-1].argmin())), losses[-1], placed)
 
-    def _start(
-        self, rows: NDArray[np.float32], k: int, heads: int, seed: int
-    ) -> NDArray[np.int64] | None:
+    def _start(self, placed: Placed, k: int, heads: int, seed: int) -> NDArray[np.int64] | None:
         """Labels (h, n) of annealed k-means, the same for every head."""
-        from clusterpipe.stages.numerics.annealing import annealed_kmeans
-
         if self._is_paper:
             return None
-        part = rows[studied(len(rows), k, seed)]
-        direction = annealed_kmeans(part, k, iterations=self.iterations, seed=seed)
-        return np.tile((rows @ direction.T).argmax(axis=1), (heads, 1))
+        label = placed.annealed(k, iterations=self.iterations, seed=seed)
+        return np.tile(label, (heads, 1))
 
 
-def _model(
-    layers: "Layers", losses: NDArray[np.float64], axes: Axes, z: NDArray[np.float32]
-) -> DistilledClusters:
+def _model(layers: "Layers", losses: NDArray[np.float64], placed: Placed) -> DistilledClusters:
     """The layers as a model of temperature 1, clusters numbered from the largest down."""
     from clusterpipe.stages.numerics.preparation import mean_directions
 
-    k = len(layers.last)
+    z, k = placed.z, len(layers.last)
     model = DistilledClusters(
         centroid=np.zeros((k, z.shape[1]), np.float32),
-        direction=axes.direction,
-        width=axes.width,
+        direction=placed.axes.direction,
+        width=placed.axes.width,
         **vars(layers),
         losses=losses,
         temperature=1.0,
