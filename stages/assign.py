@@ -138,8 +138,8 @@ class AssignConfig:
     )
     scp_preset: str = option(
         "fast",
-        "of scp: 'fast' is a narrow network that starts from k-means. 'paper' "
-        "is the one published, from a random start: for tens of thousands of images",
+        "of scp: 'fast' is a narrow network in white components that starts from annealed k-means. "
+        "'paper' is the one published, from a random start: for tens of thousands of images",
         choices=("fast", "paper"),
     )
     scp_positives: str = option(
@@ -148,7 +148,17 @@ class AssignConfig:
         "embed.views = 4 first; only with features = embeddings), or an image with 'noise'",
         choices=("neighbours", "views", "noise"),
     )
-    scp_epochs: int = option(30, "of scp: passes over the images")
+    scp_start: str = option(
+        "clusters",
+        "of scp, 'fast': what it learns first, the labels of annealed k-means (clusters), or "
+        "nothing (random), as 'paper' always starts",
+        choices=("clusters", "random"),
+    )
+    scp_epochs: int = option(
+        0,
+        "of scp: passes over the images; 0 = as many as make 100 steps after the start, and from a "
+        "random start 30",
+    )
     scp_alpha: float = option(
         0.0,
         "of scp: weight of balance, which draws clusters to the sizes of scp_prior; too little and "
@@ -156,22 +166,24 @@ class AssignConfig:
         "best, unless a cluster comes out tiny",
     )
     scp_prior: float = option(
-        0.5,
-        "of scp, 'fast': 1 = the sizes that k-means found, 0 = equal sizes, as 'paper' always has; "
-        "between, a power of the former",
+        1.0,
+        "of scp, 'fast': 1 = the sizes that the start found, 0 = equal sizes, as from a random "
+        "start; between, a power of the former",
     )
     scp_consistency: float = option(1.0, "of scp: weight of the two of a pair being alike")
     scp_confidence: float = option(1.0, "of scp: weight of being sure")
     temi_preset: str = option(
         "fast",
-        "of temi: 'fast' has narrow heads that start from k-means. 'paper' is the recipe "
-        "as published, from a random start: hours without a GPU",
+        "of temi: 'fast' has narrow heads in white components that start from annealed k-means. "
+        "'paper' is the recipe as published, from a random start: hours without a GPU",
         choices=("fast", "paper"),
     )
     temi_heads: int = option(
         0, "of temi: heads per fit, of which that of least loss counts; 0 = 4 ('paper': 50)"
     )
-    temi_epochs: int = option(0, "of temi: passes over the images; 0 = 20 ('paper': 200)")
+    temi_epochs: int = option(
+        0, "of temi: passes over the images; 0 = as many as make 100 steps ('paper': 200)"
+    )
     temi_beta: float = option(0.6, "of temi: the smaller, the more equal clusters become; 0 to 1")
     turtle_preset: str = option(
         "fast",

@@ -52,8 +52,8 @@ class EmbedConfig:
     views: int = option(
         0,
         "Augmented views of each image to embed as well, for heads that learn from pairs of views "
-        "(scp with assign.positives = views). Each view costs as much as the image itself, in time "
-        "and on disk; 0 = none, 4 is plenty. Adding them later embeds no image anew.",
+        "(scp with assign.scp_positives = views). Each view costs as much as the image itself, in "
+        "time and on disk; 0 = none, 4 is plenty. Adding them later embeds no image anew.",
     )
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.", affects_result=False)
     batch_size: int = option(0, "Images per forward pass; 0 chooses.", affects_result=False)

@@ -1,8 +1,9 @@
 """SCP: a five-layer perceptron that learns clusters from pairs of rows of the same thing.
 
-'fast' (ours) is narrow and starts from k-means; 'paper' is the published recipe from a random
-start. Positives: neighbours, which need no views and so no second look at any image; augmented
-views, as published; or noise.
+'fast' (ours) is narrow, works in white components (see `heads.coordinates`) and first learns the
+labels of annealed k-means; 'paper' is the published recipe from a random start. Positives:
+neighbours, which need no views and so no second look at any image; augmented views, as published;
+or noise. Where images are few, batches are smaller than published: a network needs steps.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
+from clusterpipe.stages.heads.coordinates import Axes, Placed
 from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
 if TYPE_CHECKING:
@@ -23,26 +25,33 @@ if TYPE_CHECKING:
 
 LAYERS = 5
 FAST_WIDTH, PAPER_WIDTH = 128, 512
-STARTING = 5  # epochs of learning the labels of k-means
-SMALLEST_BATCH, BATCHES = 64, 32  # 'fast' has about so many steps per epoch where images are few
+LARGEST_BATCH, SMALLEST_BATCH, PER_CLUSTER = 512, 64, 5
+BATCHES = 32  # per epoch, where images are few
+PUBLISHED_EPOCHS = 30
+TAUGHT, TRAINED = 300, 100  # least steps of 'fast' to learn a start's labels, and then pairs
 NEIGHBOURS = 10  # that positives are drawn from
 NOISE = 0.5  # of each dimension's deviation
 ALPHAS = (1.0, 3.0)  # tried where none is given
 SCORED_BY = 15  # neighbours that the trials are scored by
-SMALLEST_SHARE = 0.1  # of the average cluster: an alpha that leaves less is taken only if all do
+SMALLEST_SHARE = 0.1  # of 1 / k, for the prior; an alpha that leaves less is taken last
 PRESETS, POSITIVES = ("fast", "paper"), ("neighbours", "views", "noise")
+STARTS = ("clusters", "random")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptronClusters:
     """The softmax of a perceptron's logits.
 
-    centroid: (k, d) in the prepared space; the layers: see numerics.perceptron. alpha: the weight
-    of balance; alphas (a,) are those that were tried with the first seed, scores (a,) how well
-    neighbours agreed on the labels (numerics.selection), less than 0 where a cluster came out tiny.
+    centroid: (k, d) in the prepared space; direction: (d, e) to the coordinates of all spaces side
+    by side, of which `width` (r,) belong to each; the layers: see numerics.perceptron. alpha: the
+    weight of balance; alphas (a,) are those that were tried with the first seed, scores (a,) how
+    well neighbours agreed on the labels (numerics.selection), less than 0 where a cluster came out
+    tiny.
     """
 
     centroid: NDArray[np.float32]
+    direction: NDArray[np.float32]
+    width: NDArray[np.int64]
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     middle: NDArray[np.float32]
@@ -60,7 +69,8 @@ class PerceptronClusters:
         from clusterpipe.stages.numerics.perceptron import Layers, logits
 
         layers = Layers(**{name: getattr(self, name) for name in Layers.__dataclass_fields__})
-        return np.asarray(softmax(logits(z, layers) / self.temperature, axis=1), np.float32)
+        rows = Axes(self.direction, self.width).rows(z)
+        return np.asarray(softmax(logits(rows, layers) / self.temperature, axis=1), np.float32)
 
 
 @dataclass(frozen=True)
@@ -73,10 +83,10 @@ class Scp:
     minimised: ClassVar[str] = "loss"
     model: ClassVar[type[PerceptronClusters]] = PerceptronClusters
 
-    restarts: int
     iterations: int
     temperature: float
     scp_preset: str
+    scp_start: str
     scp_positives: str
     scp_epochs: int
     scp_alpha: float
@@ -86,31 +96,34 @@ class Scp:
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         self._check(training)
-        z, pairs = training.z, self._pairs(training, seeds[0])
-        starts = [self._start(z, k, seed) for seed in seeds]
+        placed = Placed.of(training, k, seeds[0], white=self.scp_preset == "fast")
         alphas = (self.scp_alpha,) if self.scp_alpha else ALPHAS
-        total = self.scp_epochs * (len(seeds) + len(alphas) - 1)
+        asked = self.scp_positives == "neighbours" or len(alphas) > 1
+        near = placed.near(SCORED_BY) if asked else None
+        pairs = self._pairs(placed, near, training.views)
+        starts = [self._start(placed, k, seed) for seed in seeds]
+        total = self._recipe(len(training.z), k, 0).epochs * (len(seeds) + len(alphas) - 1)
         with progress(f"fitting {self.name}", total=total, unit="epochs") as advance:
-            tried = [self._train(z, pairs, starts[0], a, seeds[0], advance) for a in alphas]
-            scores = _scores([one.model for one in tried], z, seeds[0])
+            tried = [self._train(placed, pairs, starts[0], a, seeds[0], advance) for a in alphas]
+            scores = _scores([one.model for one in tried], placed.z, near)
             best = int(scores.argmax())
             fits = [tried[best]] + [
-                self._train(z, pairs, start, alphas[best], seed, advance)
+                self._train(placed, pairs, start, alphas[best], seed, advance)
                 for start, seed in zip(starts[1:], seeds[1:], strict=True)
             ]
-        return self._calibrated(fits, z, np.array(alphas), scores)
+        return self._calibrated(fits, training.z, np.array(alphas), scores)
 
     def _check(self, training: Training) -> None:
-        for name, known in {"scp_preset": PRESETS, "scp_positives": POSITIVES}.items():
+        choices = {"scp_preset": PRESETS, "scp_positives": POSITIVES, "scp_start": STARTS}
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise UsageError(
                     f"assign.{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}"
                 )
-        for name in ("scp_alpha", "scp_prior", "scp_consistency", "scp_confidence"):
+        weights = ("scp_alpha", "scp_prior", "scp_consistency", "scp_confidence")
+        for name in (*weights, "scp_epochs"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"assign.{name} must be at least 0")
-        if self.scp_epochs < 1:
-            raise UsageError("assign.scp_epochs must be at least 1")
         if self.scp_positives == "views" and (
             training.views is None or training.views.shape[1] < 2
         ):
@@ -120,36 +133,41 @@ class Scp:
                 "(assign.features = embeddings)"
             )
 
-    def _pairs(self, training: Training, seed: int) -> "Pairs":
-        from clusterpipe.stages.numerics.neighbours import neighbours
+    def _pairs(
+        self, placed: Placed, near: NDArray[np.int64] | None, views: NDArray[np.float32] | None
+    ) -> "Pairs":
         from clusterpipe.stages.numerics.scp import neighbour_pairs, noise_pairs, view_pairs
 
-        if self.scp_positives == "views" and training.views is not None:
-            return view_pairs(training.views)
-        if self.scp_positives == "noise":
-            return noise_pairs(training.z, NOISE)
-        return neighbour_pairs(training.z, neighbours(training.z, NEIGHBOURS, seed=seed).index)
+        if self.scp_positives == "views" and views is not None:
+            n, v, d = views.shape
+            return view_pairs(placed.axes.rows(views.reshape(n * v, d)).reshape(n, v, -1))
+        if near is None or self.scp_positives == "noise":
+            return noise_pairs(placed.rows, NOISE)
+        return neighbour_pairs(placed.rows, near[:, :NEIGHBOURS])
 
-    def _start(self, z: NDArray[np.float32], k: int, seed: int) -> "_Start":
-        """The labels of k-means and the shares to hold clusters to; or none, and equal shares."""
-        from clusterpipe.stages.numerics.kmeans import kmeans
-
-        if self.scp_preset == "paper":
+    def _start(self, placed: Placed, k: int, seed: int) -> "_Start":
+        """Labels to begin with and the shares to hold clusters to; or none, and equal shares."""
+        if self._is_random:
             return _Start(None, np.full(k, 1 / k))
-        found = kmeans(
-            z, k, spherical=True, restarts=self.restarts, iterations=self.iterations, seed=seed
-        )
-        share = np.bincount(found.label, minlength=k).astype(np.float64) ** self.scp_prior
-        return _Start(found.label, share / share.sum())
+        label = placed.annealed(k, iterations=self.iterations, seed=seed)
+        share = np.maximum(np.bincount(label, minlength=k) / len(label), SMALLEST_SHARE / k)
+        prior = share**self.scp_prior
+        return _Start(label, prior / prior.sum())
 
-    def _recipe(self, n: int, alpha: float) -> "Recipe":
+    @property
+    def _is_random(self) -> bool:
+        return self.scp_preset == "paper" or self.scp_start == "random"
+
+    def _recipe(self, n: int, k: int, alpha: float) -> "Recipe":
         from clusterpipe.stages.numerics.scp import Recipe
 
-        few = max(SMALLEST_BATCH, n // BATCHES)
+        batch = min(LARGEST_BATCH, max(SMALLEST_BATCH, PER_CLUSTER * k, n // BATCHES))
+        steps = max(1, n // batch)
+        usual = PUBLISHED_EPOCHS if self._is_random else -(-TRAINED // steps)
         return Recipe(
-            epochs=self.scp_epochs,
-            start_epochs=STARTING,
-            batch=512 if self.scp_preset == "paper" else min(512, few),
+            epochs=self.scp_epochs or usual,
+            start_epochs=-(-TAUGHT // steps),
+            batch=batch,
             rate=1e-3,
             consistency=self.scp_consistency,
             confidence=self.scp_confidence,
@@ -158,7 +176,7 @@ class Scp:
 
     def _train(
         self,
-        z: NDArray[np.float32],
+        placed: Placed,
         pairs: "Pairs",
         start: "_Start",
         alpha: float,
@@ -169,14 +187,13 @@ class Scp:
         from clusterpipe.stages.numerics.scp import train
 
         k, width = len(start.prior), PAPER_WIDTH if self.scp_preset == "paper" else FAST_WIDTH
-        network = perceptron(z.shape[1], k, layers=LAYERS, width=width, seed=seed)
-        recipe, loss = self._recipe(len(z), alpha), 0.0
-        for epoch in train(
-            network, pairs, start.prior, recipe, start=start.label, n=len(z), seed=seed
-        ):
+        n, e = placed.rows.shape
+        network = perceptron(e, k, layers=LAYERS, width=width, seed=seed)
+        recipe, loss = self._recipe(n, k, alpha), 0.0
+        for epoch in train(network, pairs, start.prior, recipe, start=start.label, n=n, seed=seed):
             loss = epoch.loss
             advance(1)
-        return _Trained(_model(plain_layers(network), z, alpha), loss)
+        return _Trained(_model(plain_layers(network), placed, alpha), loss)
 
     def _calibrated(
         self,
@@ -217,14 +234,16 @@ class _Trained:
     loss: float
 
 
-def _model(layers: "Layers", z: NDArray[np.float32], alpha: float) -> PerceptronClusters:
+def _model(layers: "Layers", placed: Placed, alpha: float) -> PerceptronClusters:
     """The layers as a model of temperature 1, clusters numbered from the largest down."""
     from clusterpipe.stages.numerics.preparation import mean_directions
 
-    none = np.zeros(0)
+    z, none = placed.z, np.zeros(0)
     k = len(layers.last)
     model = PerceptronClusters(
         centroid=np.zeros((k, z.shape[1]), np.float32),
+        direction=placed.axes.direction,
+        width=placed.axes.width,
         **vars(layers),
         alpha=alpha,
         alphas=none,
@@ -242,15 +261,16 @@ def _model(layers: "Layers", z: NDArray[np.float32], alpha: float) -> Perceptron
 
 
 def _scores(
-    models: Sequence[PerceptronClusters], z: NDArray[np.float32], seed: int
+    models: Sequence[PerceptronClusters],
+    z: NDArray[np.float32],
+    near: NDArray[np.int64] | None,
 ) -> NDArray[np.float64]:
     """How far neighbours agree beyond chance, less 1 where a cluster is tiny; of one model, 0."""
-    from clusterpipe.stages.numerics.neighbours import neighbours
     from clusterpipe.stages.numerics.selection import neighbour_agreement, smallest_share
 
-    if len(models) == 1:
-        return np.zeros(1)
-    near, scores = neighbours(z, SCORED_BY, seed=seed).index, []
+    if near is None or len(models) == 1:
+        return np.zeros(len(models))
+    scores = []
     for model in models:
         label = labelled(model, z)
         tiny = smallest_share(label, len(model.centroid)) < SMALLEST_SHARE

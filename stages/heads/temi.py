@@ -1,7 +1,8 @@
 """TEMI: heads that distil themselves over pairs of neighbours; the head of least loss is kept.
 
-'fast' (ours) has four narrow heads that start from k-means; 'paper' is the published recipe, fifty
-heads from a random start, which takes a GPU.
+'fast' (ours) has four narrow heads that work in white components (see `heads.coordinates`) and
+first learn the labels of annealed k-means; 'paper' is the published recipe, fifty heads from a
+random start, which takes a GPU.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
+from clusterpipe.stages.heads.coordinates import Axes, Placed
 from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
 if TYPE_CHECKING:
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from clusterpipe.stages.numerics.temi import Layers, Recipe
 
 PRESETS = ("fast", "paper")
-SMALLEST_BATCH, BATCHES = 64, 32  # 'fast' has about so many steps per epoch where images are few
+SMALLEST_BATCH, PER_CLUSTER = 64, 5
+BATCHES = 32  # of 'fast' per epoch, where images are few
+TAUGHT, TRAINED = 300, 100  # least steps of 'fast' to learn a start's labels, and then pairs
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,14 @@ SIZES = {"fast": _Size(4, 128, 64, 10), "paper": _Size(50, 512, 256, 50)}
 class DistilledClusters:
     """The softmax of one head's logits.
 
-    centroid: (k, d) in the prepared space; the layers: see numerics.temi.Layers; losses: (h,) of
-    all heads in the last epoch, of which the least was chosen.
+    centroid: (k, d) in the prepared space; direction: (d, e) to the coordinates of all spaces side
+    by side, of which `width` (r,) belong to each; the layers: see numerics.temi.Layers; losses:
+    (h,) of all heads in the last epoch, of which the least was chosen.
     """
 
     centroid: NDArray[np.float32]
+    direction: NDArray[np.float32]
+    width: NDArray[np.int64]
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     bottleneck: NDArray[np.float32]
@@ -60,7 +67,8 @@ class DistilledClusters:
         from clusterpipe.stages.numerics.temi import Layers, logits
 
         layers = Layers(**{name: getattr(self, name) for name in Layers.__dataclass_fields__})
-        return np.asarray(softmax(logits(z, layers) / self.temperature, axis=1), np.float32)
+        rows = Axes(self.direction, self.width).rows(z)
+        return np.asarray(softmax(logits(rows, layers) / self.temperature, axis=1), np.float32)
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,6 @@ class Temi:
     minimised: ClassVar[str] = "loss"
     model: ClassVar[type[DistilledClusters]] = DistilledClusters
 
-    restarts: int
     iterations: int
     temperature: float
     temi_preset: str
@@ -82,15 +89,14 @@ class Temi:
     temi_beta: float
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
-        from clusterpipe.stages.numerics.neighbours import neighbours
         from clusterpipe.stages.numerics.scp import neighbour_pairs
 
         self._check()
-        z, count = training.z, SIZES[self.temi_preset].neighbours
-        pairs = neighbour_pairs(z, neighbours(z, count, seed=seeds[0]).index)
-        total = self._recipe(len(z)).epochs * len(seeds)
+        placed = Placed.of(training, k, seeds[0], white=not self._is_paper)
+        pairs = neighbour_pairs(placed.rows, placed.near(SIZES[self.temi_preset].neighbours))
+        z, total = placed.z, self._recipe(len(placed.z), k).epochs * len(seeds)
         with progress(f"fitting {self.name}", total=total, unit="epochs") as advance:
-            models = [self._train(z, pairs, k, seed, advance) for seed in seeds]
+            models = [self._train(placed, pairs, k, seed, advance) for seed in seeds]
         loss, part = np.array([model.losses.min() for model in models]), calibration_rows(z)
         chosen = int(loss.argmin())
         temperature = temperature_of(
@@ -113,10 +119,14 @@ class Temi:
         if not 0 < self.temi_beta <= 1:
             raise UsageError("assign.temi_beta must be above 0 and at most 1")
 
-    def _recipe(self, n: int) -> "Recipe":
+    @property
+    def _is_paper(self) -> bool:
+        return self.temi_preset == "paper"
+
+    def _recipe(self, n: int, k: int) -> "Recipe":
         from clusterpipe.stages.numerics.temi import RATE_PER_256, Recipe
 
-        if self.temi_preset == "paper":
+        if self._is_paper:
             return Recipe(
                 epochs=self.temi_epochs or 200,
                 start_epochs=0,
@@ -126,11 +136,13 @@ class Temi:
                 momentum=0.996,
                 beta=self.temi_beta,
             )
+        batch = min(512, max(SMALLEST_BATCH, PER_CLUSTER * k, n // BATCHES))
+        steps = max(1, n // batch)
         return Recipe(
-            epochs=self.temi_epochs or 20,
-            start_epochs=5,
+            epochs=self.temi_epochs or -(-TRAINED // steps),
+            start_epochs=-(-TAUGHT // steps),
             warm_up=0,
-            batch=min(512, max(SMALLEST_BATCH, n // BATCHES)),
+            batch=batch,
             rate=10 * RATE_PER_256,
             momentum=0.98,  # the teacher must get somewhere in few steps
             beta=self.temi_beta,
@@ -138,7 +150,7 @@ class Temi:
 
     def _train(
         self,
-        z: NDArray[np.float32],
+        placed: Placed,
         pairs: "Pairs",
         k: int,
         seed: int,
@@ -146,49 +158,36 @@ class Temi:
     ) -> DistilledClusters:
         from clusterpipe.stages.numerics.temi import Heads, train
 
+        n, e = placed.rows.shape
         size = SIZES[self.temi_preset]
         heads = self.temi_heads or size.heads
         student, teacher = (
-            Heads(heads, z.shape[1], k, width=size.width, bottleneck=size.bottleneck, seed=seed)
+            Heads(heads, e, k, width=size.width, bottleneck=size.bottleneck, seed=seed)
             for _ in range(2)
         )
-        start, recipe, losses = self._start(z, k, heads, seed), self._recipe(len(z)), []
-        for loss in train(student, teacher, pairs, recipe, start=start, n=len(z), seed=seed):
+        start, recipe, losses = self._start(placed, k, heads, seed), self._recipe(n, k), []
+        for loss in train(student, teacher, pairs, recipe, start=start, n=n, seed=seed):
             losses.append(loss)
             advance(1)
-        return _model(teacher.layers(int(losses[-1].argmin())), z, losses[-1])
+        return _model(teacher.layers(int(losses[-1].argmin())), losses[-1], placed)
 
-    def _start(
-        self, z: NDArray[np.float32], k: int, heads: int, seed: int
-    ) -> NDArray[np.int64] | None:
-        """Labels (h, n) of k-means, another run for each head."""
-        from clusterpipe.stages.numerics.kmeans import kmeans
-
-        if self.temi_preset == "paper":
+    def _start(self, placed: Placed, k: int, heads: int, seed: int) -> NDArray[np.int64] | None:
+        """Labels (h, n) of annealed k-means, the same for every head."""
+        if self._is_paper:
             return None
-        runs = [
-            kmeans(
-                z,
-                k,
-                spherical=True,
-                restarts=self.restarts,
-                iterations=self.iterations,
-                seed=int(s),
-            )
-            for s in np.random.SeedSequence(seed).generate_state(heads)
-        ]
-        return np.stack([run.label for run in runs]).astype(np.int64)
+        label = placed.annealed(k, iterations=self.iterations, seed=seed)
+        return np.tile(label, (heads, 1))
 
 
-def _model(
-    layers: "Layers", z: NDArray[np.float32], losses: NDArray[np.float64]
-) -> DistilledClusters:
+def _model(layers: "Layers", losses: NDArray[np.float64], placed: Placed) -> DistilledClusters:
     """The layers as a model of temperature 1, clusters numbered from the largest down."""
     from clusterpipe.stages.numerics.preparation import mean_directions
 
-    k = len(layers.last)
+    z, k = placed.z, len(layers.last)
     model = DistilledClusters(
         centroid=np.zeros((k, z.shape[1]), np.float32),
+        direction=placed.axes.direction,
+        width=placed.axes.width,
         **vars(layers),
         losses=losses,
         temperature=1.0,

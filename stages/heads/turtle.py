@@ -15,21 +15,16 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
+from clusterpipe.stages.heads.coordinates import Axes, own_axes, studied, white_axes
 from clusterpipe.stages.heads.protocol import Fits, Training, labelled
-from clusterpipe.stages.sampling import sample_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from clusterpipe.stages.numerics.turtle import Maps, Recipe
 
-WIDTH = 128  # principal components of each space
-NEIGHBOURS, SHRINKAGE = 8, 0.2  # of the whitening, as in refine
 SCALE = 10.0  # length of the rows: about the norm of CLIP's features
-STARTS = 8  # runs of k-means that vote on the start
-HOT, COLD, ROUNDS = 0.08, 0.03, 20  # of the annealing
 SHARPNESS = 2.0  # of the first labels: a softmax of SCALE * SHARPNESS * cosine
-STUDIED, STUDIED_PER_CLUSTER = 20_000, 64  # rows that coordinates and start are found from
 SMALLEST_SHARE = 0.1  # that the prior leaves a cluster, of 1 / k
 PRESETS = ("fast", "paper")
 
@@ -84,8 +79,9 @@ class Turtle:
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         self._check()
-        axes = self._axes(training, k, seeds[0])
-        spaces, recipe = axes.placed(training.z), self._recipe(k)
+        paper = self.turtle_preset == "paper"
+        axes = own_axes(training) if paper else white_axes(training, k, seeds[0])
+        spaces, recipe = axes.placed(training.z, SCALE), self._recipe(k)
         models, losses = [], []
         total = recipe.steps * len(seeds)
         with progress(f"fitting {self.name}", total=total, unit="steps") as advance:
@@ -136,13 +132,6 @@ class Turtle:
             decay=False,
         )
 
-    def _axes(self, training: Training, k: int, seed: int) -> "_Axes":
-        """White principal components of every space, or for 'paper' its own axes."""
-        if self.turtle_preset == "paper":
-            return _Axes(np.eye(training.z.shape[1], dtype=np.float32), np.array(training.widths))
-        studied = _studied(len(training.z), k, seed)
-        return _side_by_side([_white(space[studied], seed) for space in training.spaces])
-
     def _start(self, spaces: list[NDArray[np.float32]], k: int, seed: int) -> "_Start":
         import torch
 
@@ -151,58 +140,8 @@ class Turtle:
         if self.turtle_preset == "paper":
             generator, widths = torch.Generator().manual_seed(seed), [x.shape[1] for x in spaces]
             return _Start(random_maps(widths, k, generator), torch.full((k,), 1 / k))
-        studied = _studied(len(spaces[0]), k, seed)
-        return _annealed([x[studied] for x in spaces], k, self.iterations, self.turtle_prior, seed)
-
-
-# ---------------------------------------------------------------- coordinates
-
-
-@dataclass(frozen=True)
-class _Axes:
-    """direction: (d, e) of all spaces side by side; width: (r,) how many belong to each."""
-
-    direction: NDArray[np.float32]
-    width: NDArray[np.int64]
-
-    def placed(self, z: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        return _coordinates(z, self.direction, self.width, SCALE)
-
-
-def _coordinates(
-    z: NDArray[np.float32],
-    direction: NDArray[np.float32],
-    width: NDArray[np.int64],
-    length: float,
-) -> list[NDArray[np.float32]]:
-    """Prepared rows (b, d) in each space, (b, width), all of one `length`."""
-    from clusterpipe.stages.numerics.preparation import unit_rows
-
-    spaces = np.split(z @ direction, np.cumsum(width)[:-1], axis=1)
-    return [unit_rows(rows) * np.float32(length) for rows in spaces]
-
-
-def _studied(n: int, k: int, seed: int) -> NDArray[np.int64]:
-    return sample_of(np.arange(n), max(STUDIED, STUDIED_PER_CLUSTER * k), seed)
-
-
-def _white(rows: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """The axes (d, e), e <= 128, along which the rows (n, d) differ alike from their neighbours."""
-    from clusterpipe.stages.numerics.neighbours import neighbours
-    from clusterpipe.stages.numerics.preparation import principal_directions, unit_rows
-    from clusterpipe.stages.numerics.whitening import neighbourhood_scatter, whitening
-
-    direction = principal_directions(rows, WIDTH)
-    projected = unit_rows(rows @ direction)
-    scatter = neighbourhood_scatter(projected, neighbours(projected, NEIGHBOURS, seed=seed).index)
-    return np.asarray(direction @ whitening(scatter, shrinkage=SHRINKAGE), np.float32)
-
-
-def _side_by_side(directions: list[NDArray[np.float32]]) -> _Axes:
-    from scipy.linalg import block_diag
-
-    width = np.array([direction.shape[1] for direction in directions])
-    return _Axes(np.asarray(block_diag(*directions), np.float32), width)
+        part = studied(len(spaces[0]), k, seed)
+        return _annealed([x[part] for x in spaces], k, self.iterations, self.turtle_prior, seed)
 
 
 # ---------------------------------------------------------------- start and training
@@ -225,19 +164,12 @@ def _annealed(
     """
     import torch
 
-    from clusterpipe.stages.numerics.annealing import annealed, memberships
-    from clusterpipe.stages.numerics.consensus import matches, votes
-    from clusterpipe.stages.numerics.kmeans import kmeans
+    from clusterpipe.stages.numerics.annealing import COLD, annealed_kmeans, memberships
     from clusterpipe.stages.numerics.preparation import unit_rows
     from clusterpipe.stages.numerics.turtle import Maps
 
     rows = unit_rows(np.hstack(spaces))
-    seeds = np.random.SeedSequence(seed).generate_state(STARTS)
-    runs = [kmeans(rows, k, spherical=True, iterations=iterations, seed=int(s)) for s in seeds]
-    best = int(np.argmin([run.inertia for run in runs]))
-    labels = [run.label for run in runs]
-    vote = votes(labels, matches(labels, labels[best], k))
-    direction = annealed(rows, unit_rows(vote.T @ rows), hot=HOT, cold=COLD, rounds=ROUNDS)
+    direction = annealed_kmeans(rows, k, iterations=iterations, seed=seed)
     size = memberships(rows, direction, COLD).mean(axis=0)
     prior = np.maximum(size, SMALLEST_SHARE / k) ** np.float32(power)
     parts = np.split(direction, np.cumsum([x.shape[1] for x in spaces])[:-1], axis=1)
@@ -275,7 +207,7 @@ def _trained(
     return _Trained(encoder.maps, float(np.mean(losses[-max(1, len(losses) // 10) :])))
 
 
-def _model(maps: "Maps", axes: _Axes, z: NDArray[np.float32]) -> LinearClusters:
+def _model(maps: "Maps", axes: Axes, z: NDArray[np.float32]) -> LinearClusters:
     """The trained maps as arrays, clusters numbered from the largest down; temperature 1."""
     from clusterpipe.stages.numerics.preparation import mean_directions
 

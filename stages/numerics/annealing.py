@@ -9,7 +9,12 @@ concentration and equal weights (Banerjee et al. 2005).
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterpipe.stages.numerics.consensus import matches, votes
+from clusterpipe.stages.numerics.kmeans import kmeans
 from clusterpipe.stages.numerics.preparation import unit_rows
+
+STARTS = 8  # runs of k-means that vote
+HOT, COLD, ROUNDS = 0.08, 0.03, 20  # of the annealing
 
 
 def memberships(
@@ -40,3 +45,18 @@ def annealed(
         lost = np.linalg.norm(total, axis=1, keepdims=True) == 0
         direction = unit_rows(np.where(lost, direction, total))
     return direction
+
+
+def annealed_kmeans(
+    rows: NDArray[np.float32], k: int, *, iterations: int, seed: int
+) -> NDArray[np.float32]:
+    """The directions (k, d) of several runs of spherical k-means: their mean vote, annealed.
+
+    rows: (n, d) of unit length. Ours.
+    """
+    seeds = np.random.SeedSequence(seed).generate_state(STARTS)
+    runs = [kmeans(rows, k, spherical=True, iterations=iterations, seed=int(s)) for s in seeds]
+    best = int(np.argmin([run.inertia for run in runs]))
+    labels = [run.label for run in runs]
+    vote = votes(labels, matches(labels, labels[best], k))
+    return annealed(rows, unit_rows(vote.T @ rows), hot=HOT, cold=COLD, rounds=ROUNDS)

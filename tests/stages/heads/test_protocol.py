@@ -15,7 +15,7 @@ from clusterpipe.cache.errors import DamagedArtifact, UsageError
 from clusterpipe.cache.schema import Assignment, Assignments
 from clusterpipe.stages import heads
 from clusterpipe.stages.assign import AssignConfig, assign
-from clusterpipe.stages.heads import BLOCK, HEADS, Training, load
+from clusterpipe.stages.heads import BLOCK, HEADS, Training, load, scp, temi
 
 K = 6
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -28,6 +28,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "spectral by landmarks": {"exact_up_to": 0, "landmarks": 60},
 }
 EACH = pytest.mark.parametrize("name", SETTINGS)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads that are taught a start's labels are taught them for less long."""
+    monkeypatch.setattr(scp, "TAUGHT", 40)
+    monkeypatch.setattr(temi, "TAUGHT", 40)
 
 
 def overlapping(n: int = 700) -> np.ndarray:

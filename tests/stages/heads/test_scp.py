@@ -1,4 +1,4 @@
-"""SCP and TEMI as heads: from k-means on, without labels, and with more clusters than there are."""
+"""SCP and TEMI as heads: from annealed k-means on, or from chance, and with too many clusters."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,22 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.progress import silent
 from clusterpipe.cache.schema import Assignment
 from clusterpipe.stages.assign import AssignConfig, assign
 from clusterpipe.stages.declaration import STAGES
+from clusterpipe.stages.heads import Training, method, scp, temi
 
 K, N = 5, 300
 TRUTH = np.arange(N) % K
-FEW = {"scp_epochs": 15, "temi_epochs": 6, "seeds": 1, "restarts": 1}
+FEW = {"scp_epochs": 6, "temi_epochs": 6, "seeds": 1, "restarts": 1}
 EACH = pytest.mark.parametrize("method", ["scp", "temi"])
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scp, "TAUGHT", 60)
+    monkeypatch.setattr(temi, "TAUGHT", 60)
 
 
 def blobs(n: int = N) -> NDArray[np.float32]:
@@ -64,6 +72,44 @@ def test_of_several_heads_the_one_of_least_loss_is_kept() -> None:
     assert clusters.objective_per_seed[0] == clusters.parameters["losses"].min()
 
 
+@EACH
+def test_sizes_are_not_made_equal_unless_asked_for(method: str) -> None:
+    truth = np.repeat([0, 1, 2, 3], [150, 60, 30, 30])
+    rows = 2 * np.eye(4, 12)[truth] + 0.3 * np.random.default_rng(0).normal(size=(270, 12))
+    config = AssignConfig(**{**FEW, "methods": (method,)})  # type: ignore[arg-type]
+    clusters = assign(np.asarray(rows, np.float32), 4, config)
+    assert adjusted_rand_score(truth, clusters.methods[method].label) > 0.95
+
+
+def test_from_a_random_start_balance_is_what_keeps_clusters_apart() -> None:
+    chance = {"scp_start": "random", "scp_epochs": 30, "scp_alpha": 3.0}
+    assert adjusted_rand_score(TRUTH, found("scp", **chance).label) > 0.6
+    assert found("scp", **{**chance, "scp_alpha": 1e-9}).effective_k < K
+
+
+@pytest.mark.parametrize("name", ["scp", "temi"])
+def test_several_spaces_have_coordinates_of_their_own(name: str) -> None:
+    rows = blobs() - blobs().mean(axis=0)
+    spaces = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in (rows, rows[:, :7])]
+    z = np.asarray(np.hstack(spaces) / np.sqrt(2), np.float32)
+    config = AssignConfig(**FEW, scp_alpha=3.0)  # type: ignore[arg-type]
+    model = method(name, config).fit(Training(z, (12, 7)), K, [0], silent).model
+    assert model.width.tolist() == [12, 7]
+    assert not model.direction[:12, 12:].any()
+    assert adjusted_rand_score(TRUTH, model.soft(z).argmax(axis=1)) == 1
+
+
+@pytest.mark.parametrize(("n", "batch", "steps"), [(40, 64, 1), (800, 100, 8), (60_000, 512, 117)])
+def test_few_images_are_learnt_in_small_batches_and_enough_steps(
+    n: int, batch: int, steps: int
+) -> None:
+    head = method("scp", AssignConfig())
+    recipe = head._recipe(n, 20, 1.0)  # type: ignore[attr-defined]
+    assert min(recipe.batch, 512) == max(batch, 100)
+    assert recipe.epochs * steps >= scp.TRAINED
+    assert recipe.start_epochs * steps >= scp.TAUGHT
+
+
 def test_the_published_recipes_run_from_a_random_start() -> None:
     clusters = found("scp", scp_preset="paper", scp_alpha=1.0, scp_epochs=2)
     assert clusters.parameters["middle"].shape == (3, 512, 512)
@@ -92,7 +138,8 @@ def test_without_two_views_the_remedy_is_named(given: NDArray[np.float32] | None
         ("scp", "scp_preset", "quick"),
         ("scp", "scp_positives", "friends"),
         ("scp", "scp_alpha", -1.0),
-        ("scp", "scp_epochs", 0),
+        ("scp", "scp_start", "anywhere"),
+        ("scp", "scp_epochs", -1),
         ("temi", "temi_preset", "quick"),
         ("temi", "temi_beta", 0.0),
         ("temi", "temi_heads", -1),

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from clusterpipe.stages.numerics.annealing import annealed, memberships
+from clusterpipe.stages.numerics.annealing import annealed, annealed_kmeans, memberships
 from clusterpipe.stages.numerics.preparation import unit_rows
 
 
@@ -53,3 +53,11 @@ def test_a_direction_that_no_row_belongs_to_stays() -> None:
     away = -rows[:1]
     found = annealed(rows, np.vstack([rows[:1], away]), hot=1e-3, cold=1e-3, rounds=2)
     np.testing.assert_allclose(found[1], away[0], atol=1e-6)
+
+
+def test_the_vote_of_several_runs_finds_groups_and_keeps_to_its_seed() -> None:
+    truth = np.arange(240) % 6
+    rows = unit_rows(np.eye(6, 9)[truth] + 0.2 * np.random.default_rng(0).normal(size=(240, 9)))
+    direction = annealed_kmeans(rows, 6, iterations=10, seed=3)
+    assert adjusted_rand_score(truth, (rows @ direction.T).argmax(axis=1)) > 0.99
+    np.testing.assert_array_equal(direction, annealed_kmeans(rows, 6, iterations=10, seed=3))
