@@ -16,6 +16,7 @@ from clusterpipe.cache.schema import (
     ARTIFACTS,
     Artifact,
     Attribute,
+    Checkpoint,
     Groups,
     Members,
     Shard,
@@ -69,7 +70,7 @@ def inspect(path: Path) -> Inspection:
 
 
 def _kind(name: str, path: Path) -> type[Artifact]:
-    kinds: tuple[type[Artifact], ...] = (*ARTIFACTS, Shard, ViewShard, WordFeatures)
+    kinds: tuple[type[Artifact], ...] = (*ARTIFACTS, Shard, ViewShard, WordFeatures, Checkpoint)
     for kind in kinds:
         if kind.name == name:
             return kind

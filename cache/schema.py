@@ -238,6 +238,24 @@ class Refined(Artifact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checkpoint(Artifact):
+    """`checkpoint.h5`: refinement that has not come to its end, for the same command to go on."""
+
+    name: ClassVar[str] = "checkpoint"
+    schema: ClassVar[int] = 1
+    stage: ClassVar[str] = "refine"
+
+    state: Mapping[str, NDArray[Any]] = members(doc="weights, running statistics and momenta")
+    rate: FloatArray = dataset("t", "float", unit="nats", doc="R(Z) at each step so far")
+    membership_rate: FloatArray = dataset(
+        "t", "float", unit="nats", doc="R_c(Z, Pi) at each step so far"
+    )
+    loss: FloatArray = dataset("t", "float", unit="nats", doc="the objective at each step so far")
+    done: int = attribute(doc="steps that were taken")
+    steps: int = attribute(doc="steps that there are in all")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Assignment:
     """One method's clusters."""
 

@@ -26,6 +26,7 @@ from clusterpipe.pipeline.pictures import cluster_captions
 from clusterpipe.pipeline.predicting import Predictions, clustered, opened
 from clusterpipe.pipeline.results import Results, read_results
 from clusterpipe.pipeline.run import Tell, up_to_date, with_appended
+from clusterpipe.pipeline.terminal import escaped
 from clusterpipe.stages import heads
 from clusterpipe.stages.embed import backbone_specs, store
 
@@ -217,7 +218,7 @@ def tell_of(done: Appended, run: RunDirectory) -> None:
     """Says on stderr what was known before, and what the run waits for."""
     for name, known in done.known.items():
         other = "" if known == name else f", as {known}"
-        typer.echo(f"{name} is in the run already{other}", err=True)
+        typer.echo(escaped(f"{name} is in the run already{other}"), err=True)
     if len(done.found.id) > len(done.known):
         typer.echo(
             "captions, metrics and near-duplicates do not know the new images yet: clusterpipe "

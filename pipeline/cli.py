@@ -13,6 +13,7 @@ import typer
 
 from clusterpipe.cache.errors import ClusterpipeError, Interrupted
 from clusterpipe.pipeline.commands import looking, running, setting_up, using
+from clusterpipe.pipeline.terminal import message
 from clusterpipe.stages import STAGES
 
 app = typer.Typer(
@@ -83,13 +84,14 @@ def main() -> None:
     try:
         app()
     except ClusterpipeError as error:
-        typer.echo(f"clusterpipe: {error}", err=True)
+        typer.echo(message(f"clusterpipe: {error}"), err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
     except Exception as error:  # noqa: BLE001 - the last line of defence, shown whole by --debug
         name = type(error).__name__
-        typer.echo(f"clusterpipe: unexpected {name}: {error} (--debug shows where)", err=True)
+        text = f"clusterpipe: unexpected {name}: {error} (--debug shows where)"
+        typer.echo(message(text), err=True)
         sys.exit(1)
 
 

@@ -11,7 +11,6 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UsageError
@@ -20,6 +19,7 @@ from clusterpipe.cache.schema import Embeddings, Metrics
 from clusterpipe.pipeline.config import Config
 from clusterpipe.pipeline.inputs import describes
 from clusterpipe.pipeline.results import Results
+from clusterpipe.pipeline.terminal import shown
 
 JSON_VERSION = 1
 
@@ -102,7 +102,7 @@ def show(found: Comparison, *, most: int, as_json: bool) -> None:
         typer.echo(json.dumps(document, ensure_ascii=False))
         return
     console = Console(highlight=False)
-    console.print(Text(_headline(found)), soft_wrap=True)
+    console.print(shown(*_headline(found).splitlines()), soft_wrap=True)
     if found.settings:
         rows = [(s.key, _text(s.first), _text(s.second)) for s in found.settings]
         console.print(_table(("setting", *found.runs), rows))
@@ -133,9 +133,9 @@ def _headline(found: Comparison) -> str:
 def _table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(Text(heading), overflow="fold")
+        table.add_column(shown(heading), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(shown(cell) for cell in row))
     return table
 
 

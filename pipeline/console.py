@@ -12,6 +12,7 @@ from rich.text import Text
 
 from clusterpipe.cache.progress import Advance
 from clusterpipe.pipeline.run import StageEvent
+from clusterpipe.pipeline.terminal import escaped, shown
 
 LINE_SECONDS = 5.0
 _STYLES = {
@@ -37,7 +38,7 @@ class Reporter:
             yield _ignore
         elif self.console.is_terminal:
             with self._bars() as bars:
-                task = bars.add_task(what, total=total, unit=unit)
+                task = bars.add_task(escaped(what), total=total, unit=unit)
                 yield lambda done: bars.advance(task, done)
         else:
             lines = _Lines(self.console, what, total, unit)
@@ -51,21 +52,21 @@ class Reporter:
         if event.action in ("starts", "note"):
             self.note(f"{event.stage}: {'; '.join(event.reasons)}")
             return
-        line = Text(f"{event.stage:<12}")
+        line = shown(f"{event.stage:<12}")
         line.append(f"{event.action:<10}", _STYLES[event.action])
         line.append(f"{event.seconds:7.1f} s" if event.action == "ran" else " " * 9)
         if event.action != "ran" and event.reasons:
-            line.append(f"  {'; '.join(event.reasons)}", "dim")
+            line.append_text(shown(f"  {'; '.join(event.reasons)}", style="dim"))
         self.console.print(line, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """A remark in passing."""
         if not self.quiet:
-            self.console.print(Text(text, "dim"), soft_wrap=True)
+            self.console.print(shown(text, style="dim"), soft_wrap=True)
 
     def _bars(self) -> Bars:
         return Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
@@ -80,9 +81,9 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         rate = task.finished_speed or task.speed
         if not rate:
-            return Text(task.fields["unit"])
+            return shown(task.fields["unit"])
         left = task.time_remaining
-        return Text(
+        return shown(
             f"{task.fields['unit']}, {rate:,.0f}/s" + (f", {duration(left)} left" if left else "")
         )
 
@@ -117,7 +118,7 @@ class _Lines:
         remaining = max((self.total or 0) - self.done, 0)
         left = f", {duration(remaining / rate)} left" if remaining and rate else ""
         text = f"{self.what}: {amount} {self.unit}, {rate:,.0f}/s{left}"
-        self.console.print(text, soft_wrap=True, markup=False)
+        self.console.print(shown(text), soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

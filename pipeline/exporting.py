@@ -18,6 +18,7 @@ from clusterpipe.cache.sources import ImageSource, SourceConfig, open_source
 from clusterpipe.cache.storage import replacing
 from clusterpipe.pipeline.cluster_folders import write_folders
 from clusterpipe.pipeline.results import Results
+from clusterpipe.pipeline.terminal import escaped
 
 COLUMNS: Mapping[str, type] = {
     "id": str,  # the image's name within its source
@@ -112,7 +113,7 @@ def show(done: Exported, *, as_json: bool) -> None:
 def _intention(done: Exported) -> str:
     into = " in folders" if done.folders else ""
     lines = [f"would write {done.images:,} images{into}: {done.path}"]
-    lines += [f"{images:8,}  {name}" for name, images in done.folders.items()]
+    lines += [f"{images:8,}  {escaped(name)}" for name, images in done.folders.items()]
     if done.replaced:
         lines.append(f"and replace what an earlier export wrote there ({done.replaced:,} files)")
     return "\n".join(lines)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as unmarked
 from rich.tree import Tree
 
 from clusterpipe.cache.inspection import Inspection, Node, inspect
+from clusterpipe.pipeline.terminal import escaped
 
 
 def show(path: Path, *, as_json: bool) -> None:
@@ -23,26 +24,30 @@ def show(path: Path, *, as_json: bool) -> None:
 
 
 def _tree(found: Inspection) -> Tree:
-    tree = Tree(f"[bold]{escape(str(found.path))}[/] · {found.artifact} · valid")
+    tree = Tree(f"[bold]{_plain(str(found.path))}[/] · {found.artifact} · valid")
     origin = tree.add("[dim]provenance[/]")
     for name, value in sorted(found.provenance.items()):
-        origin.add(f"[dim]{name}[/] {escape(str(value))}")
+        origin.add(f"[dim]{name}[/] {_plain(str(value))}")
     groups = {"": tree}
     for node in found.nodes:
         folder, _, name = node.place.strip("/").rpartition("@" if "@" in node.place else "/")
         if folder not in groups:
-            groups[folder] = tree.add(f"[bold]/{escape(folder)}[/]")
+            groups[folder] = tree.add(f"[bold]/{_plain(folder)}[/]")
         groups[folder].add(_line(node, name))
     return tree
 
 
+def _plain(text: str) -> str:
+    return unmarked(escaped(text))
+
+
 def _line(node: Node, name: str) -> str:
     if node.dtype == "attribute":
-        return f"[dim]@{escape(name)}[/] {escape(node.preview)}"
+        return f"[dim]@{_plain(name)}[/] {_plain(node.preview)}"
     dims = zip(node.dims.split(), node.shape, strict=False)
     shape = " × ".join(f"{symbol}={size:,}" for symbol, size in dims) or "scalar"
     unit = f" {node.unit}" if node.unit else ""
     return (
-        f"[bold]{escape(name)}[/] {shape} {node.dtype}{unit}  [dim]{escape(node.doc)}[/]\n"
-        f"  {escape(node.preview)}"
+        f"[bold]{_plain(name)}[/] {shape} {node.dtype}{unit}  [dim]{_plain(node.doc)}[/]\n"
+        f"  {_plain(node.preview)}"
     )

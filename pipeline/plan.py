@@ -1,16 +1,18 @@
 """What has to run and why: the state of every stage of a run, found without running anything."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal, TypeAlias
 
 from clusterpipe.cache import artifact, inventory
+from clusterpipe.cache.checkpoints import CheckpointStore
 from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
 from clusterpipe.cache.inventory import Survey
 from clusterpipe.cache.provenance import Identity, differences
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Embeddings
+from clusterpipe.cache.schema import Checkpoint, Embeddings
 from clusterpipe.cache.sources import FeatureSource, ImageSource
 from clusterpipe.pipeline import inputs
 from clusterpipe.pipeline.config import Config, affecting
@@ -90,13 +92,15 @@ def state_of(
         if stage.name == "embed":
             return _embed_state(stage, config, run, source)
         if not path.exists():
-            return StageState(stage.name, "missing")
+            kept = _kept(stage, config, run)
+            return StageState(stage.name, "partial" if kept else "missing", kept)
         artifact.check(path, stage.writes)
         header, now = artifact.header(path), identity(stage, config, run)
         reasons = differences(header.identity, now)
         if reasons and (grown := growth(stage, run, header.identity, now)):
             added = f"{grown.added:,} appended image" + "s" * (grown.added > 1)
             return StageState(stage.name, "stale", (added,), growth=grown)
+        reasons += _kept(stage, config, run) if reasons else ()
     except MissingArtifact as error:
         return StageState(stage.name, "blocked", (str(error),))
     except DamagedArtifact as error:
@@ -117,6 +121,11 @@ def identity(stage: Stage, config: Config, run: RunDirectory) -> Identity:
         config=affecting(config.of(stage.name)),
         inputs=inputs.content(stage, config, run),
     )
+
+
+def checkpoint(stage: Stage, config: Config, run: RunDirectory) -> CheckpointStore:
+    """Where the stage keeps what it has not finished. Raises like `inputs.content`."""
+    return CheckpointStore(run.artifact(Checkpoint), identity(stage, config, run))
 
 
 def embed_identity(config: Config, source_identity: str) -> Identity:
@@ -174,6 +183,16 @@ def _foreseen(
     if not changed:
         return state
     return StageState(stage.name, "stale", tuple(f"embeddings.h5 /{c} changed" for c in changed))
+
+
+def _kept(stage: Stage, config: Config, run: RunDirectory) -> tuple[str, ...]:
+    """How far the stage came before it was broken off, in words; nothing if it starts anew."""
+    if not stage.resumes:
+        return ()
+    with suppress(DamagedArtifact):
+        if kept := checkpoint(stage, config, run).header():
+            return (f"{kept.attributes['done']:,} of {kept.attributes['steps']:,} steps are kept",)
+    return ()
 
 
 def _embed_state(

@@ -11,7 +11,6 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from clusterpipe.cache.errors import SourceError, UsageError
 from clusterpipe.cache.images import IMAGE_SUFFIXES
@@ -28,6 +27,7 @@ from clusterpipe.pipeline.queries import (
     open_collection,
 )
 from clusterpipe.pipeline.results import Results
+from clusterpipe.pipeline.terminal import escaped, shown
 from clusterpipe.stages.assign import SIDE_BY_SIDE
 from clusterpipe.stages.backbones import Backbone
 
@@ -199,15 +199,15 @@ def show(
     else:
         Console(highlight=False).print(_table(table), soft_wrap=True)
     for name, reason in found.skipped.items():
-        typer.echo(f"skipped {name}: {reason}", err=True)
+        typer.echo(escaped(f"skipped {name}: {reason}"), err=True)
 
 
 def _table(rows: Mapping[str, list[Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    shown = ("id", "cluster", "caption", "probability")
-    for name in shown:
+    headings = ("id", "cluster", "caption", "probability")
+    for name in headings:
         right = "right" if name in ("cluster", "probability") else "left"
         table.add_column(name, justify=right, overflow="fold")  # type: ignore[arg-type]
-    for row in zip(*(rows[name] for name in shown), strict=True):
-        table.add_row(Text(row[0]), str(row[1]), Text(row[2]), f"{row[3]:.3f}")
+    for row in zip(*(rows[name] for name in headings), strict=True):
+        table.add_row(shown(row[0]), str(row[1]), shown(row[2]), f"{row[3]:.3f}")
     return table

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from clusterpipe.cache import artifact, inventory, storage
+from clusterpipe.cache.checkpoints import CheckpointStore
 from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import Identity, Provenance
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import ARTIFACTS, Embeddings, Metrics
+from clusterpipe.cache.schema import ARTIFACTS, Checkpoint, Embeddings, Metrics
 from clusterpipe.cache.sources import ImageSource, open_source
 from clusterpipe.cache.sources.manifest import safe_name
 from clusterpipe.pipeline import inputs, plan
@@ -200,7 +201,7 @@ def _execute(
     elif state.growth:
         record, identity = _extend(stage, config, run, state.growth)
     else:
-        record, identity = _call(stage, config, run, progress)
+        record, identity = _call(stage, config, run, progress, tell)
     seconds = time.monotonic() - began
     settings = config.of(stage.name)
     made = Provenance(
@@ -211,6 +212,8 @@ def _execute(
         appended=_appended(stage, run, state.growth),
     )
     artifact.write(run.artifact(stage.writes), record, made)
+    if stage.resumes:
+        run.artifact(Checkpoint).unlink(missing_ok=True)
     action: Action = "refreshed" if state.refresh else "extended" if state.growth else "ran"
     return StageEvent(stage.name, action, reasons, seconds)
 
@@ -236,14 +239,30 @@ def _warn_of_length(
 
 
 def _call(
-    stage: Stage, config: Config, run: RunDirectory, progress: Progress
+    stage: Stage, config: Config, run: RunDirectory, progress: Progress, tell: Tell
 ) -> tuple[Any, Identity]:
     identity = plan.identity(stage, config, run)
     arguments = inputs.load(stage, config, run)
+    if stage.resumes:
+        arguments["checkpoint"] = _sound_checkpoint(stage, config, run, tell)
     record = stage.function(
         **arguments, config=config.of(stage.name), seed=identity.seed, progress=progress
     )
     return record, identity
+
+
+def _sound_checkpoint(
+    stage: Stage, config: Config, run: RunDirectory, tell: Tell
+) -> CheckpointStore:
+    """Where the stage keeps unfinished work, without what cannot be gone on with."""
+    checkpoint = plan.checkpoint(stage, config, run)
+    try:
+        checkpoint.read()
+    except DamagedArtifact:
+        checkpoint.remove()
+        note = f"{checkpoint.path} was damaged and is removed: {stage.name} starts anew"
+        tell(StageEvent(stage.name, "note", (note,)))
+    return checkpoint
 
 
 def _extend(

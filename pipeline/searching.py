@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UsageError
@@ -39,6 +38,7 @@ from clusterpipe.pipeline.queries import (
     open_collection,
     queries_of,
 )
+from clusterpipe.pipeline.terminal import shown
 from clusterpipe.pipeline.text_queries import open_worded, text_queries
 from clusterpipe.stages.sampling import finite
 
@@ -310,10 +310,10 @@ def show(run: RunDirectory, answers: Sequence[Answer], *, as_json: bool) -> None
     console = Console(highlight=False)
     for answer in answers:
         heading = f"{_title(answer)} in {answer.features} of {run.folder}"
-        console.print(Text(heading, "bold"), soft_wrap=True)
+        console.print(shown(heading, style="bold"), soft_wrap=True)
         console.print(_table(answer))
         if answer.sheet:
-            console.print(f"contact sheet  {answer.sheet}", markup=False, soft_wrap=True)
+            console.print(shown(f"contact sheet  {answer.sheet}"), soft_wrap=True)
 
 
 def _table(answer: Answer) -> Table:
@@ -328,11 +328,11 @@ def _table(answer: Answer) -> Table:
     if captioned:
         table.add_column("caption")
     for hit in answer.hits:
-        name = Text(hit.id).append("  the query" if hit.is_query else "", "dim")
-        cells: list[str | Text] = [str(hit.rank), f"{hit.score:.3f}", name]
+        name = shown(hit.id).append("  the query" if hit.is_query else "", "dim")
+        cells: list[RenderableType] = [str(hit.rank), f"{hit.score:.3f}", name]
         if clustered:
             cells.append("" if hit.cluster is None or hit.cluster < 0 else str(hit.cluster))
         if captioned:
-            cells.append(Text(hit.caption))
+            cells.append(shown(hit.caption))
         table.add_row(*cells)
     return table

@@ -7,11 +7,11 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.storage import write_text
 from clusterpipe.pipeline.config import Config, dump
+from clusterpipe.pipeline.terminal import shown
 
 
 def write_settings(config: Config, path: Path, *, replace: bool) -> None:
@@ -34,7 +34,7 @@ def show(config: Config, *, changed_only: bool, as_json: bool) -> None:
         style = "bold" if row["changed"] else ""
         default = _text(row["default"]) if row["changed"] else ""
         cells = (row["key"], _text(row["value"]), row["origin"], default)
-        table.add_row(*(Text(cell) for cell in cells), style=style)
+        table.add_row(*(shown(cell) for cell in cells), style=style)
     Console(highlight=False).print(table)
 
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.run_directory import RunDirectory
@@ -32,6 +31,7 @@ from clusterpipe.pipeline.inputs import describes
 from clusterpipe.pipeline.pictures import cluster_captions
 from clusterpipe.pipeline.plan import StageState
 from clusterpipe.pipeline.run import RunResult
+from clusterpipe.pipeline.terminal import shown
 
 JSON_VERSION = 1
 _STYLES = {
@@ -163,27 +163,27 @@ def show(result: RunResult, config: Config, *, as_json: bool) -> None:
     console.print(_headline(found, config.source.limit), soft_wrap=True)
     if found.metrics:
         console.print(_metrics_table(found))
-        console.print(Text(found.protocol, "dim"), soft_wrap=True)
+        console.print(shown(found.protocol, style="dim"), soft_wrap=True)
     if found.retrieval:
         console.print(_retrieval_table(found))
-        console.print(Text(found.retrieval_protocol, "dim"), soft_wrap=True)
+        console.print(shown(found.retrieval_protocol, style="dim"), soft_wrap=True)
     if found.captions:
         console.print(_caption_table(found))
-        console.print(Text(found.caption_protocol, "dim"), soft_wrap=True)
+        console.print(shown(found.caption_protocol, style="dim"), soft_wrap=True)
     if found.clusters:
         console.print(_cluster_table(found))
     if found.captioned:
-        console.print(Text(found.captioned, "dim"), soft_wrap=True)
+        console.print(shown(found.captioned, style="dim"), soft_wrap=True)
     for remark in found.remarks:
-        console.print(Text(remark, "italic"), soft_wrap=True)
-    console.print(f"artifacts  {found.run_dir}", markup=False, soft_wrap=True)
+        console.print(shown(remark, style="italic"), soft_wrap=True)
+    console.print(shown(f"artifacts  {found.run_dir}"), soft_wrap=True)
     if found.pictures:
-        console.print(f"pictures   {found.pictures}", markup=False, soft_wrap=True)
+        console.print(shown(f"pictures   {found.pictures}"), soft_wrap=True)
     if found.plots:
-        console.print(f"plots      {found.plots}", markup=False, soft_wrap=True)
+        console.print(shown(f"plots      {found.plots}"), soft_wrap=True)
 
 
-def _headline(found: Outcome, limit: int) -> Text:
+def _headline(found: Outcome, limit: int) -> RenderableType:
     lines = [f"{found.images:,} images"]
     if limit:
         lines[0] += f" (a trial on {limit:,}; --limit 0 takes all)"
@@ -201,7 +201,7 @@ def _headline(found: Outcome, limit: int) -> Text:
         lines.append(found.k_reason)
     if found.curation:
         lines.append(_curation_line(found.curation))
-    return Text("\n".join(line for line in lines if line))
+    return shown(*(line for line in lines if line))
 
 
 def _curated(curation: Curation) -> Curated:
@@ -387,10 +387,10 @@ def _cluster_table(found: Outcome) -> Table:
     if labelled:
         table.add_column("mostly (ground truth)")
     for cluster in found.clusters:
-        cells: list[str | Text] = [str(cluster.cluster), f"{cluster.images:,}"]
-        cells.append(Text(cluster.caption))
+        cells: list[RenderableType] = [str(cluster.cluster), f"{cluster.images:,}"]
+        cells.append(shown(cluster.caption))
         if labelled and cluster.true_class:
-            cells.append(Text(f"{cluster.true_class} {cluster.share:.0%}"))
+            cells.append(shown(f"{cluster.true_class} {cluster.share:.0%}"))
         table.add_row(*cells)
     return table
 
@@ -409,11 +409,11 @@ def _number(value: float) -> float | None:
 def show_states(run: RunDirectory, states: Sequence[StageState], costs: Estimate | None) -> None:
     """Prints one row per stage on stdout, and what a pending embedding takes."""
     console = Console(highlight=False)
-    console.print(Text(str(run.folder), "bold"), soft_wrap=True)
+    console.print(shown(str(run.folder), style="bold"), soft_wrap=True)
     for state in states:
-        line = Text(f"{state.stage:<12}")
+        line = shown(f"{state.stage:<12}")
         line.append(f"{state.state:<9}", _STYLES[state.state])
-        line.append("; ".join(state.reasons), "dim")
+        line.append_text(shown("; ".join(state.reasons), style="dim"))
         console.print(line, soft_wrap=True)
     if costs:
-        console.print(str(costs), soft_wrap=True, markup=False)
+        console.print(shown(str(costs)), soft_wrap=True)

@@ -71,6 +71,7 @@ class Stage:
     writes: type[Artifact]
     skip: "Skip"
     extend: "Extend | None"
+    resumes: bool
     summary: str
 
     @property
@@ -102,16 +103,18 @@ def stage(
     writes: type[Artifact],
     skip: Skip = always_runs,
     extend: Extend | None = None,
+    resumes: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Registers the function as the stage that writes `writes`, and returns it unchanged.
 
-    `extend` tells how its artifact takes in images that are appended to a run.
+    `extend` tells how its artifact takes in images that are appended to a run. A stage that
+    `resumes` takes a `checkpoint`, a place for unfinished work, and goes on from what is there.
     """
 
     def register(function: Callable[P, R]) -> Callable[P, R]:
         summary = (function.__doc__ or "").strip().splitlines()[0]
         STAGES[writes.stage] = Stage(
-            writes.stage, version, function, config, reads, writes, skip, extend, summary
+            writes.stage, version, function, config, reads, writes, skip, extend, resumes, summary
         )
         return function
 

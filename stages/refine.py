@@ -1,7 +1,9 @@
 """refine: turns features so that images of a kind draw together and kinds draw apart."""
 
 import math
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.checkpoints import CheckpointStore, unbroken
+from clusterpipe.cache.errors import Interrupted, UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.rows import LaterRows, MappedRows, Rows, StackedRows
-from clusterpipe.cache.schema import Embeddings, Refined, StringArray
+from clusterpipe.cache.schema import Checkpoint, Embeddings, Refined, StringArray
 from clusterpipe.stages.declaration import Input, option, stage
 from clusterpipe.stages.sampling import (
     described_rows,
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
     from clusterpipe.stages.numerics.feature_map import RefinementNetwork
     from clusterpipe.stages.numerics.neighbours import Nearest
-    from clusterpipe.stages.numerics.refinement import Objective, Step
+    from clusterpipe.stages.numerics.refinement import Objective, Step, Training
 
 CHECKED_ROWS = 4096  # rows on which the finished map is checked for collapse
 WIDTH = 128  # of what 'scalable' takes by itself; CPP's for all but ImageNet
@@ -48,6 +51,7 @@ LOWEST = {
     "hidden": 0,
     "warmup_steps": 0,
     "sample": 2,
+    "checkpoint_seconds": 0,
 }
 
 
@@ -141,6 +145,12 @@ class RefineConfig:
         choices=("auto", "cpu", "cuda", "mps"),
         affects_result=False,
     )
+    checkpoint_seconds: int = option(
+        60,
+        "Training is kept on disk this often, in seconds: the most that a kill can cost. Ctrl-C "
+        "keeps it, too, and the same command goes on from there.",
+        affects_result=False,
+    )
 
 
 def _reads(config: RefineConfig) -> Mapping[str, Input]:
@@ -159,21 +169,24 @@ def _extended(previous: Refined, arguments: Mapping[str, Any], before: int) -> R
     return replace(previous, features=StackedRows([previous.features, mapped]))
 
 
-@stage(version=2, config=RefineConfig, reads=_reads, writes=Refined, extend=_extended)
+@stage(version=2, config=RefineConfig, reads=_reads, writes=Refined, extend=_extended, resumes=True)
 def refine(
     features: Rows,
     config: RefineConfig = RefineConfig(),
     *,
     split: StringArray | None = None,
     seed: int = 0,
+    checkpoint: CheckpointStore | None = None,
     progress: Progress = silent,
 ) -> Refined:
     """Refine features by rate reduction, without labels and without the number of clusters.
 
     features: (n, d), n >= 2, of any length and precision; split: (n,). Returns refined features
     (n, e), unit rows in float32, computed anew whenever they are read; the map as arrays for
-    `numerics.feature_map.apply_map`; and the objective at each step. Raises UsageError when the
-    features cannot be refined or training collapsed. CPP (Chu et al. 2024); 'scalable' is ours.
+    `numerics.feature_map.apply_map`; and the objective at each step. Training goes on from
+    `checkpoint` and is kept there; on one CPU the result is the same to the bit. Raises UsageError
+    when the features cannot be refined or training collapsed, StorageError when the disk is full.
+    CPP (Chu et al. 2024); 'scalable' is ours.
     """
     from clusterpipe.stages.numerics.feature_map import apply_map
     from clusterpipe.stages.numerics.preparation import center_of, prepare
@@ -189,30 +202,27 @@ def refine(
     center = center_of(rows, unit=True)
     begin = _published if config.preset == "paper" else _scalable
     training = begin(prepare(rows, center, unit=True), len(candidates), config, seed)
-    steps = _train(training, config, progress)
+    steps = _train(training, config, checkpoint, progress)
     parameters = training.parameters(center)
     return Refined(
         features=MappedRows(finite(features), partial(apply_map, parameters), training.width),
         parameters=parameters,
-        rate=np.array([step.rate for step in steps], np.float32),
-        membership_rate=np.array([step.membership_rate for step in steps], np.float32),
-        loss=np.array([step.loss for step in steps], np.float32),
+        **_terms(steps),
         fitted_on=described_rows(len(index), len(candidates), config.fit_split),
     )
 
 
 @dataclass(frozen=True)
 class _Training:
-    """A network, the rows it learns from, and the steps that train it in place.
+    """Training, and the rows that its network learns from, projected on `directions` if any."""
 
-    `steps` is how many there will be; the network's input is projected on `directions`, if any.
-    """
-
-    network: "RefinementNetwork"
     sample: "Tensor"
-    run: "Iterator[Step]"
-    steps: int
+    run: "Training"
     directions: NDArray[np.float32] | None = None
+
+    @property
+    def network(self) -> "RefinementNetwork":
+        return self.run.network
 
     @property
     def width(self) -> int:
@@ -252,7 +262,7 @@ def _scalable(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: i
         compression=config.compression,
         learning_rate=config.learning_rate or SCALABLE_LEARNING_RATE,
     )
-    return _Training(network, projected, run, steps, directions)
+    return _Training(projected, run, directions)
 
 
 def _whitening(
@@ -329,24 +339,86 @@ def _published(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: 
         temperature=config.temperature or published.temperature,
         learning_rate=config.learning_rate or PUBLISHED_LEARNING_RATE,
     )
-    return _Training(network, rows, run, warmup_steps + steps)
+    return _Training(rows, run)
 
 
-def _train(training: _Training, config: RefineConfig, progress: Progress) -> "list[Step]":
-    """Runs all steps, and refuses a map that makes all images the same."""
+def _train(
+    training: _Training,
+    config: RefineConfig,
+    checkpoint: CheckpointStore | None,
+    progress: Progress,
+) -> "list[Step]":
+    """Takes all steps that are left, and refuses a map that makes all images the same."""
     import torch
 
-    steps = []
-    with progress("refining", total=training.steps, unit="steps") as advance:
+    run = training.run
+    steps = _resumed(run, checkpoint)
+    what = f"refining, resumed after {run.done:,} of {run.steps:,} steps" if steps else "refining"
+    with (
+        progress(what, total=run.steps - run.done, unit="steps") as advance,
+        _keeping(run, steps, checkpoint, config) as now_and_then,
+    ):
         try:
-            for step in training.run:
-                _refuse_collapse(step.rate, training.width, config)
-                steps.append(step)
+            while run.done < run.steps:
+                with unbroken():
+                    steps.append(run.step())
+                _refuse_collapse(steps[-1].rate, training.width, config)
+                now_and_then()
                 advance(1)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise _collapsed("the features left all bounds") from error
     _refuse_collapse(_final_rate(training, config.epsilon_squared), training.width, config)
     return steps
+
+
+def _resumed(run: "Training", checkpoint: CheckpointStore | None) -> "list[Step]":
+    """The steps that lie behind a training that was broken off, which goes on where it was."""
+    from clusterpipe.stages.numerics.refinement import Step
+
+    kept = checkpoint.read() if checkpoint else None
+    if kept is None:
+        return []
+    run.resume(kept.state, done=kept.done)
+    terms = (kept.rate.tolist(), kept.membership_rate.tolist(), kept.loss.tolist())
+    return [Step(*step) for step in zip(*terms, strict=True)]
+
+
+@contextmanager
+def _keeping(
+    run: "Training", steps: "list[Step]", checkpoint: CheckpointStore | None, config: RefineConfig
+) -> Iterator[Callable[[], None]]:
+    """Keeps what is to be resumed when it is interrupted, and if due when what it yields is called.
+
+    To be called between steps.
+    """
+    written = began = time.monotonic()
+
+    def write() -> None:
+        nonlocal written
+        if checkpoint and steps:
+            seconds = time.monotonic() - began
+            checkpoint.write(_checkpoint(run, steps), seconds=seconds, device=config.device)
+        written = time.monotonic()
+
+    def now_and_then() -> None:
+        if run.done < run.steps and time.monotonic() - written >= config.checkpoint_seconds:
+            write()
+
+    try:
+        yield now_and_then
+    except (Interrupted, KeyboardInterrupt):
+        write()
+        raise
+
+
+def _checkpoint(run: "Training", steps: "list[Step]") -> Checkpoint:
+    return Checkpoint(state=run.state(), done=run.done, steps=run.steps, **_terms(steps))
+
+
+def _terms(steps: "list[Step]") -> dict[str, NDArray[np.float32]]:
+    """The terms of the objective at each step, each (t,)."""
+    names = ("rate", "membership_rate", "loss")
+    return {name: np.array([getattr(step, name) for step in steps], np.float32) for name in names}
 
 
 def _final_rate(training: _Training, epsilon_squared: float) -> float:

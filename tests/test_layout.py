@@ -1,6 +1,7 @@
 """Who may import whom, and that what is packaged is what lies in the folders."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -64,6 +65,12 @@ def test_each_library_stays_in_its_place(path: Path) -> None:
     folder = path.relative_to(ROOT).parts[0]
     assert folder == "cache" or "h5py" not in top
     assert folder == "pipeline" or not top & {"rich", "typer"}
+
+
+def test_what_is_printed_goes_through_one_door() -> None:
+    """Names from outside are escaped in `pipeline/terminal.py`, which alone makes rich's Text."""
+    paths = [path for path in MODULES if path.name != "terminal.py"]
+    assert [name_of(path) for path in paths if re.search(r"\bText\(", path.read_text())] == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "stages/numerics").glob("*.py")), ids=name_of)

@@ -10,7 +10,15 @@ import pytest
 from program import paint
 
 from clusterpipe.cache import errors
-from clusterpipe.cache.schema import ARTIFACTS, Attribute, Dataset, Groups, Space, WordFeatures
+from clusterpipe.cache.schema import (
+    ARTIFACTS,
+    Attribute,
+    Checkpoint,
+    Dataset,
+    Groups,
+    Space,
+    WordFeatures,
+)
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -39,7 +47,9 @@ def places(record: type, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield f"{prefix}{declared.path or spec.name}", declared.doc
 
 
-@pytest.mark.parametrize("artifact", [*ARTIFACTS, WordFeatures], ids=lambda artifact: artifact.name)
+@pytest.mark.parametrize(
+    "artifact", [*ARTIFACTS, WordFeatures, Checkpoint], ids=lambda artifact: artifact.name
+)
 def test_every_dataset_stands_in_its_schema_tables(artifact: type) -> None:
     missing = [p for p, doc in places(artifact) if not re.search(_row(p, doc), README)]
     assert missing == []

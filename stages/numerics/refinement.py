@@ -5,19 +5,19 @@ low membership rate R_c); how many clusters there are is never asked.
 
 Two trainings: `train_balanced` (ours) goes on from a linear map at which the objective already
 stands still (see `whitening`), on groups of a few neighbours each; `train_published` is CPP's
-network and recipe (Chu et al. 2024). Both yield one `Step` per step.
+network and recipe (Chu et al. 2024). Both are a `Training`, which can be broken off and resumed.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from clusterpipe.stages.numerics.feature_map import RefinementNetwork
 from clusterpipe.stages.numerics.rate import (
@@ -27,6 +27,7 @@ from clusterpipe.stages.numerics.rate import (
 )
 from clusterpipe.stages.numerics.sinkhorn import doubly_stochastic
 
+NETWORK = "network"  # what the names of its arrays begin with in `Training.state`
 COLLAPSE_MARGIN = 1.05  # a rate within 5% of that of one single direction is a collapse
 
 
@@ -171,20 +172,71 @@ def shuffled_batches(n: int, size: int, generator: torch.Generator) -> Iterator[
             yield order[start : start + size]
 
 
-def descend(
-    objective: Callable[[Tensor], Terms],
-    batches: Iterable[Tensor],
-    optimisers: Sequence[Optimizer],
-) -> Iterator[Step]:
-    """One gradient step per batch of row numbers; the record is of before the step."""
-    for batch in batches:
-        terms = objective(batch)
-        for optimiser in optimisers:
+@dataclass
+class Training:
+    """Steps that train a network in place; iterating takes those that are left.
+
+    `objective` is given a batch and the number of the step. What the next step depends on is
+    `state` and how many were `done`: a new training that resumes from both goes on as this one.
+    """
+
+    network: RefinementNetwork
+    objective: Callable[[Tensor, int], Terms]
+    batches: Iterator[Tensor]
+    optimisers: Sequence[Optimizer]
+    steps: int
+    learning_rate: Callable[[int], float]
+    done: int = 0
+
+    def __iter__(self) -> Iterator[Step]:
+        while self.done < self.steps:
+            yield self.step()
+
+    def step(self) -> Step:
+        """One step of gradient descent on the next batch; the record is of before it."""
+        terms = self.objective(next(self.batches), self.done)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.learning_rate(self.done)
             optimiser.zero_grad()
         torch.autograd.backward(terms.loss)
-        for optimiser in optimisers:
+        for optimiser in self.optimisers:
             optimiser.step()
-        yield Step(terms.rate.item(), terms.membership_rate.item(), terms.loss.item())
+        self.done += 1
+        return Step(terms.rate.item(), terms.membership_rate.item(), terms.loss.item())
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Copies of the weights, running statistics and momenta, by names without a slash."""
+        tensors = {f"{NETWORK}.{name}": t for name, t in self.network.state_dict().items()}
+        for name, optimiser in self._named_optimisers():
+            for parameter, moments in optimiser.state_dict()["state"].items():
+                tensors |= {f"{name}.{parameter}.{moment}": t for moment, t in moments.items()}
+        return {name: tensor.cpu().numpy().copy() for name, tensor in tensors.items()}
+
+    def resume(self, state: Mapping[str, NDArray[Any]], *, done: int) -> None:
+        """Goes on where `done` steps had left `state`; to be called before the first step.
+
+        Raises RuntimeError if the state is that of another network.
+        """
+        self.network.load_state_dict(_under(NETWORK, state))
+        for name, optimiser in self._named_optimisers():
+            moments: dict[int, dict[str, Tensor]] = {}
+            for place, tensor in _under(name, state).items():
+                parameter, moment = place.split(".")
+                moments.setdefault(int(parameter), {})[moment] = tensor
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+        for _ in islice(self.batches, done):
+            pass
+        self.done = done
+
+    def _named_optimisers(self) -> Iterator[tuple[str, Optimizer]]:
+        return ((f"optimiser_{i}", optimiser) for i, optimiser in enumerate(self.optimisers))
+
+
+def _under(prefix: str, state: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    """The arrays under a name, as tensors of their own."""
+    start = f"{prefix}."
+    return {n.removeprefix(start): torch.tensor(a) for n, a in state.items() if n.startswith(start)}
 
 
 Objective: TypeAlias = Callable[[Tensor, float], Terms]  # of a batch, at a weight of R_c
@@ -230,19 +282,22 @@ def train_balanced(
     steps: int,
     compression: float,
     learning_rate: float,
-) -> Iterator[Step]:
+) -> Training:
     """Trains `network` in place by Adam, the learning rate falling to zero along a cosine. Ours.
 
     `compression` is the pull of R_c relative to the push of R at the start, 1 when they balance.
     """
     network.train()
-    optimiser = Adam(network.parameters(), lr=learning_rate)
-    schedule = CosineAnnealingLR(optimiser, max(steps, 1))
     start = objective(next(batches), 1.0)
     pull = compression * balance(start, [network.feature_head.weight])
-    for step in descend(lambda batch: objective(batch, pull), islice(batches, steps), [optimiser]):
-        yield step
-        schedule.step()
+    return Training(
+        network,
+        lambda batch, number: objective(batch, pull),
+        batches,
+        [Adam(network.parameters())],
+        steps,
+        lambda number: learning_rate * (1 + math.cos(math.pi * number / steps)) / 2,
+    )
 
 
 @dataclass(frozen=True)
@@ -279,7 +334,7 @@ def train_published(
     epsilon_squared: float,
     temperature: float,
     learning_rate: float,
-) -> Iterator[Step]:
+) -> Training:
     """CPP's recipe on rows of `sample` (n, d): warm-up, head copy, joint training.
 
     `warmup_steps` of R alone come before the `steps` of the whole objective. Two SGD optimisers
@@ -300,17 +355,28 @@ def train_published(
             temperature=temperature,
         )
 
+    def objective(batch: Tensor, number: int) -> Terms:
+        if number < warmup_steps:
+            return warm_up(batch)
+        if number == warmup_steps:
+            network.copy_feature_head()
+        return joint(batch)
+
     network.train()
-    optimisers = _published_optimisers(network, learning_rate)
-    yield from descend(warm_up, islice(batches, warmup_steps), optimisers)
-    network.copy_feature_head()
-    yield from descend(joint, islice(batches, steps), optimisers)
+    return Training(
+        network,
+        objective,
+        batches,
+        _published_optimisers(network),
+        warmup_steps + steps,
+        lambda number: learning_rate,
+    )
 
 
-def _published_optimisers(network: RefinementNetwork, learning_rate: float) -> list[Optimizer]:
+def _published_optimisers(network: RefinementNetwork) -> list[Optimizer]:
     body = [*network.hidden.parameters(), *network.feature_head.parameters()]
     head = network.membership_head.parameters()
     return [
-        SGD(body, lr=learning_rate, momentum=0.9, weight_decay=1e-4),
-        SGD(head, lr=learning_rate, momentum=0.9, weight_decay=5e-3),
+        SGD(body, momentum=0.9, weight_decay=1e-4),
+        SGD(head, momentum=0.9, weight_decay=5e-3),
     ]

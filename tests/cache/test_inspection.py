@@ -14,6 +14,7 @@ from clusterpipe.cache.inspection import Node, inspect
 from clusterpipe.cache.schema import (
     ARTIFACTS,
     Artifact,
+    Checkpoint,
     Embeddings,
     KEstimate,
     Refined,
@@ -26,7 +27,10 @@ def nodes(path: Path) -> dict[str, Node]:
     return {node.place: node for node in inspect(path).nodes}
 
 
-@pytest.mark.parametrize("kind", [*ARTIFACTS, Shard, WordFeatures], ids=lambda kind: kind.name)
+KINDS = (*ARTIFACTS, Shard, WordFeatures, Checkpoint)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_every_dataset_is_shown_with_its_meaning(kind: type[Artifact], tmp_path: Path) -> None:
     path = tmp_path / "file.h5"
     artifact.write(path, sample(kind), provenance(schema=kind.schema))

@@ -1,13 +1,19 @@
 """Faults, caused for real: kills, interrupts, full disks, damaged files, locks."""
 
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from program import PROGRAM, Command, content_ids, environment, paint
+
+from clusterpipe.cache import artifact
+from clusterpipe.pipeline import run_stage
+from clusterpipe.pipeline.resolving import existing_run
 
 
 def start(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
@@ -72,6 +78,44 @@ def test_an_interrupted_run_keeps_what_was_finished(
     for shard in shards.glob("*/*.h5"):
         with h5py.File(shard) as file:
             assert len(file["features"]) > 0
+
+
+def test_a_training_that_was_killed_or_interrupted_goes_on(
+    tmp_path: Path, clusterpipe: Command
+) -> None:
+    features = np.random.default_rng(0).normal(size=(160, 16))
+    np.save(tmp_path / "features.npy", features.astype(np.float32))
+    small = ("preset='paper'", "hidden=32", "width=8", "batch=64", "epochs=60")
+    settings = [part for setting in small for part in ("--set", f"refine.{setting}")]
+    assert clusterpipe("embed", "features.npy", "--run-dir", "whole", *settings).code == 0
+    run = tmp_path / "broken"
+    shutil.copytree(tmp_path / "whole", run)
+    # a checkpoint after every step, which takes the longer: the signals come in time
+    refine = ("refine", "--run-dir", run, "--set", "refine.checkpoint_seconds=0")
+    for number, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
+        before = kept_steps(run)
+        process = start(*refine, cwd=tmp_path)
+        wait_for(lambda before=before: kept_steps(run) > before + 2, process)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == code
+        assert "Traceback" not in err
+        assert not (run / "refined.h5").exists()
+    done = kept_steps(run)
+    assert f"{done} of 170 steps are kept" in clusterpipe("status", "--run-dir", run).out
+    resumed = clusterpipe("refine", "--run-dir", run, "--set", "refine.checkpoint_seconds=60")
+    assert resumed.code == 0, resumed.err
+    assert f"refine: {done} of 170 steps are kept" in resumed.err
+    config, whole = existing_run(tmp_path / "whole")
+    run_stage("refine", config, whole.folder)
+    assert content_ids(run) == content_ids(tmp_path / "whole")
+    assert {path.name for path in run.glob("*.h5")} == {"embeddings.h5", "refined.h5"}
+
+
+def kept_steps(run: Path) -> int:
+    """How many steps of its training a run has kept."""
+    path = run / "checkpoint.h5"
+    return int(artifact.header(path).attributes["done"]) if path.exists() else 0
 
 
 def test_a_second_run_is_refused_while_the_first_works(

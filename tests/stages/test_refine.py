@@ -1,20 +1,25 @@
 """refine on unions of subspaces of known structure, on hostile input, and as a declared stage."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from records import assert_same, in_memory
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from clusterpipe.cache.errors import UsageError
-from clusterpipe.cache.progress import Advance
+from clusterpipe.cache.checkpoints import CheckpointStore
+from clusterpipe.cache.errors import Interrupted, UsageError
+from clusterpipe.cache.progress import Advance, Progress
+from clusterpipe.cache.provenance import Identity
 from clusterpipe.cache.schema import Embeddings, Refined
 from clusterpipe.stages.declaration import STAGES, Input
 from clusterpipe.stages.numerics.feature_map import apply_map
@@ -237,6 +242,72 @@ def test_progress_counts_the_steps() -> None:
     assert seen == [("refining", 28, "steps"), *[1] * 28]
 
 
+# ---- broken off and resumed ---------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    identity = Identity(
+        stage="refine", stage_version=2, schema=2, seed=0, config={}, inputs={"features": "x"}
+    )
+    return CheckpointStore(tmp_path / "checkpoint.h5", identity)
+
+
+def breaking_off(step: int, error: type[BaseException]) -> Progress:
+    @contextmanager
+    def progress(what: str, *, total: int | None, unit: str) -> Iterator[Advance]:
+        counter = itertools.count(1)
+
+        def advance(done: int) -> None:
+            if next(counter) == step:
+                raise error("broken off")
+
+        yield advance
+
+    return progress
+
+
+@PRESETS
+@pytest.mark.parametrize(
+    ("error", "every", "done"),
+    [(Interrupted, 3600, 57), (RuntimeError, 0, 3)],
+)
+def test_a_resumed_run_comes_to_the_same_result(
+    config: RefineConfig, error: type[BaseException], every: int, done: int, store: CheckpointStore
+) -> None:
+    """Interrupted, it keeps the last step; killed outright, the last checkpoint."""
+    features, _ = subspaces(200)
+    config = replace(config, epochs=4, batch=64, checkpoint_seconds=every)
+    whole = refine(features, config, seed=3)
+    with pytest.raises(error):
+        refine(features, config, seed=3, checkpoint=store, progress=breaking_off(done, error))
+    kept = store.read()
+    assert kept
+    assert (kept.done, kept.steps) == (done, len(whole.loss))
+    said = list[str]()
+
+    @contextmanager
+    def listening(what: str, *, total: int | None, unit: str) -> Iterator[Advance]:
+        said.append(f"{what}: {total} {unit}")
+        yield lambda done: None
+
+    resumed = refine(features, config, seed=3, checkpoint=store, progress=listening)
+    steps = len(whole.loss)
+    assert said == [f"refining, resumed after {done} of {steps} steps: {steps - done} steps"]
+    assert_same(in_memory(resumed.parameters), whole.parameters)
+    for name in ("rate", "membership_rate", "loss"):
+        np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
+    np.testing.assert_array_equal(resumed.features[:], whole.features[:])
+
+
+def test_short_training_keeps_nothing(store: CheckpointStore) -> None:
+    refine(subspaces(200)[0], QUICK, checkpoint=store)
+    assert not store.path.exists()
+    with pytest.raises(UsageError, match="collapsed"):
+        refine(subspaces(200)[0], replace(SMALL_PAPER, learning_rate=1e30), checkpoint=store)
+    assert not store.path.exists()
+
+
 # ---- hostile input ------------------------------------------------------------------------
 
 
@@ -308,7 +379,8 @@ def test_it_is_declared_as_a_stage_that_reads_embeddings() -> None:
     assert declared.writes is Refined
     assert declared.reads(RefineConfig()) == {"features": Input(Embeddings, "{space}/features")}
     unaffected = [f.name for f in fields(declared.config) if not f.metadata["affects_result"]]
-    assert unaffected == ["device"]
+    assert unaffected == ["device", "checkpoint_seconds"]
+    assert declared.resumes
 
 
 def test_appended_images_go_through_the_map_as_it_is() -> None:

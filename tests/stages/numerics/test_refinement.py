@@ -1,6 +1,7 @@
 """The objectives against their formulas, and training."""
 
 import math
+from collections.abc import Callable
 from itertools import islice
 
 import numpy as np
@@ -12,8 +13,8 @@ from clusterpipe.stages.numerics.feature_map import linear_network, published_ne
 from clusterpipe.stages.numerics.rate import membership_coding_rate
 from clusterpipe.stages.numerics.refinement import (
     Neighbourhoods,
-    Step,
     Terms,
+    Training,
     balance,
     expansion,
     grouped_objective,
@@ -200,7 +201,7 @@ def test_warm_up_raises_the_rate_and_leaves_the_membership_head_to_be_copied() -
     assert not torch.equal(network.membership_head.weight, untouched)
 
 
-def trained(seed: int, groups: int = 0) -> list[Step]:
+def balanced(seed: int, groups: int = 0) -> Training:
     rows = unit_rows(100, 8)
     centres = unit_rows(groups, 8, seed=1).numpy() if groups else None
     network = linear_network(8, groups=centres)
@@ -211,28 +212,68 @@ def trained(seed: int, groups: int = 0) -> list[Step]:
         if groups
         else on_neighbourhoods(network, rows, nearest, weight, epsilon_squared=EPSILON_SQUARED)
     )
-    return list(
-        train_balanced(
-            network,
-            objective,
-            shuffled_batches(100, 32, generator(seed)),
-            steps=20,
-            compression=1.0,
-            learning_rate=1e-2,
-        )
+    return train_balanced(
+        network,
+        objective,
+        shuffled_batches(100, 32, generator(seed)),
+        steps=20,
+        compression=1.0,
+        learning_rate=1e-2,
+    )
+
+
+def published(rows: Tensor, *, warmup_steps: int, steps: int) -> Training:
+    return train_published(
+        published_network(8, hidden=32, width=6, seed=0),
+        rows,
+        shuffled_batches(len(rows), 32, generator()),
+        warmup_steps=warmup_steps,
+        steps=steps,
+        epsilon_squared=EPSILON_SQUARED,
+        temperature=0.2,
+        learning_rate=1e-2,
     )
 
 
 @pytest.mark.parametrize("groups", [0, 5])
 def test_training_lowers_the_objective(groups: int) -> None:
-    losses = [step.loss for step in trained(0, groups)]
+    losses = [step.loss for step in balanced(0, groups)]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 
 @pytest.mark.parametrize("groups", [0, 5])
 def test_same_seed_same_steps(groups: int) -> None:
-    assert trained(0, groups) == trained(0, groups)
-    assert trained(0, groups) != trained(1, groups)
+    assert list(balanced(0, groups)) == list(balanced(0, groups))
+    assert list(balanced(0, groups)) != list(balanced(1, groups))
+
+
+@pytest.mark.parametrize("done", [1, 5, 7, 14])
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda: balanced(0),
+        lambda: balanced(0, groups=5),
+        lambda: published(unit_rows(100, 8), warmup_steps=7, steps=13),
+    ],
+    ids=["neighbourhoods", "groups", "published"],
+)
+def test_a_resumed_training_goes_on_to_the_bit(begin: Callable[[], Training], done: int) -> None:
+    """In warm-up, at the copy of the head and after it; batches, momenta and step sizes, too."""
+    whole, broken, resumed = begin(), begin(), begin()
+    steps, before = list(whole), list(islice(broken, done))
+    resumed.resume(broken.state(), done=done)
+    broken.step()  # what was kept is a copy
+    assert repr([*before, *resumed]) == repr(steps)  # as text, NaN is NaN
+    expected = whole.state()
+    found = resumed.state()
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+def test_the_state_of_another_network_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="hidden"):
+        published(unit_rows(64, 8), warmup_steps=1, steps=1).resume(balanced(0).state(), done=1)
 
 
 def test_settings_follow_the_size_of_the_collection() -> None:
