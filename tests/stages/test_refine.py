@@ -270,7 +270,7 @@ def breaking_off(step: int, error: type[BaseException]) -> Progress:
 @PRESETS
 @pytest.mark.parametrize(
     ("error", "every", "done"),
-    [(Interrupted, 3600, 57), (KeyboardInterrupt, 3600, 57), (RuntimeError, 0, 3)],
+    [(Interrupted, 3600, 57), (RuntimeError, 0, 3)],
 )
 def test_a_resumed_run_comes_to_the_same_result(
     config: RefineConfig, error: type[BaseException], every: int, done: int, store: CheckpointStore
