@@ -89,8 +89,9 @@ class ConcatenatedRows:
 
 def widths_of(rows: Rows) -> tuple[int, ...]:
     """The widths of the spaces that are side by side in these rows, (d,) for one."""
-    parts = rows.parts if isinstance(rows, ConcatenatedRows) else (rows,)
-    return tuple(part.shape[1] for part in parts)
+    if not isinstance(rows, ConcatenatedRows):
+        return (rows.shape[1],)
+    return tuple(width for part in rows.parts for width in widths_of(part))
 
 
 @dataclass(frozen=True)

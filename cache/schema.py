@@ -288,6 +288,9 @@ class Assignment:
         doc="what else the head needs to assign an image"
     )
     head: str = attribute(doc="the kind of head that was fitted, which assigns new images too")
+    finishes: str = attribute(
+        doc="the head whose labels that one learnt, where assign.finish asked for it; else empty"
+    )
     objective: str = attribute(doc="what was minimised")
     space: str = attribute(doc="the features clustered, e.g. embeddings/clip")
     normalised: bool = attribute(doc="whether rows are scaled to unit length", default=True)
@@ -305,7 +308,7 @@ class Assignments(Artifact):
     """`assignments.h5`: the clusters of every method that ran, and the one the run stands by."""
 
     name: ClassVar[str] = "assignments"
-    schema: ClassVar[int] = 3
+    schema: ClassVar[int] = 4
     stage: ClassVar[str] = "assign"
 
     chosen: str = dataset("", "str", doc="the method the run stands by")
@@ -327,7 +330,18 @@ class Assignments(Artifact):
         "a b", "float", optional=True, path="selection/value", doc="of each method's labels"
     )
     selection_score: FloatArray | None = dataset(
-        "a", "float", optional=True, path="selection/score", doc="the largest is chosen by 'auto'"
+        "a",
+        "float",
+        optional=True,
+        path="selection/score",
+        doc="how well a linear probe learns them",
+    )
+    selection_score_per_seed: FloatArray | None = dataset(
+        "a s",
+        "float",
+        optional=True,
+        path="selection/score_per_seed",
+        doc="of each fit's labels; the better half of all vote in a consensus",
     )
     methods: Mapping[str, Assignment] = groups(Assignment, doc="one group per method")
 

@@ -22,9 +22,9 @@ class FeatureClusters(NamedOutput, ClusterMixin, TransformerMixin, BaseEstimator
     """Clusters features (n, d) as `clusterpipe assign` does, k estimated if it is not given.
 
     n_clusters: None estimates it by `clusterpipe estimate-k`. method: a head, such as
-    spherical-kmeans, kmeans or spectral, or 'auto', which fits several and takes the one that
-    scores best without labels (`method_`). seeds: independent fits, which also set how sure the
-    probabilities are. random_state: as in scikit-learn.
+    spherical-kmeans, kmeans or spectral, or 'auto', which fits several and takes what those fits
+    agree on that score best without labels (`method_` is then consensus). seeds: independent fits,
+    which also set how sure the probabilities are. random_state: as in scikit-learn.
 
     After `fit`: labels_ (n,), method_, n_clusters_, cluster_centers_ (k, d) in prepared features,
     probabilities_ (n,) of the labels, and interval_ (lowest and highest plausible k, or None).

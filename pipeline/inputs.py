@@ -14,11 +14,13 @@ from clusterpipe.pipeline.config import Config
 from clusterpipe.stages.declaration import FileInput, FolderInput, Input, Source, Stage
 
 CONCATENATE = "concatenate"
-# what stands in the place of a space: the setting that names it, and whether it must score words
+# what stands in the place of a space: the setting that names it, of the stage if it does not say of
+# which, and whether it must score words
 _PLACEHOLDERS = {
     "{space}": ("space", False),
     "{words}": ("space", True),
     "{word_space}": ("word_space", True),
+    "{refined_space}": ("refine.space", False),
 }
 _BY_WORDS = ("open", "closed", "none")
 
@@ -51,7 +53,7 @@ def value(source: Input | FolderInput, stage: Stage, config: Config, run: RunDir
     path = run.artifact(source.artifact)
     places = _places(source, stage, config, run)
     if source.field in _PLACEHOLDERS:
-        return places[0]
+        return places[0] if len(places) == 1 else CONCATENATE
     found = [artifact.read_value(path, source.artifact, place) for place in places]
     if found[0] is None and not source.optional:
         raise MissingArtifact(f"{path} has no {places[0]}, which {stage.name} reads")
@@ -119,8 +121,8 @@ def _places(source: Input, stage: Stage, config: Config, run: RunDirectory) -> l
     if placeholder is None:
         return [source.field]
     setting, worded = _PLACEHOLDERS[placeholder]
-    wanted, asked_by = getattr(config.of(stage.name), setting), f"{stage.table}.{setting}"
-    names = spaces(wanted, run, asked_by=asked_by, worded=worded)
+    key = setting if "." in setting else f"{stage.table}.{setting}"
+    names = spaces(config.get(key), run, asked_by=key, worded=worded)
     return [source.field.replace(placeholder, space) for space in names]
 
 

@@ -22,11 +22,13 @@ from clusterpipe.pipeline.queries import (
     Asked,
     Collection,
     backbone_of,
+    both_of,
     files_of,
     open_collection,
 )
 from clusterpipe.pipeline.results import Results
 from clusterpipe.pipeline.terminal import escaped, shown
+from clusterpipe.stages.assign import SIDE_BY_SIDE
 from clusterpipe.stages.backbones import Backbone
 
 CHUNK = 8192  # images whose features are held at a time
@@ -93,6 +95,8 @@ class _Chunk:
 def clustered(results: Results) -> Collection:
     """Where the clustered features of a run come from."""
     features, _, space = results.clusters.space.partition("/")
+    if features == SIDE_BY_SIDE:
+        return both_of(results.run)
     return open_collection(results.run, features=features, space=space)
 
 

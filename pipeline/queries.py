@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import MissingArtifact, UsageError
 from clusterpipe.cache.provenance import canonical, file_digest
-from clusterpipe.cache.rows import Rows
+from clusterpipe.cache.rows import ConcatenatedRows, Rows
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Embeddings, Refined, Space
 from clusterpipe.cache.sources import Manifest, stored_path
 from clusterpipe.cache.sources.files import FileImages
 from clusterpipe.cache.sources.manifest import strings
 from clusterpipe.pipeline.inputs import describes, refined_spaces, side_by_side, spaces
+from clusterpipe.stages.assign import SIDE_BY_SIDE
 from clusterpipe.stages.backbones import Backbone, parse
 from clusterpipe.stages.sampling import finite
 
@@ -73,6 +74,22 @@ def _refined(run: RunDirectory, index: Embeddings) -> Collection:
         )
     mapped = partial(apply_map, refined.parameters)
     return Collection(run, index, refined.features, refined_spaces(run), mapped, REFINED)
+
+
+def both_of(run: RunDirectory) -> Collection:
+    """The refined features of a run beside those they were made from, as `turtle:both` reads them.
+
+    Raises like `open_collection`.
+    """
+    refined = open_collection(run, features=REFINED, space="")
+    embedded = side_by_side([refined.index.spaces[name].features for name in refined.spaces])
+
+    def mapped(rows: FloatRows) -> FloatRows:
+        return ConcatenatedRows([rows, refined.mapped(rows)])[:]
+
+    return replace(
+        refined, rows=ConcatenatedRows([embedded, refined.rows]), mapped=mapped, name=SIDE_BY_SIDE
+    )
 
 
 # ---------------------------------------------------------------- what is looked for

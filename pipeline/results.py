@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import MissingArtifact
-from clusterpipe.cache.rows import ConcatenatedRows, Rows
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignment, Assignments, Curation, Embeddings, Refined
+from clusterpipe.cache.schema import Assignment, Assignments, Curation, Embeddings
 from clusterpipe.cache.sources import SourceConfig, file_path, folder_of
 from clusterpipe.pipeline.inputs import describes
 from clusterpipe.pipeline.pictures import cluster_captions
@@ -68,18 +67,6 @@ class Results:
         """The true classes; none where there is no ground truth."""
         names = self.index.class_name
         return [] if names is None or self.index.label is None else names.tolist()
-
-    def features(self) -> Rows:
-        """The features (n, d) that were clustered, as they are stored."""
-        head = artifact.header(self.run.artifact(Assignments), Assignments)
-        found = [
-            artifact.read_value(self.run.artifact(kind), kind, place)
-            for kind in (Embeddings, Refined)
-            for name in head.identity.inputs
-            if (place := name.removeprefix(f"{kind.name}.h5 /")) != name
-            and place.endswith("features")
-        ]
-        return ConcatenatedRows(found) if len(found) > 1 else found[0]
 
     def members(self, cluster: int) -> NDArray[Any]:
         """The rows of a cluster's images, ascending."""

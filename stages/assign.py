@@ -4,15 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.rows import Rows, widths_of
+from clusterpipe.cache.rows import ConcatenatedRows, Rows, widths_of
 from clusterpipe.cache.schema import (
-    Assignment,
     Assignments,
     Embeddings,
     KEstimate,
@@ -22,9 +19,10 @@ from clusterpipe.cache.schema import (
 from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.declaration import FolderInput, Input, Source, option, stage
 from clusterpipe.stages.head_words import Lexicon
-from clusterpipe.stages.heads import ALL, BY_WORDS, Training
+from clusterpipe.stages.heads import ALL, BY_WORDS, FINISHING, kind_of
+from clusterpipe.stages.heads.choice import Scores, best_fits, recorded, scored
 from clusterpipe.stages.heads.consensus import Consensus
-from clusterpipe.stages.heads.fitting import Data, fit_methods
+from clusterpipe.stages.heads.fitting import Data, Fitted, finished, fit_consensus, fit_methods
 from clusterpipe.stages.heads.labelling import assigned, with_appended
 from clusterpipe.stages.heads.zero_shot import ZeroShot
 from clusterpipe.stages.sampling import (
@@ -37,12 +35,10 @@ from clusterpipe.stages.sampling import (
 from clusterpipe.stages.vocabulary import CLASSES, file_inputs
 from clusterpipe.stages.word_features import Tower, check_prompts
 
-if TYPE_CHECKING:
-    from clusterpipe.stages.numerics.selection import Selection
-
 AUTO = "auto"
+EMBEDDED, BOTH = "embeddings", "both"  # features that a method may name after a colon
+SIDE_BY_SIDE = "embeddings and refined"  # what the latter are, in words
 MOST_FITTED = 250_000
-MOST_SCORED = 10_000  # images that methods are compared on
 
 
 @dataclass(frozen=True)
@@ -65,12 +61,40 @@ class AssignConfig:
         ("spherical-kmeans",),
         "one or more of "
         + ", ".join(f"{name} ({method.about})" for name, method in ALL.items())
-        + ". The run stands by the first; 'auto' alone runs those of `candidates`, and stands by "
-        "the one that scores best without labels",
+        + ". The run stands by the first. With features = refined, 'turtle:embeddings' clusters "
+        "them as they were embedded, and 'turtle:both' both side by side; so do others but kmeans. "
+        "'auto' alone runs those of `candidates`, and stands by their consensus",
     )
     candidates: tuple[str, ...] = option(
-        ("spherical-kmeans", "spectral", "coding-length", "turtle"),
-        "the methods that 'auto' chooses from",
+        (
+            "spherical-kmeans",
+            "spectral",
+            "coding-length",
+            "turtle",
+            "turtle:embeddings",
+            "turtle:both",
+        ),
+        "the methods whose fits 'auto' and consensus choose from, by how well a linear probe "
+        "learns their labels. With features = embeddings those that name features are left out",
+    )
+    finish: str = option(
+        "none",
+        "a last step for every method: "
+        + ", ".join(f"'{name}' ({head.about})" for name, head in FINISHING.items())
+        + ", or 'none'",
+        choices=("none", *FINISHING),
+    )
+    finish_distortion: str = option(
+        "noise",
+        "of self-label: how the student sees images: with 'noise', as 'neighbours' of theirs, or "
+        "as augmented 'views' (embed with embed.views = 4 first; only with features = embeddings)",
+        choices=("noise", "neighbours", "views"),
+    )
+    finish_share: float = option(
+        0.8, "of self-label: the share of each cluster's images, surest first, that teach"
+    )
+    finish_rounds: int = option(
+        1, "of self-label: rounds; from the second on, the student learns its own labels"
     )
     seeds: int = option(
         5,
@@ -247,28 +271,41 @@ def _reads(config: AssignConfig) -> Mapping[str, Source]:
     methods = _asked_for(config)
     if not methods <= set(BY_WORDS) or not methods:
         inputs |= _features_read(refined)
+    if refined and any(":" in name for name in methods):
+        inputs["embedded"] = Input(Embeddings, "{refined_space}/features")
+        inputs["embedded_space"] = Input(Embeddings, "{refined_space}")
     if methods & set(BY_WORDS):
         inputs |= _words_read(config, methods)
     if config.k == 0 and methods != {ZeroShot.name}:
         inputs["k"] = Input(KEstimate, "k")
-    if config.scp_positives == "views" and "scp" in methods:
-        inputs["views"] = _views(refined)
+    if wants := _wanting_views(config, methods):
+        inputs["views"] = _views(wants, refined)
     if config.fit_split:
         inputs["split"] = Input(Embeddings, "split", optional=True)
     return inputs
 
 
-def _views(refined: bool) -> Input:
+def _wanting_views(config: AssignConfig, methods: set[str]) -> str:
+    """The setting that asks for augmented views, if one does."""
+    if config.scp_positives == "views" and "scp" in methods:
+        return "scp_positives"
+    finishes = config.finish in FINISHING and config.finish_distortion == "views"
+    return "finish_distortion" if finishes else ""
+
+
+def _views(setting: str, refined: bool) -> Input:
     if refined:
         raise UsageError(
-            "assign.scp_positives = 'views' learns from features as embedded: set "
+            f"assign.{setting} = 'views' learns from features as embedded: set "
             "assign.features = embeddings"
         )
     return Input(Embeddings, "{space}/views", optional=True)
 
 
 def _asked_for(config: AssignConfig) -> set[str]:
-    return set(config.candidates if config.methods == (AUTO,) else config.methods)
+    """Every method that may be fitted."""
+    alone = config.methods in ((AUTO,), (Consensus.name,))
+    return set(config.candidates if alone else config.methods)
 
 
 def _features_read(refined: bool) -> dict[str, Source]:
@@ -300,12 +337,26 @@ def _words_read(config: AssignConfig, methods: set[str]) -> dict[str, Source]:
 
 def _extended(previous: Assignments, arguments: Mapping[str, Any], before: int) -> Assignments:
     """Appended images are assigned by the heads as they are; nothing else changes."""
-    read = {name: "worded" if name in BY_WORDS else "features" for name in previous.methods}
     methods = {
-        name: with_appended(method, arguments[read[name]], before)
+        name: with_appended(method, _read_by(name, arguments), before)
         for name, method in previous.methods.items()
     }
     return replace(previous, methods=methods)
+
+
+def _read_by(method: str, arguments: Mapping[str, Any]) -> Rows:
+    """The features, of those that the stage reads, that a method clusters."""
+    features: Rows = arguments["worded" if method in BY_WORDS else "features"]
+    embedded: Rows | None = arguments.get("embedded")
+    part = BOTH if method == Consensus.name else _part(method)
+    if embedded is None or method in BY_WORDS or not part:
+        return features
+    return embedded if part == EMBEDDED else ConcatenatedRows([embedded, features])
+
+
+def _part(method: str) -> str:
+    """The features that a method names, '' for those of `assign.features`."""
+    return method.partition(":")[2]
 
 
 @stage(version=4, config=AssignConfig, reads=_reads, writes=Assignments, extend=_extended)
@@ -316,6 +367,8 @@ def assign(
     *,
     split: StringArray | None = None,
     views: Rows | None = None,
+    embedded: Rows | None = None,
+    embedded_space: str = "",
     refined_on: str = "",
     worded: Rows | None = None,
     word_space: str = "",
@@ -342,25 +395,34 @@ def assign(
     `word_space`, made by `backbone` ("family:model@weights"), which scores "open", "closed" or no
     `words`; encoded words are kept in `folder`. The other arguments are what the pipeline knows.
 
-    Where several methods ran, each is measured without labels (`_selection`).
+    A method may name other features than `features`: 'turtle:embeddings' clusters `embedded`
+    (n, e), features of the same images before they were refined, of `embedded_space`, and
+    'turtle:both' both side by side. A consensus and the choice without labels then look at both;
+    without `embedded`, candidates that name it are left out.
+
+    Where several methods ran, their fits are measured without labels (`heads.choice`).
 
     Raises UsageError for a k that the rows cannot fill, a split that does not exist, features that
     are not numbers or all the same, words that cannot be scored, or an unusable setting; and
     WeightsMissing when the text tower is not on disk.
     """
-    names = _methods(config)
-    members = _members(names, config)
+    names = _methods(config, embedded is not None)
+    members = _members(names, config, embedded is not None)
     k = 1 if set(names) == {ZeroShot.name} else _number_of_clusters(k, config)
     given = features if features is not None else worded
     if given is None:
         raise UsageError("there are no features to cluster")
     _check(given, k, config)
     data: dict[str, Data] = {}
+    judged: Data | None = None
     if set(names) - set(BY_WORDS):
-        plain = _read(given, split, config, refined_on, seed)
+        plain = replace(_read(given, split, config, refined_on, seed), space=_space(config))
         if views is not None:
             plain = replace(plain, views=read_views(views, plain.index))
-        data |= dict.fromkeys((*members, *names), replace(plain, space=_space(config)))
+        spaces = _spaces(plain, embedded, embedded_space, split, config, seed)
+        data |= {name: spaces[_part(name)] for name in dict.fromkeys((*members, *names))}
+        judged = spaces.get(BOTH, plain)
+        data |= {name: judged for name in names if name == Consensus.name}
     if set(names) & set(BY_WORDS):
         tower = Tower(backbone, weights, config.device, config.download)
         store = WordStore(folder) if folder else None
@@ -371,7 +433,13 @@ def assign(
         data |= {name: _with_words(plain, lexicon, name, config) for name in alone}
     for read in data.values():
         _refuse_too_few(read, k)
-    fitted = fit_methods(data, k, config, members=members, seed=seed, progress=progress)
+    found = _fit(data, members, judged or data[names[0]], k, config, seed, progress)
+    fitted = found.fitted
+    if config.finish in FINISHING:
+        fitted |= {
+            name: finished(fitted[name], data[name], config, seed=seed, progress=progress)
+            for name in names
+        }
     methods = {
         name: assigned(
             name,
@@ -383,12 +451,42 @@ def assign(
         )
         for name in names
     }
-    first = data[names[0]]
-    selection = _selection(first, methods, seed, progress) if len(names) > 1 else None
-    chosen = names[0]
-    if selection and config.methods == (AUTO,):
-        chosen = names[int(selection.score.argmax())]
-    return Assignments(chosen=chosen, methods=methods, **_recorded(selection, methods))
+    chosen = Consensus.name if config.methods == (AUTO,) else names[0]
+    scores = {name: found.scores[name] for name in names if name in found.scores}
+    return Assignments(chosen=chosen, methods=methods, **recorded(scores))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What every method made of the rows of the fit, and how good its fits are; no scores for one
+    method alone."""
+
+    fitted: dict[str, Fitted]
+    scores: dict[str, Scores]
+
+
+def _fit(
+    data: Mapping[str, Data],
+    members: Sequence[str],
+    judged: Data,
+    k: int,
+    config: AssignConfig,
+    seed: int,
+    progress: Progress,
+) -> _Found:
+    """Fits all methods that have data; a consensus is the vote of the best fits of `members`."""
+    single = {name: own for name, own in data.items() if name != Consensus.name}
+    fitted = fit_methods(single, k, config, seed=seed, progress=progress)
+    if len(data) == 1:
+        return _Found(fitted, {})
+    scores = scored(fitted, single, judged, seed=seed, progress=progress)
+    if Consensus.name in data:
+        best = best_fits({name: scores[name] for name in members}, fitted, data)
+        agreed = fit_consensus(best, judged, k, config, seed=seed, progress=progress)
+        joint = {Consensus.name: agreed}
+        scores |= scored(joint, data, judged, seed=seed, progress=progress)
+        fitted |= joint
+    return _Found(fitted, scores)
 
 
 # ---------------------------------------------------------------- what is asked for
@@ -402,39 +500,71 @@ def _number_of_clusters(k: int, config: AssignConfig) -> int:
     return int(k if k > 0 else config.k)
 
 
-def _methods(config: AssignConfig) -> tuple[str, ...]:
-    """The methods that are to run: those of `assign.candidates` for auto."""
+def _methods(config: AssignConfig, several: bool) -> tuple[str, ...]:
+    """The methods that are to run: for auto, those of `assign.candidates` and their consensus.
+
+    several: whether there are features that a method may name.
+    """
     if config.methods == (AUTO,):
-        return _known(config.candidates, setting="assign.candidates")
+        found = _candidates(config, several)
+        return (*(name for name in found if name != Consensus.name), Consensus.name)
     if AUTO in config.methods:
         raise UsageError(
             "assign.methods: 'auto' stands alone, and chooses from assign.candidates, which are "
             + ", ".join(config.candidates)
         )
-    return _known(config.methods, setting="assign.methods")
+    return _known(config.methods, several, setting="assign.methods")
 
 
-def _members(names: Sequence[str], config: AssignConfig) -> tuple[str, ...]:
+def _members(names: Sequence[str], config: AssignConfig, several: bool) -> tuple[str, ...]:
     """What a consensus is made of: what else runs, or else `assign.candidates`, without methods
     that read words, whose features are others."""
     apart = (Consensus.name, *BY_WORDS)
     members = tuple(name for name in names if name not in apart)
     if members or Consensus.name not in names:
         return members
-    candidates = tuple(name for name in config.candidates if name not in apart)
-    return _known(candidates, setting="assign.candidates")
+    return tuple(name for name in _candidates(config, several) if name not in apart)
 
 
-def _known(methods: tuple[str, ...], *, setting: str) -> tuple[str, ...]:
+def _candidates(config: AssignConfig, several: bool) -> tuple[str, ...]:
+    there = tuple(name for name in config.candidates if several or not _part(name))
+    return _known(there, several, setting="assign.candidates")
+
+
+def _known(methods: tuple[str, ...], several: bool, *, setting: str) -> tuple[str, ...]:
     for method in methods:
-        if method not in ALL:
+        if kind_of(method) not in ALL:
             near = get_close_matches(method, [*ALL, AUTO], n=1, cutoff=0.3)
             hint = f"; did you mean {near[0]}?" if near else ""
             there = ", ".join(ALL)
             raise UsageError(f"{setting}: there is no {method!r}, only {there}{hint}")
+        if ":" in method:
+            _check_part(method, several, setting=setting)
     if not methods or len(set(methods)) < len(methods):
         raise UsageError(f"{setting} must name at least one method, and none twice")
     return methods
+
+
+def _check_part(method: str, several: bool, *, setting: str) -> None:
+    """Refuses a method that names features which it cannot cluster."""
+    kind, part = kind_of(method), _part(method)
+    if part not in (EMBEDDED, BOTH):
+        raise UsageError(
+            f"{setting}: {method!r} names no features; "
+            f"there are {kind}:{EMBEDDED} and {kind}:{BOTH}"
+        )
+    if kind in (Consensus.name, *BY_WORDS):
+        raise UsageError(f"{setting}: {kind} has features of its own, and none can be named")
+    if not ALL[kind].unit:
+        raise UsageError(
+            f"{setting}: {kind} compares lengths, which refined features do not have; "
+            f"take spherical-kmeans:{part}"
+        )
+    if not several:
+        raise UsageError(
+            f"{setting}: {method!r} needs refined features beside those that were embedded: set "
+            "assign.features = refined"
+        )
 
 
 def _check(features: Rows, k: int, config: AssignConfig) -> None:
@@ -448,6 +578,9 @@ def _check(features: Rows, k: int, config: AssignConfig) -> None:
     for name, least in {**lowest, **others}.items():
         if not getattr(config, name) >= least:
             raise UsageError(f"assign.{name} must be at least {least}")
+    if config.finish not in ("none", *FINISHING):
+        there = ", ".join(("none", *FINISHING))
+        raise UsageError(f"assign.finish: there is no {config.finish!r}, only {there}")
     n = features.shape[0]
     if n < 2:
         raise UsageError(f"clustering needs at least 2 images, not {n}")
@@ -469,6 +602,28 @@ def _read(
     if refined_on not in ("", fitted_on):
         fitted_on += f" (the features refined on {refined_on})"
     return Data(features, widths_of(features), index, read_rows(features, index), fitted_on)
+
+
+def _spaces(
+    plain: Data,
+    embedded: Rows | None,
+    embedded_space: str,
+    split: StringArray | None,
+    config: AssignConfig,
+    seed: int,
+) -> dict[str, Data]:
+    """The features that methods may name."""
+    if embedded is None:
+        return {"": plain}
+    own = _read(embedded, split, config, "", seed)
+    own = replace(own, space="/".join(filter(None, ("embeddings", embedded_space))))
+    both = ConcatenatedRows([embedded, plain.features])
+    rows = ConcatenatedRows([own.rows, plain.rows])[:]
+    joined = replace(
+        plain, features=both, widths=widths_of(both), rows=rows, space=SIDE_BY_SIDE, views=None
+    )
+    refined = replace(plain, start=sum(own.widths))
+    return {"": refined, EMBEDDED: own, BOTH: joined}
 
 
 def _with_words(data: Data, lexicon: Lexicon, method: str, config: AssignConfig) -> Data:
@@ -505,34 +660,3 @@ def _space(config: AssignConfig) -> str:
     if config.features == "refined":
         return "refined"
     return f"embeddings/{config.space}" if config.space else "embeddings"
-
-
-# ---------------------------------------------------------------- the choice
-
-
-def _selection(
-    data: Data, methods: Mapping[str, Assignment], seed: int, progress: Progress
-) -> "Selection":
-    """How good the labels of each method are by themselves, on the rows of the fit."""
-    from clusterpipe.stages.numerics.preparation import center_of, prepare
-    from clusterpipe.stages.numerics.selection import selection
-
-    place = sample_of(np.arange(len(data.index)), MOST_SCORED, seed)
-    rows, widths = data.rows[place], data.widths
-    z = prepare(rows, center_of(rows, unit=True, widths=widths), unit=True, widths=widths)
-    labels = [np.asarray(method.label)[data.index[place]] for method in methods.values()]
-    with progress("comparing methods", total=len(labels), unit="methods") as advance:
-        found = selection(Training(z, widths).spaces, labels, seed=seed)
-        advance(len(labels))
-    return found
-
-
-def _recorded(selection: "Selection | None", methods: Mapping[str, Assignment]) -> dict[str, Any]:
-    if selection is None:
-        return {}
-    return {
-        "selection_method": np.array(list(methods), dtype=object),
-        "selection_measure": np.array(selection.measure, dtype=object),
-        "selection_value": selection.value,
-        "selection_score": selection.score,
-    }

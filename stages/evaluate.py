@@ -354,7 +354,7 @@ def _protocol(
     config: EvaluateConfig,
 ) -> str:
     chosen = assignments.methods[assignments.chosen]
-    n, seeds, least = len(parts[ALL]), len(chosen.label_per_seed), _objectives(assignments.methods)
+    n, least = len(parts[ALL]), _objectives(assignments.methods)
     appended = len(truth) - n
     splits = ", ".join(f"{name} {len(rows):,}" for name, rows in parts.items() if name != ALL)
     small = ", ".join(name for name, rows in parts.items() if _refused(rows, truth, chosen))
@@ -363,9 +363,7 @@ def _protocol(
         f"reported on all {n:,} images, {int((truth >= 0).sum()):,} of them labelled",
         f"{appended:,} appended later are left out" if appended else "",
         f"splits: {splits}" if splits else "",
-        f"{seeds} independent fit{'s' if seeds > 1 else ''}; the labels shown have least {least}"
-        if least
-        else "nothing was fitted, so seeds do not differ",
+        _fits(chosen, least),
         _choice(assignments),
         f"silhouette and coding length on {min(n, config.sample):,} images, in {config.features}",
         f"chance: mean of {config.permutations} random labellings with the same sizes",
@@ -375,6 +373,16 @@ def _protocol(
         else "",
     ]
     return "; ".join(sentence for sentence in sentences if sentence)
+
+
+def _fits(method: Assignment, least: str) -> str:
+    """How many fits there are, which of them gives the labels, and what became of these."""
+    seeds = len(method.label_per_seed)
+    many = f"{seeds} independent fit{'s' if seeds > 1 else ''}"
+    taught = f"a student of each learnt its labels ({method.head})" if method.finishes else ""
+    if not least:
+        return taught or "nothing was fitted, so seeds do not differ"
+    return "; ".join(filter(None, [many, taught, f"the labels shown have least {least}"]))
 
 
 def _objectives(methods: Mapping[str, Assignment]) -> str:

@@ -21,6 +21,7 @@ from clusterpipe.cache.sources import ImageSource, open_source
 from clusterpipe.cache.storage import explained, replacing, write_text
 from clusterpipe.pipeline.config import Config
 from clusterpipe.pipeline.exporting import refuse_the_source
+from clusterpipe.pipeline.predicting import clustered
 from clusterpipe.pipeline.report import content
 from clusterpipe.pipeline.report.page import page_context
 from clusterpipe.pipeline.report.thumbnails import write_thumbnails
@@ -140,8 +141,9 @@ def _lay_out(
     from clusterpipe.stages.numerics.preparation import prepare
 
     clusters = results.clusters
-    features = take(results.features(), rows)
-    prepared = prepare(features, clusters.center, unit=bool(clusters.normalised))
+    features = take(clustered(results).rows, rows)
+    widths = tuple(clusters.width)
+    prepared = prepare(features, clusters.center, unit=bool(clusters.normalised), widths=widths)
     if method == "pca":
         plane = projection.principal_plane(prepared)
     elif method == "umap":

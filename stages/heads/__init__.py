@@ -1,7 +1,8 @@
 """Cluster heads, one small file each: fitted on prepared features, they label any image.
 
 A new head is one file, which says what `protocol.Method` and `protocol.Model` ask for, and one line
-in `HEADS` or, if it reads words, in `BY_WORDS`. In a notebook: `heads.load(clusters).soft(rows)`
+in `HEADS` or, if it reads words, in `BY_WORDS`, or, if it learns what another head says, in
+`FINISHING`. In a notebook: `heads.load(clusters).soft(rows)`
 gives any features the probabilities that images like them have in the run.
 """
 
@@ -14,8 +15,18 @@ from clusterpipe.cache.schema import Assignment
 from clusterpipe.stages.heads.coding_length import CodingLength
 from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
-from clusterpipe.stages.heads.protocol import BLOCK, Fits, Head, Member, Method, Training, Words
+from clusterpipe.stages.heads.protocol import (
+    BLOCK,
+    Fits,
+    Head,
+    Member,
+    Method,
+    Training,
+    Words,
+    kind_of,
+)
 from clusterpipe.stages.heads.scp import Scp
+from clusterpipe.stages.heads.self_label import SelfLabel
 from clusterpipe.stages.heads.spectral import Spectral
 from clusterpipe.stages.heads.temi import Temi
 from clusterpipe.stages.heads.text_aided import TextAided, TrainedTextAided
@@ -26,6 +37,7 @@ __all__ = [
     "ALL",
     "BLOCK",
     "BY_WORDS",
+    "FINISHING",
     "HEADS",
     "Fits",
     "Head",
@@ -33,6 +45,7 @@ __all__ = [
     "Method",
     "Training",
     "Words",
+    "kind_of",
     "load",
     "method",
 ]
@@ -57,10 +70,17 @@ BY_WORDS: Mapping[str, type[Any]] = {
 }
 ALL: Mapping[str, type[Any]] = {**HEADS, **BY_WORDS}
 
+# heads that learn the labels of any of these
+FINISHING: Mapping[str, type[Any]] = {SelfLabel.name: SelfLabel}
+_KINDS = {**ALL, **FINISHING}
+
 
 def method(name: str, config: Any) -> Method:
-    """The method called `name`, with the settings it takes from the fields of `config`."""
-    kind = ALL[name]
+    """The method called `name`, with the settings it takes from the fields of `config`.
+
+    What features it is to be fitted on, which may follow after a colon, is not its concern.
+    """
+    kind = _KINDS[kind_of(name)]
     settings = {spec.name: getattr(config, spec.name) for spec in fields(kind)}
     fitting: Method = kind(**settings)
     return fitting
@@ -71,12 +91,12 @@ def load(assignment: Assignment) -> Head:
 
     Raises DamagedArtifact if its kind is not known here, or its parameters are not those it needs.
     """
-    if assignment.head not in ALL:
+    if assignment.head not in _KINDS:
         raise DamagedArtifact(
             f"assignments.h5 was made by a head {assignment.head!r} that is not known here: "
             "run `clusterpipe assign` again"
         )
-    kind = ALL[assignment.head].model
+    kind = _KINDS[assignment.head].model
     arrays = {"centroid": assignment.centroid, **assignment.parameters}
     try:
         model = kind(temperature=assignment.temperature, **arrays)

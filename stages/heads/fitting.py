@@ -1,6 +1,6 @@
 """Fits the methods that are asked for, each on the rows that it clusters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,17 @@ from clusterpipe.cache.progress import Progress
 from clusterpipe.cache.rows import Rows
 from clusterpipe.stages import heads
 from clusterpipe.stages.heads.consensus import Consensus
-from clusterpipe.stages.heads.protocol import Fits, Head, Member, Training, Words
+from clusterpipe.stages.heads.protocol import (
+    BLOCK,
+    Fits,
+    Head,
+    Lesson,
+    Member,
+    Training,
+    Verdict,
+    Words,
+    kind_of,
+)
 from clusterpipe.stages.heads.zero_shot import ZeroShot
 
 CONSENSUS = Consensus.name
@@ -22,7 +32,8 @@ class Data:
     """All rows of `features` (n, d), of spaces of these widths, and those of the fit in memory.
 
     index: (m,) their numbers, rows: (m, d); fitted_on: the same in words; space: what the features
-    are; words: in the same space, for methods that read some; views: (m, v, d), augmented.
+    are; words: in the same space, for methods that read some; views: (m, v, d), augmented; start:
+    the column where these features begin among all that a consensus sees.
     """
 
     features: Rows
@@ -33,49 +44,58 @@ class Data:
     space: str = ""
     words: Words | None = None
     views: NDArray[np.float32] | None = None
+    start: int = 0
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What one method made of the rows of the fit: a model per seed, and the head of the chosen."""
+    """What one method made of the rows of the fit: a model per seed, and the head of the chosen.
 
+    kind: of the head; minimised: by its fits, or by those that it learnt from.
+    """
+
+    kind: str
     head: Head
     fits: Fits
     minimised: str
 
 
 def fit_methods(
-    data: Mapping[str, Data],
-    k: int,
-    config: Any,
-    *,
-    members: Sequence[str],
-    seed: int,
-    progress: Progress,
+    data: Mapping[str, Data], k: int, config: Any, *, seed: int, progress: Progress
 ) -> dict[str, Fitted]:
-    """Fits k clusters by every method that has data; a consensus is made of the `members`.
+    """Fits k clusters by every method that has data, each once per seed.
 
     config: of assign. Raises UsageError for settings that a method cannot use.
     """
-    fitted = {
-        name: _fit(name, own, k, config, seed, progress)
-        for name, own in data.items()
-        if name != CONSENSUS
-    }
-    if CONSENSUS in data:
-        plain = replace(config, center=False)  # its members prepare the rows, each in its way
-        fits = _members({name: fitted[name] for name in members})
-        fitted[CONSENSUS] = _fit(CONSENSUS, data[CONSENSUS], k, plain, seed, progress, members=fits)
-    return fitted
+    return {name: _fit(name, own, k, config, seed, progress) for name, own in data.items()}
 
 
-def _members(fitted: Mapping[str, Fitted]) -> tuple[Member, ...]:
-    """Every fit of every method."""
-    return tuple(
-        Member(name, seed, replace(one.head, model=model))
-        for name, one in fitted.items()
-        for seed, model in enumerate(one.fits.models)
-    )
+def finished(fitted: Fitted, data: Data, config: Any, *, seed: int, progress: Progress) -> Fitted:
+    """The head `config.finish`, which learnt from the rows of the fit what each fit says of them.
+
+    Its clusters are the same. Raises UsageError for settings that it cannot use.
+    """
+    k, lesson = len(fitted.fits.model.centroid), _lesson(fitted, data.rows)
+    found = _fit(config.finish, data, k, config, seed, progress, lesson=lesson)
+    return replace(found, minimised=fitted.minimised)
+
+
+def _lesson(fitted: Fitted, rows: NDArray[np.float32]) -> Lesson:
+    fits, by_block = fitted.fits, []
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        every = fits.soft(fitted.head.prepared(block))
+        by_block.append([Verdict.of(soft[: len(block)]) for soft in every])
+    verdicts = [Verdict.joined(parts) for parts in zip(*by_block, strict=True)]
+    return Lesson(verdicts, fits.objective, fits.chosen)
+
+
+def fit_consensus(
+    members: tuple[Member, ...], data: Data, k: int, config: Any, *, seed: int, progress: Progress
+) -> Fitted:
+    """The vote of the members, whose features are among those of `data`."""
+    plain = replace(config, center=False)  # its members prepare the rows, each in its way
+    return _fit(CONSENSUS, data, k, plain, seed, progress, members=members)
 
 
 def _fit(
@@ -87,6 +107,7 @@ def _fit(
     progress: Progress,
     *,
     members: tuple[Member, ...] = (),
+    lesson: Lesson | None = None,
 ) -> Fitted:
     from clusterpipe.stages.numerics.preparation import center_of, prepare
 
@@ -102,9 +123,14 @@ def _fit(
 
     views = None if data.views is None else prepared(data.views)
     training = Training(
-        prepared(data.rows), data.widths, views=views, words=data.words, members=members
+        prepared(data.rows),
+        data.widths,
+        views=views,
+        words=data.words,
+        members=members,
+        lesson=lesson,
     )
     fits = method.fit(training, k, [int(one) for one in seeds], progress)
     every = np.arange(len(fits.model.centroid))
     head = Head(fits.model, center, method.unit, data.widths, every)
-    return Fitted(head, fits, method.minimised)
+    return Fitted(kind_of(name), head, fits, method.minimised)

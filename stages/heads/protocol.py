@@ -57,12 +57,43 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What a fit says of n rows: the likeliest cluster of each, and the probability of it, (n,)."""
+
+    label: NDArray[np.int64]
+    probability: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, soft: Probabilities) -> Self:
+        """What probabilities (n, k) come to."""
+        return cls(soft.argmax(axis=1), soft.max(axis=1))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Of all rows, from parts of them in their order."""
+        return cls(
+            np.concatenate([part.label for part in parts]),
+            np.concatenate([part.probability for part in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the fits of a head say of the rows, for another to learn; the rest is as in `Fits`."""
+
+    verdicts: Sequence[Verdict]
+    objective: NDArray[np.float64]
+    chosen: int
+
+
+@dataclass(frozen=True)
 class Training:
     """What heads are fitted on: prepared rows of one feature space, or of several side by side.
 
     z: (n, d) float32; widths: of each space, they sum to d; views: (n, v, d) augmented views of the
     same images, prepared as `z` is, if there are any; words: of that space, for heads that read
-    some, not prepared; members: what was fitted before, for a head that is made of others.
+    some, not prepared; members: what was fitted before, for a head that is made of others; lesson:
+    what another head says, for one that learns from it.
     """
 
     z: NDArray[np.float32]
@@ -70,6 +101,7 @@ class Training:
     views: NDArray[np.float32] | None = None
     words: Words | None = None
     members: tuple["Member", ...] = ()
+    lesson: "Lesson | None" = None
 
     @classmethod
     def of(cls, z: NDArray[np.float32]) -> Self:
@@ -91,8 +123,13 @@ def words_of(training: Training, head: str) -> Words:
 
 def labelled(model: Model, z: NDArray[np.float32]) -> NDArray[np.int64]:
     """The likeliest cluster (n,) of prepared rows (n, d), block by block."""
+    return judged(model, z).label
+
+
+def judged(model: Model, z: NDArray[np.float32]) -> Verdict:
+    """The same, and how likely it is."""
     blocks = (z[start : start + BLOCK] for start in range(0, len(z), BLOCK))
-    return np.concatenate([model.soft(block).argmax(axis=1) for block in blocks])
+    return Verdict.joined([Verdict.of(model.soft(block)) for block in blocks])
 
 
 @dataclass(frozen=True)
@@ -207,16 +244,24 @@ class Head:
 
 @dataclass(frozen=True)
 class Member:
-    """One fit of a head that is part of another: `kind` names the head, `seed` counts its fits."""
+    """One fit of a method that is part of another: `seed` counts its fits.
 
-    kind: str
+    start: the column where its features begin in the rows that are given.
+    """
+
+    method: str
     seed: int
     head: Head
+    start: int = 0
 
-    @property
-    def clusters(self) -> int:
-        """How many clusters it was fitted with."""
-        return len(self.head.model.centroid)
+    def read(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Its part of the rows (b, d)."""
+        return rows[:, self.start : self.start + len(self.head.center)]
+
+
+def kind_of(method: str) -> str:
+    """The head of a method, which may also name its features: 'turtle' of 'turtle:both'."""
+    return method.partition(":")[0]
 
 
 def _padded(rows: NDArray[np.float32]) -> NDArray[np.float32]:

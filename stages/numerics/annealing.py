@@ -6,33 +6,15 @@ Gurewitz and Fox 1990, here on the sphere: a mixture of von Mises-Fisher densiti
 concentration and equal weights (Banerjee et al. 2005).
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterpipe.stages.numerics.consensus import matches, votes
 from clusterpipe.stages.numerics.kmeans import kmeans
-from clusterpipe.stages.numerics.metrics import contingency, one_to_one
 from clusterpipe.stages.numerics.preparation import unit_rows
 
 STARTS = 8  # runs of k-means that vote
 HOT, COLD, ROUNDS = 0.08, 0.03, 20  # of the annealing
-
-
-def votes(labels: Sequence[NDArray[np.integer[Any]]], k: int, best: int) -> NDArray[np.float32]:
-    """The share of the labellings (n,) that put each row into each cluster; (n, k), rows sum to 1.
-
-    The clusters are those of labelling `best`; the others' are matched with them one to one by the
-    rows they share (Hungarian method).
-    """
-    total = np.zeros((len(labels[0]), k), np.float32)
-    for label in labels:
-        counts = np.zeros((k, k), np.int64)
-        found = contingency(label, labels[best])
-        counts[: found.shape[0], : found.shape[1]] = found
-        total[np.arange(len(label)), one_to_one(counts)[label]] += 1
-    return total / np.float32(len(labels))
 
 
 def memberships(
@@ -75,5 +57,6 @@ def annealed_kmeans(
     seeds = np.random.SeedSequence(seed).generate_state(STARTS)
     runs = [kmeans(rows, k, spherical=True, iterations=iterations, seed=int(s)) for s in seeds]
     best = int(np.argmin([run.inertia for run in runs]))
-    vote = votes([run.label for run in runs], k, best)
+    labels = [run.label for run in runs]
+    vote = votes(labels, matches(labels, labels[best], k))
     return annealed(rows, unit_rows(vote.T @ rows), hot=HOT, cold=COLD, rounds=ROUNDS)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import csr_array
 
 from clusterpipe.stages.numerics.metrics import Labels
 from clusterpipe.stages.numerics.neighbours import neighbours
@@ -29,6 +31,10 @@ class Selection:
     measure: tuple[str, ...]
     value: NDArray[np.float64]
     score: NDArray[np.float64]
+
+    def part(self, those: slice) -> "Selection":
+        """What is known of some of the labellings."""
+        return Selection(self.measure, self.value[those], self.score[those])
 
 
 def selection(
@@ -61,23 +67,29 @@ def probe_agreement(
     """The share of each labelling that a linear probe fitted on other folds finds, over chance.
 
     rows: (n, d); labels: (n,) each, from 0; (a,), at most 1. The probe is ridge regression on
-    one-hot labels with an intercept, in closed form, for all at once: O(n d (d + k)).
+    one-hot labels with an intercept, in closed form: O(n d (d + k)).
     """
     fold = np.random.default_rng(seed).permutation(len(rows)) % FOLDS
     x = np.hstack([rows, np.ones((len(rows), 1), np.float32)])
-    targets = [np.eye(int(label.max()) + 1, dtype=np.float32)[label] for label in labels]
-    target, at = np.hstack(targets), np.cumsum([t.shape[1] for t in targets])[:-1]
-    moments, products = x.T @ x, x.T @ target
+    moments, products = x.T @ x, [_sums(x, label, int(label.max()) + 1) for label in labels]
     ridge = RIDGE * np.eye(len(moments), dtype=np.float32) * np.trace(moments) / len(moments)
     right = np.zeros(len(labels))
     for held in range(FOLDS):
         out = fold == held
-        kept = moments - x[out].T @ x[out] + ridge
-        weight = np.linalg.solve(kept, products - x[out].T @ target[out])
-        for which, found in enumerate(np.split(x[out] @ weight, at, axis=1)):
-            right[which] += (found.argmax(axis=1) == labels[which][out]).sum()
+        factor = cho_factor(moments - x[out].T @ x[out] + ridge)
+        for which, (label, product) in enumerate(zip(labels, products, strict=True)):
+            rest = product - _sums(x[out], label[out], product.shape[1])
+            found = (x[out] @ cho_solve(factor, rest)).argmax(axis=1)
+            right[which] += (found == label[out]).sum()
     share = right / len(rows)
     return np.array([_over_chance(s, label) for s, label in zip(share, labels, strict=True)])
+
+
+def _sums(rows: NDArray[np.float32], label: Labels, k: int) -> NDArray[np.float32]:
+    """The sum of the rows (n, d) of each of k labels (n,), (d, k)."""
+    start = np.arange(len(label) + 1)
+    member = csr_array((np.ones(len(label), np.float32), label, start), (len(label), k))
+    return np.ascontiguousarray((member.T @ rows).T)
 
 
 def smallest_share(label: Labels, k: int) -> float:

@@ -23,12 +23,15 @@ def rows(n: int, seed: int) -> np.ndarray:
     return (np.eye(K, D)[np.arange(n) % K] + 0.2 * rng.normal(size=(n, D))).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=["spherical-kmeans", "spectral"])
+CANDIDATES = '["spherical-kmeans", "spectral:embeddings", "coding-length:both"]'
+
+
+@pytest.fixture(scope="module", params=["spherical-kmeans", "spectral:both", "auto"])
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
     home = tmp_path_factory.mktemp("predict")
     np.savez(home / "features.npz", features=rows(200, seed=0))
-    method = f'assign.methods=["{request.param}"]'
-    config = override(Config(), [f"source.path={home / 'features.npz'}", "assign.k=4", method])
+    methods = [f'assign.methods=["{request.param}"]', f"assign.candidates={CANDIDATES}"]
+    config = override(Config(), [f"source.path={home / 'features.npz'}", "assign.k=4", *methods])
     run_all(config, run_dir=home / "run", until="assign")
     return read_results(RunDirectory(home / "run"), config.source)
 

@@ -1,5 +1,6 @@
 """assign on known clusters, on hostile input, and as a declared stage."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 
@@ -12,12 +13,12 @@ from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.rows import ConcatenatedRows
 from clusterpipe.cache.schema import Embeddings, KEstimate, Refined
 from clusterpipe.stages.assign import AssignConfig, assign
-from clusterpipe.stages.declaration import STAGES, Input
+from clusterpipe.stages.declaration import STAGES, Input, Source
 from clusterpipe.stages.heads import HEADS, load
 from clusterpipe.stages.numerics.preparation import prepare
 
 METHODS = tuple(HEADS)
-QUICK = AssignConfig(seeds=3, restarts=2)
+QUICK = AssignConfig(seeds=3, restarts=2, candidates=("spherical-kmeans", "spectral"))
 EVERY = replace(QUICK, methods=METHODS)
 K, SIZE = 5, 40
 TRUTH = np.repeat(np.arange(K), SIZE)
@@ -49,17 +50,60 @@ def test_the_run_stands_by_the_first_method() -> None:
     assert tuple(found.methods) == METHODS[::-1]
 
 
-def test_auto_stands_by_the_candidate_of_the_best_score_and_keeps_them_all() -> None:
+def test_auto_stands_by_the_consensus_of_its_candidates_and_keeps_them_all() -> None:
     rows = blobs(noise=2.0)
     candidates = ("kmeans", "spectral", "coding-length")
     found = assign(rows, K, replace(QUICK, methods=("auto",), candidates=candidates))
-    assert tuple(found.methods) == tuple(found.selection_method) == candidates
-    assert found.chosen == candidates[found.selection_score.argmax()]
-    assert found.selection_value.shape == (3, len(found.selection_measure))
+    assert tuple(found.methods) == tuple(found.selection_method) == (*candidates, "consensus")
+    assert found.chosen == "consensus"
+    assert found.selection_value.shape == (4, len(found.selection_measure))
+    assert found.selection_score_per_seed.shape == (4, QUICK.seeds)
+    for name, score, each in zip(
+        found.selection_method,
+        found.selection_score,
+        found.selection_score_per_seed,
+        strict=True,
+    ):
+        assert score == each[found.methods[name].objective_per_seed.argmin()]
     named = assign(rows, K, replace(QUICK, methods=candidates))
     assert named.chosen == "kmeans"
-    np.testing.assert_array_equal(named.selection_score, found.selection_score)
+    np.testing.assert_array_equal(named.selection_score, found.selection_score[:3])
     assert assign(rows, K, QUICK).selection_score is None
+
+
+def test_auto_looks_at_the_features_before_they_were_refined_where_they_are_given() -> None:
+    every = AssignConfig().candidates
+    quick = AssignConfig(methods=("auto",), seeds=2, restarts=1, turtle_steps=5)
+    both = assign(blobs(), K, quick, embedded=blobs(0.5), embedded_space="clip")
+    assert tuple(both.methods) == (*every, "consensus")
+    assert both.methods["turtle:embeddings"].space == "embeddings/clip"
+    assert adjusted_rand_score(TRUTH, both.methods["consensus"].label) == 1
+    alone = assign(blobs(), K, quick)
+    assert tuple(alone.methods) == (*(name for name in every if ":" not in name), "consensus")
+    assert alone.methods["consensus"].space == "refined"
+
+
+def test_auto_finds_small_clusters_beside_one_that_dominates() -> None:
+    """The mean lies in the large cluster, whose rows then point anywhere: k-means splits it."""
+    truth = np.repeat(np.arange(3), [160, 25, 15])
+    rows = np.eye(3, 8)[truth] + 0.15 * np.random.default_rng(0).normal(size=(200, 8))
+    config = AssignConfig(methods=("auto",), seeds=2, restarts=1, turtle_steps=5)
+    found = {
+        name: adjusted_rand_score(truth, method.label)
+        for name, method in assign(rows.astype(np.float32), 3, config).methods.items()
+    }
+    assert found["consensus"] > 0.9
+    assert found["turtle"] < 0.6
+
+
+def test_what_is_read_follows_the_features_that_methods_name() -> None:
+    def read(**settings: object) -> Mapping[str, Source]:
+        return STAGES["assign"].reads(AssignConfig(**settings))  # type: ignore[arg-type]
+
+    assert "embedded" not in read()
+    for settings in ({"methods": ("turtle:both",)}, {"methods": ("auto",)}):
+        assert read(**settings)["embedded"] == Input(Embeddings, "{refined_space}/features")
+    assert "embedded" not in read(methods=("auto",), features="embeddings")
 
 
 def test_spherical_clusters_ignore_length() -> None:
@@ -264,6 +308,10 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"methods": ("sperical-kmeans",)}, "did you mean spherical-kmeans"),
         ({"methods": ()}, "at least one"),
         ({"methods": ("auto", "kmeans")}, "'auto' stands alone"),
+        ({"methods": ("turtle:clip",)}, "names no features; there are turtle:embeddings and"),
+        ({"methods": ("kmeans:both",)}, "take spherical-kmeans:both"),
+        ({"methods": ("consensus:both",)}, "consensus has features of its own"),
+        ({"methods": ("turtle:both",)}, r"needs refined features .*\.features = refined"),
         ({"methods": ("auto",), "candidates": ("kmean",)}, "assign.candidates: .*mean kmeans"),
         ({"seeds": 0}, "assign.seeds must be at least 1"),
         ({"temperature": -1.0}, "assign.temperature"),
@@ -347,6 +395,23 @@ def test_k_may_stand_in_the_settings() -> None:
 
 
 # ---- images that come later -------------------------------------------------------------
+
+
+def test_appended_images_are_assigned_in_the_features_that_a_method_names() -> None:
+    rows, embedded = blobs(noise=1.5), blobs(noise=0.6, d=9)
+    order = np.random.default_rng(1).permutation(K * SIZE)
+    given = {"features": rows[order], "embedded": embedded[order]}
+    names = ("spherical-kmeans", "spectral:embeddings", "spherical-kmeans:both")
+    config = replace(QUICK, methods=("auto",), candidates=names)
+    before = assign(given["features"][:150], K, config, embedded=given["embedded"][:150])
+    extend = STAGES["assign"].extend
+    assert extend
+    both = ConcatenatedRows([given["embedded"], given["features"]])[:]
+    read = dict(zip((*names, "consensus"), (*list(given.values()), both, both), strict=True))
+    for name, found in extend(before, given, 150).methods.items():
+        expected = load(before.methods[name]).soft(read[name]).argmax(axis=1)
+        np.testing.assert_array_equal(found.label[150:], expected[150:])
+        np.testing.assert_array_equal(found.label[:150], before.methods[name].label)
 
 
 @EACH_METHOD

@@ -218,6 +218,10 @@ def test_the_protocol_says_what_was_done() -> None:
     found = evaluate(assignments(*[noisy(0.1)] * SEEDS), features(), QUICK, label=TRUTH)
     for words in ("fitted on the 120 images", "3 independent fits", "without labels"):
         assert words in found.protocol
+    assert "student" not in found.protocol
+    taught = replace(assignment(noisy(0)), head="self-label", finishes="spectral")
+    found = evaluate(Assignments(chosen="a", methods={"a": taught}), features(), QUICK)
+    assert "a student of each learnt its labels (self-label)" in found.protocol
 
 
 # ---- what is measured in ----------------------------------------------------------------------

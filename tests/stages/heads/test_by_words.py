@@ -116,6 +116,13 @@ def test_a_name_without_images_is_left_out() -> None:
     assert clusters.effective_k == 3
 
 
+def test_a_student_of_the_names_keeps_each_name_with_its_images() -> None:
+    found = assign(images(), K, replace(QUICK, methods=("zero-shot",), finish="self-label"))
+    taught = found.methods["zero-shot"]
+    assert (taught.head, taught.finishes) == ("self-label", "zero-shot")
+    assert [taught.name[label] for label in taught.label] == [NAMES[i] for i in TRUTH]  # type: ignore[index]
+
+
 def test_class_names_of_the_source_are_said_to_leak() -> None:
     config = replace(QUICK, methods=("tac",), vocabulary="classes", word_space="packaged")
     rows = np.random.default_rng(0).normal(size=(N, 1280)).astype(np.float32)

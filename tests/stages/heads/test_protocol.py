@@ -1,6 +1,7 @@
 """Every head by the one protocol: it labels any row the same, alone, among others or from disk."""
 
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "scp": {"scp_epochs": 6, "scp_alpha": 1.0},
     "temi": {"temi_epochs": 6},
     "consensus": {"candidates": ("kmeans", "spectral")},
+    "spectral finished": {"finish": "self-label"},
     "spectral by landmarks": {"exact_up_to": 0, "landmarks": 60},
 }
 EACH = pytest.mark.parametrize("name", SETTINGS)
@@ -43,10 +45,15 @@ def overlapping(n: int = 700) -> np.ndarray:
     return np.asarray(rows, np.float32)
 
 
-def assigned(name: str, rows: np.ndarray | None = None) -> Assignment:
+def fitted(name: str, rows: np.ndarray) -> Assignment:
     method = name.partition(" ")[0]
     config = AssignConfig(seeds=2, restarts=1, methods=(method,), **SETTINGS[name])
-    return assign(overlapping() if rows is None else rows, K, config).methods[method]
+    return assign(rows, K, config).methods[method]
+
+
+@cache
+def assigned(name: str) -> Assignment:
+    return fitted(name, overlapping())
 
 
 @EACH
@@ -75,7 +82,7 @@ def test_a_row_has_the_same_probabilities_alone_and_in_any_company(name: str) ->
 def test_new_images_are_labelled_like_those_around_them(name: str) -> None:
     rng, truth = np.random.default_rng(2), np.arange(1200) % K
     rows = np.asarray(3 * np.eye(K, 16)[truth] + 0.5 * rng.normal(size=(1200, 16)), np.float32)
-    head = load(assigned(name, rows[:600]))
+    head = load(fitted(name, rows[:600]))
     assert adjusted_rand_score(truth[600:], head.soft(rows[600:]).argmax(axis=1)) == 1
 
 

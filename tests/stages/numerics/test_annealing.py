@@ -1,26 +1,10 @@
-"""Votes of several labellings, and soft k-means that cools."""
+"""Soft k-means that cools."""
 
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from clusterpipe.stages.numerics.annealing import annealed, annealed_kmeans, memberships, votes
+from clusterpipe.stages.numerics.annealing import annealed, annealed_kmeans, memberships
 from clusterpipe.stages.numerics.preparation import unit_rows
-
-
-def test_votes_do_not_depend_on_how_clusters_are_numbered() -> None:
-    rng = np.random.default_rng(0)
-    label = rng.integers(4, size=50)
-    other = np.where(rng.random(50) < 0.1, rng.integers(4, size=50), label)
-    renumbered = np.array([2, 0, 3, 1])[other]
-    expected = (np.eye(4)[label] + np.eye(4)[other]) / 2
-    np.testing.assert_allclose(votes([label, renumbered], 4, 0), expected)
-    np.testing.assert_allclose(votes([renumbered, label], 4, 1), expected)
-
-
-def test_votes_of_labellings_that_leave_clusters_empty() -> None:
-    found = votes([np.array([0, 0, 1, 1]), np.array([0, 0, 0, 0])], 3, 0)
-    np.testing.assert_allclose(found.sum(axis=1), 1)
-    assert found.shape == (4, 3)
 
 
 def test_memberships_are_the_posterior_of_equal_densities() -> None:
