@@ -1,8 +1,7 @@
 """assign: puts each image into one of k clusters, and says how sure that is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,12 @@ from clusterpipe.cache.schema import (
 from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.declaration import FolderInput, Input, Source, option, stage
 from clusterpipe.stages.head_words import Lexicon
-from clusterpipe.stages.heads import ALL, BY_WORDS, FINISHING, kind_of
-from clusterpipe.stages.heads.choice import Scores, best_fits, recorded, scored
+from clusterpipe.stages.heads import ALL, BY_WORDS, FINISHING
+from clusterpipe.stages.heads.choice import fit_and_judge, recorded
 from clusterpipe.stages.heads.consensus import Consensus
-from clusterpipe.stages.heads.fitting import Data, Fitted, finished, fit_consensus, fit_methods
+from clusterpipe.stages.heads.fitting import Data, finished
 from clusterpipe.stages.heads.labelling import assigned, with_appended
+from clusterpipe.stages.heads.naming import BOTH, EMBEDDED, asked_for, part_of, possible
 from clusterpipe.stages.heads.zero_shot import ZeroShot
 from clusterpipe.stages.sampling import (
     described_rows,
@@ -35,9 +35,7 @@ from clusterpipe.stages.sampling import (
 from clusterpipe.stages.vocabulary import CLASSES, file_inputs
 from clusterpipe.stages.word_features import Tower, check_prompts
 
-AUTO = "auto"
-EMBEDDED, BOTH = "embeddings", "both"  # features that a method may name after a colon
-SIDE_BY_SIDE = "embeddings and refined"  # what the latter are, in words
+SIDE_BY_SIDE = "embeddings and refined"  # what methods with `:both` cluster, in words
 MOST_FITTED = 250_000
 
 
@@ -268,7 +266,7 @@ def _reads(config: AssignConfig) -> Mapping[str, Source]:
             "or assign.features = embeddings"
         )
     inputs: dict[str, Source] = {}
-    methods = _asked_for(config)
+    methods = possible(config.methods, config.candidates)
     if not methods <= set(BY_WORDS) or not methods:
         inputs |= _features_read(refined)
     if refined and any(":" in name for name in methods):
@@ -300,12 +298,6 @@ def _views(setting: str, refined: bool) -> Input:
             "assign.features = embeddings"
         )
     return Input(Embeddings, "{space}/views", optional=True)
-
-
-def _asked_for(config: AssignConfig) -> set[str]:
-    """Every method that may be fitted."""
-    alone = config.methods in ((AUTO,), (Consensus.name,))
-    return set(config.candidates if alone else config.methods)
 
 
 def _features_read(refined: bool) -> dict[str, Source]:
@@ -348,15 +340,10 @@ def _read_by(method: str, arguments: Mapping[str, Any]) -> Rows:
     """The features, of those that the stage reads, that a method clusters."""
     features: Rows = arguments["worded" if method in BY_WORDS else "features"]
     embedded: Rows | None = arguments.get("embedded")
-    part = BOTH if method == Consensus.name else _part(method)
+    part = BOTH if method == Consensus.name else part_of(method)
     if embedded is None or method in BY_WORDS or not part:
         return features
     return embedded if part == EMBEDDED else ConcatenatedRows([embedded, features])
-
-
-def _part(method: str) -> str:
-    """The features that a method names, '' for those of `assign.features`."""
-    return method.partition(":")[2]
 
 
 @stage(version=4, config=AssignConfig, reads=_reads, writes=Assignments, extend=_extended)
@@ -406,8 +393,8 @@ def assign(
     are not numbers or all the same, words that cannot be scored, or an unusable setting; and
     WeightsMissing when the text tower is not on disk.
     """
-    names = _methods(config, embedded is not None)
-    members = _members(names, config, embedded is not None)
+    asked = asked_for(config.methods, config.candidates, several=embedded is not None)
+    names, members = asked.names, asked.members
     k = 1 if set(names) == {ZeroShot.name} else _number_of_clusters(k, config)
     given = features if features is not None else worded
     if given is None:
@@ -420,7 +407,7 @@ def assign(
         if views is not None:
             plain = replace(plain, views=read_views(views, plain.index))
         spaces = _spaces(plain, embedded, embedded_space, split, config, seed)
-        data |= {name: spaces[_part(name)] for name in dict.fromkeys((*members, *names))}
+        data |= {name: spaces[part_of(name)] for name in dict.fromkeys((*members, *names))}
         judged = spaces.get(BOTH, plain)
         data |= {name: judged for name in names if name == Consensus.name}
     if set(names) & set(BY_WORDS):
@@ -433,7 +420,15 @@ def assign(
         data |= {name: _with_words(plain, lexicon, name, config) for name in alone}
     for read in data.values():
         _refuse_too_few(read, k)
-    found = _fit(data, members, judged or data[names[0]], k, config, seed, progress)
+    found = fit_and_judge(
+        data,
+        judged or data[names[0]],
+        k,
+        config,
+        members=members,
+        seed=seed,
+        progress=progress,
+    )
     fitted = found.fitted
     if config.finish in FINISHING:
         fitted |= {
@@ -451,42 +446,8 @@ def assign(
         )
         for name in names
     }
-    chosen = Consensus.name if config.methods == (AUTO,) else names[0]
     scores = {name: found.scores[name] for name in names if name in found.scores}
-    return Assignments(chosen=chosen, methods=methods, **recorded(scores))
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What every method made of the rows of the fit, and how good its fits are; no scores for one
-    method alone."""
-
-    fitted: dict[str, Fitted]
-    scores: dict[str, Scores]
-
-
-def _fit(
-    data: Mapping[str, Data],
-    members: Sequence[str],
-    judged: Data,
-    k: int,
-    config: AssignConfig,
-    seed: int,
-    progress: Progress,
-) -> _Found:
-    """Fits all methods that have data; a consensus is the vote of the best fits of `members`."""
-    single = {name: own for name, own in data.items() if name != Consensus.name}
-    fitted = fit_methods(single, k, config, seed=seed, progress=progress)
-    if len(data) == 1:
-        return _Found(fitted, {})
-    scores = scored(fitted, single, judged, seed=seed, progress=progress)
-    if Consensus.name in data:
-        best = best_fits({name: scores[name] for name in members}, fitted, data)
-        agreed = fit_consensus(best, judged, k, config, seed=seed, progress=progress)
-        joint = {Consensus.name: agreed}
-        scores |= scored(joint, data, judged, seed=seed, progress=progress)
-        fitted |= joint
-    return _Found(fitted, scores)
+    return Assignments(chosen=asked.chosen, methods=methods, **recorded(scores))
 
 
 # ---------------------------------------------------------------- what is asked for
@@ -498,73 +459,6 @@ def _number_of_clusters(k: int, config: AssignConfig) -> int:
     if k <= 0 and config.k <= 0:
         raise UsageError("the number of clusters is missing: give assign.k, or run estimate-k")
     return int(k if k > 0 else config.k)
-
-
-def _methods(config: AssignConfig, several: bool) -> tuple[str, ...]:
-    """The methods that are to run: for auto, those of `assign.candidates` and their consensus.
-
-    several: whether there are features that a method may name.
-    """
-    if config.methods == (AUTO,):
-        found = _candidates(config, several)
-        return (*(name for name in found if name != Consensus.name), Consensus.name)
-    if AUTO in config.methods:
-        raise UsageError(
-            "assign.methods: 'auto' stands alone, and chooses from assign.candidates, which are "
-            + ", ".join(config.candidates)
-        )
-    return _known(config.methods, several, setting="assign.methods")
-
-
-def _members(names: Sequence[str], config: AssignConfig, several: bool) -> tuple[str, ...]:
-    """What a consensus is made of: what else runs, or else `assign.candidates`, without methods
-    that read words, whose features are others."""
-    apart = (Consensus.name, *BY_WORDS)
-    members = tuple(name for name in names if name not in apart)
-    if members or Consensus.name not in names:
-        return members
-    return tuple(name for name in _candidates(config, several) if name not in apart)
-
-
-def _candidates(config: AssignConfig, several: bool) -> tuple[str, ...]:
-    there = tuple(name for name in config.candidates if several or not _part(name))
-    return _known(there, several, setting="assign.candidates")
-
-
-def _known(methods: tuple[str, ...], several: bool, *, setting: str) -> tuple[str, ...]:
-    for method in methods:
-        if kind_of(method) not in ALL:
-            near = get_close_matches(method, [*ALL, AUTO], n=1, cutoff=0.3)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            there = ", ".join(ALL)
-            raise UsageError(f"{setting}: there is no {method!r}, only {there}{hint}")
-        if ":" in method:
-            _check_part(method, several, setting=setting)
-    if not methods or len(set(methods)) < len(methods):
-        raise UsageError(f"{setting} must name at least one method, and none twice")
-    return methods
-
-
-def _check_part(method: str, several: bool, *, setting: str) -> None:
-    """Refuses a method that names features which it cannot cluster."""
-    kind, part = kind_of(method), _part(method)
-    if part not in (EMBEDDED, BOTH):
-        raise UsageError(
-            f"{setting}: {method!r} names no features; "
-            f"there are {kind}:{EMBEDDED} and {kind}:{BOTH}"
-        )
-    if kind in (Consensus.name, *BY_WORDS):
-        raise UsageError(f"{setting}: {kind} has features of its own, and none can be named")
-    if not ALL[kind].unit:
-        raise UsageError(
-            f"{setting}: {kind} compares lengths, which refined features do not have; "
-            f"take spherical-kmeans:{part}"
-        )
-    if not several:
-        raise UsageError(
-            f"{setting}: {method!r} needs refined features beside those that were embedded: set "
-            "assign.features = refined"
-        )
 
 
 def _check(features: Rows, k: int, config: AssignConfig) -> None:

@@ -1,6 +1,6 @@
 """How good the fits of every method are by themselves: what to choose by without labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
-from clusterpipe.stages.heads.fitting import Data, Fitted
+from clusterpipe.stages.heads.consensus import Consensus
+from clusterpipe.stages.heads.fitting import Data, Fitted, fit_consensus, fit_methods
 from clusterpipe.stages.heads.protocol import BLOCK, Member, Training
 from clusterpipe.stages.sampling import sample_of
 
@@ -19,11 +20,48 @@ MOST_SCORED = 10_000  # images that fits are compared on
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What every method made of the rows of the fit, and how good its fits are; no scores for one
+    method alone."""
+
+    fitted: dict[str, Fitted]
+    scores: dict[str, "Scores"]
+
+
+@dataclass(frozen=True)
 class Scores:
     """What is known of the s fits of a method: selection of each, `chosen` the one it stands by."""
 
     selection: "Selection"
     chosen: int
+
+
+def fit_and_judge(
+    data: Mapping[str, Data],
+    spaces: Data,
+    k: int,
+    config: Any,
+    *,
+    members: Sequence[str],
+    seed: int,
+    progress: Progress,
+) -> Judged:
+    """Fits all methods that have data; a consensus is the vote of the best fits of `members`.
+
+    spaces: the features in which fits are judged; config: of assign.
+    """
+    single = {name: own for name, own in data.items() if name != Consensus.name}
+    fitted = fit_methods(single, k, config, seed=seed, progress=progress)
+    if len(data) == 1:
+        return Judged(fitted, {})
+    scores = scored(fitted, single, spaces, seed=seed, progress=progress)
+    if Consensus.name in data:
+        best = best_fits({name: scores[name] for name in members}, fitted, data)
+        agreed = fit_consensus(best, spaces, k, config, seed=seed, progress=progress)
+        joint = {Consensus.name: agreed}
+        scores |= scored(joint, data, spaces, seed=seed, progress=progress)
+        fitted |= joint
+    return Judged(fitted, scores)
 
 
 def scored(

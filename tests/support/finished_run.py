@@ -123,10 +123,14 @@ def _assignments(label: np.ndarray) -> Assignments:
         center=np.zeros(D, np.float32),
         exemplar=np.array([[k, k + K] for k in range(K)]),
         outlier_score=np.where(np.arange(n) == K + 3, 3.0, 1.0).astype(np.float32),
+        width=np.array([D]),
+        space="embeddings/toy",
         normalised=True,
         name=None,
     )
-    return replace(sample(Assignments, n=n, k=K), chosen="kmeans", methods={"kmeans": found})
+    seeds = len(found.label_per_seed)
+    rest = sample(Assignments, n=n, k=K, s=seeds)
+    return replace(rest, chosen="kmeans", methods={"kmeans": found})
 
 
 def _estimate() -> KEstimate:
