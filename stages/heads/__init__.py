@@ -1,9 +1,9 @@
 """Cluster heads, one small file each: fitted on prepared features, they label any image.
 
 A new head is one file, which says what `protocol.Method` and `protocol.Model` ask for, and one line
-in `HEADS` or, if it reads words, in `BY_WORDS`, or, if it learns what another head says, in
-`FINISHING`. In a notebook: `heads.load(clusters).soft(rows)`
-gives any features the probabilities that images like them have in the run.
+in `HEADS`; in `BY_WORDS` if it reads words; in `FINISHING` if it learns what another head says. In
+a notebook: `heads.load(clusters).soft(rows)` gives any features the probabilities that images like
+them have in the run.
 """
 
 from collections.abc import Mapping
