@@ -68,7 +68,7 @@ class PerceptronClusters:
 
         from clusterpipe.stages.numerics.perceptron import Layers, logits
 
-        layers = Layers(**{name: getattr(self, name) for name in Layers.__dataclass_fields__})
+        layers = Layers.of(self)
         rows = Axes(self.direction, self.width).rows(z)
         return np.asarray(softmax(logits(rows, layers) / self.temperature, axis=1), np.float32)
 
@@ -142,7 +142,7 @@ class Scp:
             n, v, d = views.shape
             return view_pairs(placed.axes.rows(views.reshape(n * v, d)).reshape(n, v, -1))
         if near is None or self.scp_positives == "noise":
-            return noise_pairs(placed.rows, NOISE)
+            return noise_pairs(placed.rows, NOISE * placed.rows.std(axis=0))
         return neighbour_pairs(placed.rows, near[:, :NEIGHBOURS])
 
     def _start(self, placed: Placed, k: int, seed: int) -> "_Start":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clusterpipe.stages.numerics.scp import Pairs
 
 WIDTH = 256
-NOISE = 0.18  # standard deviation along each axis, of unit rows
+NOISE = 0.18  # deviation along every axis, of unit rows: in proportion to each it did harm
 NEIGHBOURS = 10  # that a distorted row is drawn from
 DISTORTIONS = ("noise", "neighbours", "views")
 
@@ -47,7 +47,7 @@ class StudentClusters:
 
         from clusterpipe.stages.numerics.perceptron import Layers, logits
 
-        layers = Layers(**{name: getattr(self, name) for name in Layers.__dataclass_fields__})
+        layers = Layers.of(self)
         return np.asarray(softmax(logits(z, layers) / self.temperature, axis=1), np.float32)
 
 
@@ -110,15 +110,14 @@ class SelfLabel:
 
     def _pairs(self, training: Training, seed: int) -> "Pairs":
         from clusterpipe.stages.numerics.neighbours import neighbours
-        from clusterpipe.stages.numerics.scp import neighbour_pairs, view_pairs
-        from clusterpipe.stages.numerics.self_labelling import noisy_looks
+        from clusterpipe.stages.numerics.scp import neighbour_pairs, noise_pairs, view_pairs
 
         z = training.z
         if self.finish_distortion == "views" and training.views is not None:
             return view_pairs(training.views)
         if self.finish_distortion == "neighbours":
             return neighbour_pairs(z, neighbours(z, NEIGHBOURS, seed=seed).index)
-        return noisy_looks(z, NOISE)
+        return noise_pairs(z, NOISE)
 
     def _taught(
         self,

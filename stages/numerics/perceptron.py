@@ -4,8 +4,9 @@ Linear, batch normalisation and ReLU, l - 1 times, then one linear layer to k lo
 has its normalisation folded into the layers, so that a row's result depends on that row alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -25,6 +26,11 @@ class Layers:
     middle_bias: NDArray[np.float32]
     last: NDArray[np.float32]
     last_bias: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, model: Any) -> Self:
+        """The layers of whatever has fields of these names."""
+        return cls(**{field.name: getattr(model, field.name) for field in fields(cls)})
 
 
 def perceptron(d: int, k: int, *, layers: int, width: int, seed: int) -> nn.Sequential:

@@ -80,13 +80,9 @@ def view_pairs(views: NDArray[np.float32]) -> Pairs:
     return pairs
 
 
-def noise_pairs(rows: NDArray[np.float32], deviation: float) -> Pairs:
-    """Each row (n, d) with two draws of Gaussian noise.
-
-    deviation: of the noise, relative to that of each dimension of the rows.
-    """
-    row = torch.from_numpy(rows)
-    scale = deviation * row.std(dim=0, correction=0)
+def noise_pairs(rows: NDArray[np.float32], deviation: float | NDArray[np.float32]) -> Pairs:
+    """Each row (n, d) with two draws of Gaussian noise, of this deviation, for each axis or all."""
+    row, scale = torch.from_numpy(rows), torch.as_tensor(deviation)
 
     def pairs(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         shape = (2, len(index), row.shape[1])

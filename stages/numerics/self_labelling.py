@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -52,21 +52,6 @@ def confident_rows(
     start = np.cumsum(size) - size
     place = np.arange(len(label)) - start[label[order]]
     return np.sort(order[place < np.ceil(share * size)[label[order]]])
-
-
-def noisy_looks(rows: NDArray[np.float32], deviation: float) -> Pairs:
-    """Each row (n, d) with two draws of Gaussian noise, of the same deviation along every axis.
-
-    Noise in proportion to each axis drowns those along which clusters differ: it did harm.
-    """
-    row = torch.from_numpy(rows)
-
-    def looks(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        shape = (2, len(index), row.shape[1])
-        first, second = row[index] + deviation * torch.randn(shape, generator=generator)
-        return first, second
-
-    return looks
 
 
 def learn(

@@ -77,7 +77,7 @@ def tac_training() -> Iterable[object]:
 def self_label_training() -> Iterable[object]:
     recipe = self_labelling.Recipe(epochs=EPOCHS)
     network = perceptron(D, K, layers=2, width=256, seed=0)
-    looks = self_labelling.noisy_looks(ROWS, 0.18)
+    looks = scp.noise_pairs(ROWS, 0.18)
     return self_labelling.learn(network, looks, LABEL, np.arange(N), generator(), recipe=recipe)
 
 

@@ -64,12 +64,21 @@ def test_view_pairs_are_two_different_views_of_each_image() -> None:
 def test_noise_pairs_differ_by_noise_of_the_stated_deviation() -> None:
     rows = blobs() * np.float32([1, 2, 3, 4, 5, 6, 7, 8])
     generator = torch.Generator().manual_seed(0)
-    first, second = noise_pairs(rows, 0.5)(torch.arange(N), generator)
+    first, second = noise_pairs(rows, 0.5 * rows.std(axis=0))(torch.arange(N), generator)
     noise = [view.numpy() - rows for view in (first, second)]
     for part in noise:
         ratio = part.std(axis=0) / rows.std(axis=0)
         np.testing.assert_allclose(ratio, 0.5, rtol=0.15)
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.1
+
+
+def test_noise_is_the_same_along_every_axis_and_drawn_anew_for_each_look() -> None:
+    rows = np.zeros((5000, 3), np.float32)
+    rows[:, 0] = np.linspace(-5, 5, 5000)
+    first, second = noise_pairs(rows, 0.2)(torch.arange(5000), torch.Generator().manual_seed(0))
+    for look in (first, second):
+        np.testing.assert_allclose((look.numpy() - rows).std(axis=0), 0.2, rtol=0.05)
+    assert abs(np.corrcoef(first[:, 1], second[:, 1])[0, 1]) < 0.05
 
 
 def test_blobs_are_found_from_a_start_that_is_a_third_wrong() -> None:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from clusterpipe.stages.numerics.perceptron import logits, perceptron, plain_layers
-from clusterpipe.stages.numerics.self_labelling import Recipe, confident_rows, learn, noisy_looks
+from clusterpipe.stages.numerics.scp import noise_pairs
+from clusterpipe.stages.numerics.self_labelling import Recipe, confident_rows, learn
 
 K, N = 4, 400
 TRUTH = np.arange(N) % K
@@ -25,7 +26,7 @@ def learnt(
     label: NDArray[np.int64], taught: NDArray[np.int64], *, seed: int = 0
 ) -> NDArray[np.int64]:
     network = perceptron(8, K, layers=2, width=32, seed=seed)
-    pairs, generator = noisy_looks(blobs(), 0.15), torch.Generator().manual_seed(seed)
+    pairs, generator = noise_pairs(blobs(), 0.15), torch.Generator().manual_seed(seed)
     losses = list(learn(network, pairs, label, taught, generator, recipe=QUICK))
     assert len(losses) == QUICK.steps(len(taught)) == 60
     assert np.mean(losses[-5:]) < losses[0] / 2
@@ -50,15 +51,6 @@ def test_no_cluster_is_lost_and_all_may_teach(share: float) -> None:
     label = np.array([1, 1, 0, 1])
     taught = confident_rows(label, np.ones(4), share=share)
     assert taught.tolist() == ([0, 2] if share < 1 else [0, 1, 2, 3])
-
-
-def test_noise_is_the_same_along_every_axis_and_drawn_anew_for_each_look() -> None:
-    rows = np.zeros((5000, 3), np.float32)
-    rows[:, 0] = np.linspace(-5, 5, 5000)
-    first, second = noisy_looks(rows, 0.2)(torch.arange(5000), torch.Generator().manual_seed(0))
-    for look in (first, second):
-        np.testing.assert_allclose((look.numpy() - rows).std(axis=0), 0.2, rtol=0.05)
-    assert abs(np.corrcoef(first[:, 1], second[:, 1])[0, 1]) < 0.05
 
 
 def test_labels_that_were_wrong_and_unsure_are_mended() -> None:
