@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -406,9 +407,9 @@ def assign(
         plain = replace(_read(given, split, config, refined_on, seed), space=_space(config))
         if views is not None:
             plain = replace(plain, views=read_views(views, plain.index))
-        spaces = _spaces(plain, embedded, embedded_space, split, config, seed)
-        data |= {name: spaces[part_of(name)] for name in dict.fromkeys((*members, *names))}
-        judged = spaces.get(BOTH, plain)
+        parts = _spaces(plain, embedded, embedded_space, split, config, seed)
+        data |= {name: parts[part_of(name)] for name in dict.fromkeys((*members, *names))}
+        judged = parts.get(BOTH, plain)
         data |= {name: judged for name in names if name == Consensus.name}
     if set(names) & set(BY_WORDS):
         tower = Tower(backbone, weights, config.device, config.download)
@@ -420,32 +421,13 @@ def assign(
         data |= {name: _with_words(plain, lexicon, name, config) for name in alone}
     for read in data.values():
         _refuse_too_few(read, k)
-    found = fit_and_judge(
-        data,
-        judged or data[names[0]],
-        k,
-        config,
-        members=members,
-        seed=seed,
-        progress=progress,
-    )
-    fitted = found.fitted
+    spaces = judged or data[names[0]]
+    found = fit_and_judge(data, spaces, k, config, members=members, seed=seed, progress=progress)
+    kept = {name: found.fitted[name] for name in names}
     if config.finish in FINISHING:
-        fitted |= {
-            name: finished(fitted[name], data[name], config, seed=seed, progress=progress)
-            for name in names
-        }
-    methods = {
-        name: assigned(
-            name,
-            data[name],
-            fitted[name],
-            top=config.top,
-            exemplars=config.exemplars,
-            progress=progress,
-        )
-        for name in names
-    }
+        kept = finished(kept, data, config, seed=seed, progress=progress)
+    label = partial(assigned, top=config.top, exemplars=config.exemplars, progress=progress)
+    methods = {name: label(name, data[name], fitted) for name, fitted in kept.items()}
     scores = {name: found.scores[name] for name in names if name in found.scores}
     return Assignments(chosen=asked.chosen, methods=methods, **recorded(scores))
 

@@ -1,11 +1,22 @@
 """The temperature of a soft assignment, given or found."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterpipe.stages.heads.protocol import labelled
+
 CALIBRATION_ROWS = 10_000
+
+
+def probabilities(logits: NDArray[Any], temperature: float) -> NDArray[np.float32]:
+    """The softmax of each row of logits (b, k) over the temperature; rows sum to 1."""
+    from scipy.special import softmax
+
+    return np.asarray(softmax(logits / np.float32(temperature), axis=1), np.float32)
 
 
 def calibration_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -38,3 +49,21 @@ def temperature_of(
         agreement_with_others(labels, chosen),
         scale=scale,
     )
+
+
+def calibrated(
+    models: Sequence[Any], chosen: int, z: NDArray[np.float32], *, given: float
+) -> list[Any]:
+    """Models of temperature 1, one per seed, at that of `temperature_of` for prepared rows (n, d).
+
+    A model is a frozen dataclass with a field `temperature`, which divides its logits.
+    """
+    part = calibration_rows(z)
+    temperature = temperature_of(
+        lambda value: replace(models[chosen], temperature=value).soft(part),
+        [labelled(model, part) for model in models],
+        chosen,
+        given=given,
+        scale=1.0,
+    )
+    return [replace(model, temperature=temperature) for model in models]

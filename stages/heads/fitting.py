@@ -70,14 +70,24 @@ def fit_methods(
     return {name: _fit(name, own, k, config, seed, progress) for name, own in data.items()}
 
 
-def finished(fitted: Fitted, data: Data, config: Any, *, seed: int, progress: Progress) -> Fitted:
-    """The head `config.finish`, which learnt from the rows of the fit what each fit says of them.
+def finished(
+    fitted: Mapping[str, Fitted],
+    data: Mapping[str, Data],
+    config: Any,
+    *,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Fitted]:
+    """Heads `config.finish`, which learnt from the rows of the fit what each fit says of them.
 
-    Its clusters are the same. Raises UsageError for settings that it cannot use.
+    Their clusters are the same. Raises UsageError for settings that they cannot use.
     """
-    k, lesson = len(fitted.fits.model.centroid), _lesson(fitted, data.rows)
-    found = _fit(config.finish, data, k, config, seed, progress, lesson=lesson)
-    return replace(found, minimised=fitted.minimised)
+    found = {}
+    for name, one in fitted.items():
+        k, lesson = len(one.fits.model.centroid), _lesson(one, data[name].rows)
+        student = _fit(config.finish, data[name], k, config, seed, progress, lesson=lesson)
+        found[name] = replace(student, minimised=one.minimised)
+    return found
 
 
 def _lesson(fitted: Fitted, rows: NDArray[np.float32]) -> Lesson:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
-from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
+from clusterpipe.stages.heads.calibration import calibrated, probabilities
 from clusterpipe.stages.heads.coordinates import Axes, Placed
 from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
@@ -64,13 +64,10 @@ class PerceptronClusters:
     temperature: float
 
     def soft(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        from scipy.special import softmax
-
         from clusterpipe.stages.numerics.perceptron import Layers, logits
 
-        layers = Layers.of(self)
         rows = Axes(self.direction, self.width).rows(z)
-        return np.asarray(softmax(logits(rows, layers) / self.temperature, axis=1), np.float32)
+        return probabilities(logits(rows, Layers.of(self)), self.temperature)
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ class Scp:
         near = placed.near(SCORED_BY) if asked else None
         pairs = self._pairs(placed, near, training.views)
         starts = [self._start(placed, k, seed) for seed in seeds]
-        total = self._recipe(len(training.z), k, 0).epochs * (len(seeds) + len(alphas) - 1)
+        total = self.recipe(len(training.z), k, 0).epochs * (len(seeds) + len(alphas) - 1)
         with progress(f"fitting {self.name}", total=total, unit="epochs") as advance:
             tried = [self._train(placed, pairs, starts[0], a, seeds[0], advance) for a in alphas]
             scores = _scores([one.model for one in tried], placed.z, near)
@@ -158,7 +155,8 @@ class Scp:
     def _is_random(self) -> bool:
         return self.scp_preset == "paper" or self.scp_start == "random"
 
-    def _recipe(self, n: int, k: int, alpha: float) -> "Recipe":
+    def recipe(self, n: int, k: int, alpha: float) -> "Recipe":
+        """How n images are learnt: enough steps in batches large enough for k clusters."""
         from clusterpipe.stages.numerics.scp import Recipe
 
         batch = min(LARGEST_BATCH, max(SMALLEST_BATCH, PER_CLUSTER * k, n // BATCHES))
@@ -189,7 +187,7 @@ class Scp:
         k, width = len(start.prior), PAPER_WIDTH if self.scp_preset == "paper" else FAST_WIDTH
         n, e = placed.rows.shape
         network = perceptron(e, k, layers=LAYERS, width=width, seed=seed)
-        recipe, loss = self._recipe(n, k, alpha), 0.0
+        recipe, loss = self.recipe(n, k, alpha), 0.0
         for epoch in train(network, pairs, start.prior, recipe, start=start.label, n=n, seed=seed):
             loss = epoch.loss
             advance(1)
@@ -202,20 +200,10 @@ class Scp:
         alphas: NDArray[np.float64],
         scores: NDArray[np.float64],
     ) -> Fits:
-        loss, part = np.array([fit.loss for fit in fits]), calibration_rows(z)
+        loss = np.array([fit.loss for fit in fits])
         chosen = int(loss.argmin())
-        temperature = temperature_of(
-            lambda value: replace(fits[chosen].model, temperature=value).soft(part),
-            [labelled(fit.model, part) for fit in fits],
-            chosen,
-            given=self.temperature,
-            scale=1.0,
-        )
-        models = [
-            replace(fit.model, temperature=temperature, alphas=alphas, scores=scores)
-            for fit in fits
-        ]
-        return Fits(models, loss, chosen)
+        models = [replace(fit.model, alphas=alphas, scores=scores) for fit in fits]
+        return Fits(calibrated(models, chosen, z, given=self.temperature), loss, chosen)
 
 
 @dataclass(frozen=True)

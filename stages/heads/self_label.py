@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
-from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
-from clusterpipe.stages.heads.protocol import Fits, Training, Verdict, judged, labelled
+from clusterpipe.stages.heads.calibration import calibrated, probabilities
+from clusterpipe.stages.heads.protocol import Fits, Training, Verdict, judged
 
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.scp import Pairs
@@ -43,12 +43,9 @@ class StudentClusters:
     temperature: float
 
     def soft(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        from scipy.special import softmax
-
         from clusterpipe.stages.numerics.perceptron import Layers, logits
 
-        layers = Layers.of(self)
-        return np.asarray(softmax(logits(z, layers) / self.temperature, axis=1), np.float32)
+        return probabilities(logits(z, Layers.of(self)), self.temperature)
 
 
 @dataclass(frozen=True)
@@ -78,15 +75,7 @@ class SelfLabel:
                 self._taught(z, pairs, verdict, k, seed, advance)
                 for verdict, seed in zip(lesson.verdicts, seeds, strict=True)
             ]
-        part = calibration_rows(z)
-        temperature = temperature_of(
-            lambda value: replace(models[chosen], temperature=value).soft(part),
-            [labelled(model, part) for model in models],
-            chosen,
-            given=self.temperature,
-            scale=1.0,
-        )
-        models = [replace(model, temperature=temperature) for model in models]
+        models = calibrated(models, chosen, z, given=self.temperature)
         return Fits(models, lesson.objective, chosen)
 
     def _check(self, training: Training) -> None:

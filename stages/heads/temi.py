@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
-from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
+from clusterpipe.stages.heads.calibration import calibrated, probabilities
 from clusterpipe.stages.heads.coordinates import Axes, Placed
 from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
@@ -62,13 +62,11 @@ class DistilledClusters:
     temperature: float
 
     def soft(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        from scipy.special import softmax
-
         from clusterpipe.stages.numerics.temi import Layers, logits
 
         layers = Layers(**{name: getattr(self, name) for name in Layers.__dataclass_fields__})
         rows = Axes(self.direction, self.width).rows(z)
-        return np.asarray(softmax(logits(rows, layers) / self.temperature, axis=1), np.float32)
+        return probabilities(logits(rows, layers), self.temperature)
 
 
 @dataclass(frozen=True)
@@ -97,16 +95,9 @@ class Temi:
         z, total = placed.z, self._recipe(len(placed.z), k).epochs * len(seeds)
         with progress(f"fitting {self.name}", total=total, unit="epochs") as advance:
             models = [self._train(placed, pairs, k, seed, advance) for seed in seeds]
-        loss, part = np.array([model.losses.min() for model in models]), calibration_rows(z)
+        loss = np.array([model.losses.min() for model in models])
         chosen = int(loss.argmin())
-        temperature = temperature_of(
-            lambda value: replace(models[chosen], temperature=value).soft(part),
-            [labelled(model, part) for model in models],
-            chosen,
-            given=self.temperature,
-            scale=1.0,
-        )
-        return Fits([replace(model, temperature=temperature) for model in models], loss, chosen)
+        return Fits(calibrated(models, chosen, z, given=self.temperature), loss, chosen)
 
     def _check(self) -> None:
         if self.temi_preset not in PRESETS:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
-from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
+from clusterpipe.stages.heads.calibration import calibration_rows, probabilities, temperature_of
 from clusterpipe.stages.heads.kmeans import Centroids, SphericalKMeans
 from clusterpipe.stages.heads.protocol import Fits, Training, words_of
 
@@ -137,7 +137,7 @@ class TrainedClusters:
         from clusterpipe.stages.numerics.tac import Layers
 
         layers = Layers(self.hidden_weight, self.hidden_bias, self.weight, self.bias)
-        return _softmax(layers.logits(z), self.temperature)
+        return probabilities(layers.logits(z), self.temperature)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class TrainedTextAided(TextAided):
         chosen = int(loss.argmin())
         logits = trained[chosen].layers.logits(calibration_rows(z))
         temperature = temperature_of(
-            lambda value: _softmax(logits, value),
+            lambda value: probabilities(logits, value),
             labels,
             chosen,
             given=self.temperature,
@@ -221,9 +221,3 @@ def _both(
     from clusterpipe.stages.numerics.tac import text_counterparts
 
     return unit_rows(np.hstack([z, text_counterparts(z, noun, temperature=temperature)]))
-
-
-def _softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    from scipy.special import softmax
-
-    return np.asarray(softmax(logits / np.float32(temperature), axis=1), np.float32)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
-from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
+from clusterpipe.stages.heads.calibration import calibrated
 from clusterpipe.stages.heads.coordinates import Axes, own_axes, studied, white_axes
 from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
@@ -90,15 +90,9 @@ class Turtle:
                 models.append(_model(trained.maps, axes, training.z))
                 losses.append(trained.loss)
         objective = np.array(losses)
-        chosen, part = int(objective.argmin()), calibration_rows(training.z)
-        temperature = temperature_of(
-            lambda value: replace(models[chosen], temperature=value).soft(part),
-            [model.soft(part).argmax(axis=1) for model in models],
-            chosen,
-            given=self.temperature,
-            scale=1.0,
-        )
-        return Fits([replace(m, temperature=temperature) for m in models], objective, chosen)
+        chosen = int(objective.argmin())
+        models = calibrated(models, chosen, training.z, given=self.temperature)
+        return Fits(models, objective, chosen)
 
     def _check(self) -> None:
         if self.turtle_preset not in PRESETS:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
+from clusterpipe.stages.heads.calibration import probabilities
 from clusterpipe.stages.heads.protocol import Fits, Training, words_of
 
 TEMPERATURE = 0.01  # CLIP's own
@@ -31,12 +32,10 @@ class NamedClusters:
     temperature: float
 
     def soft(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        from scipy.special import softmax
-
         from clusterpipe.stages.numerics.preparation import unit_rows
 
         score = (unit_rows(z) if self.by_cosine else z) @ self.word.T + self.offset
-        return np.asarray(softmax(score / np.float32(self.temperature), axis=1), np.float32)
+        return probabilities(score, self.temperature)
 
 
 @dataclass(frozen=True)

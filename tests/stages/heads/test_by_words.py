@@ -120,7 +120,8 @@ def test_a_student_of_the_names_keeps_each_name_with_its_images() -> None:
     found = assign(images(), K, replace(QUICK, methods=("zero-shot",), finish="self-label"))
     taught = found.methods["zero-shot"]
     assert (taught.head, taught.finishes) == ("self-label", "zero-shot")
-    assert [taught.name[label] for label in taught.label] == [NAMES[i] for i in TRUTH]  # type: ignore[index]
+    assert taught.name is not None
+    assert [taught.name[label] for label in taught.label] == [NAMES[i] for i in TRUTH]
 
 
 def test_class_names_of_the_source_are_said_to_leak() -> None:

@@ -130,10 +130,14 @@ def test_refuses_a_kind_it_does_not_know_and_parameters_that_do_not_fit() -> Non
 
 
 def test_settings_of_a_head_are_settings_of_assign() -> None:
+    numbers = {f.name: f.default for f in fields(AssignConfig) if type(f.default) in (int, float)}
+    changed: dict[str, Any] = {name: value + 1 for name, value in numbers.items()}
     for name, kind in HEADS.items():
         assert {f.name for f in fields(kind)} <= {f.name for f in fields(AssignConfig)}
-        made = heads.method(name, AssignConfig(iterations=7))
-        assert getattr(made, "iterations", 7) == 7
+        config = AssignConfig(**changed)
+        made = heads.method(name, config)
+        for spec in fields(kind):
+            assert getattr(made, spec.name) == getattr(config, spec.name)
 
 
 def test_training_rows_come_apart_into_their_spaces() -> None:

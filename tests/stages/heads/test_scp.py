@@ -1,5 +1,8 @@
 """SCP and TEMI as heads: from annealed k-means on, or from chance, and with too many clusters."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,7 +17,7 @@ from clusterpipe.stages.heads import Training, method, scp, temi
 
 K, N = 5, 300
 TRUTH = np.arange(N) % K
-FEW = {"scp_epochs": 6, "temi_epochs": 6, "seeds": 1, "restarts": 1}
+FEW = AssignConfig(scp_epochs=6, temi_epochs=6, seeds=1, restarts=1)
 EACH = pytest.mark.parametrize("method", ["scp", "temi"])
 
 
@@ -34,10 +37,11 @@ def views() -> NDArray[np.float32]:
     return np.asarray(blobs()[:, None] + noise, np.float32)
 
 
-def found(method: str, k: int = K, **options: object) -> Assignment:
-    given = options.pop("views", None)
-    config = AssignConfig(**{**FEW, "methods": (method,), **options})  # type: ignore[arg-type]
-    return assign(blobs(), k, config, views=given).methods[method]  # type: ignore[arg-type]
+def found(
+    method: str, k: int = K, *, views: NDArray[np.float32] | None = None, **options: Any
+) -> Assignment:
+    config = replace(FEW, methods=(method,), **options)
+    return assign(blobs(), k, config, views=views).methods[method]
 
 
 @EACH
@@ -76,8 +80,7 @@ def test_of_several_heads_the_one_of_least_loss_is_kept() -> None:
 def test_sizes_are_not_made_equal_unless_asked_for(method: str) -> None:
     truth = np.repeat([0, 1, 2, 3], [150, 60, 30, 30])
     rows = 2 * np.eye(4, 12)[truth] + 0.3 * np.random.default_rng(0).normal(size=(270, 12))
-    config = AssignConfig(**{**FEW, "methods": (method,)})  # type: ignore[arg-type]
-    clusters = assign(np.asarray(rows, np.float32), 4, config)
+    clusters = assign(np.asarray(rows, np.float32), 4, replace(FEW, methods=(method,)))
     assert adjusted_rand_score(truth, clusters.methods[method].label) > 0.95
 
 
@@ -92,8 +95,8 @@ def test_several_spaces_have_coordinates_of_their_own(name: str) -> None:
     rows = blobs() - blobs().mean(axis=0)
     spaces = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in (rows, rows[:, :7])]
     z = np.asarray(np.hstack(spaces) / np.sqrt(2), np.float32)
-    config = AssignConfig(**FEW, scp_alpha=3.0)  # type: ignore[arg-type]
-    model = method(name, config).fit(Training(z, (12, 7)), K, [0], silent).model
+    head = method(name, replace(FEW, scp_alpha=3.0))
+    model = head.fit(Training(z, (12, 7)), K, [0], silent).model
     assert model.width.tolist() == [12, 7]
     assert not model.direction[:12, 12:].any()
     assert adjusted_rand_score(TRUTH, model.soft(z).argmax(axis=1)) == 1
@@ -104,8 +107,9 @@ def test_few_images_are_learnt_in_small_batches_and_enough_steps(
     n: int, batch: int, steps: int
 ) -> None:
     head = method("scp", AssignConfig())
-    recipe = head._recipe(n, 20, 1.0)  # type: ignore[attr-defined]
-    assert min(recipe.batch, 512) == max(batch, 100)
+    assert isinstance(head, scp.Scp)
+    recipe = head.recipe(n, 20, 1.0)
+    assert recipe.batch == max(batch, 100)
     assert recipe.epochs * steps >= scp.TRAINED
     assert recipe.start_epochs * steps >= scp.TAUGHT
 
