@@ -115,9 +115,10 @@ class AssignConfig:
         "probability is the share of images on which independent fits agree",
     )
     neighbours: int = option(
-        15,
+        0,
         "of spectral: images that each image is joined to. More merges small clusters, fewer "
-        "splits large ones",
+        "splits large ones. 0 = 15 or 40, whichever gives the clusters that a linear probe learns "
+        "better",
     )
     exact_up_to: int = option(
         10_000,
@@ -161,8 +162,8 @@ class AssignConfig:
     scp_alpha: float = option(
         0.0,
         "of scp: weight of balance, which draws clusters to the sizes of scp_prior; too little and "
-        "clusters die out. 0 = of two that are tried, the one on whose labels neighbours agree "
-        "best, unless a cluster comes out tiny",
+        "clusters die out. 0 = of two that are tried, the one whose clusters a linear probe learns "
+        "better, unless one comes out tiny",
     )
     scp_prior: float = option(
         1.0,
@@ -347,7 +348,7 @@ def _read_by(method: str, arguments: Mapping[str, Any]) -> Rows:
     return embedded if part == EMBEDDED else ConcatenatedRows([embedded, features])
 
 
-@stage(version=4, config=AssignConfig, reads=_reads, writes=Assignments, extend=_extended)
+@stage(version=5, config=AssignConfig, reads=_reads, writes=Assignments, extend=_extended)
 def assign(
     features: Rows | None = None,
     k: int = 0,
@@ -445,7 +446,7 @@ def _number_of_clusters(k: int, config: AssignConfig) -> int:
 
 def _check(features: Rows, k: int, config: AssignConfig) -> None:
     lowest = {"seeds": 1, "restarts": 1, "iterations": 1, "top": 1, "exemplars": 1}
-    spectral = {"neighbours": 1, "exact_up_to": 0, "landmarks": 2}
+    spectral = {"neighbours": 0, "exact_up_to": 0, "landmarks": 2}
     coding = {"components": 1, "rounds": 0}
     turtle = {"turtle_steps": 0, "turtle_balance": 0, "turtle_prior": 0}
     words = {"nouns": 1, "text_temperature": 0, "tac_epochs": 0, "tac_balance": 0}

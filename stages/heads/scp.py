@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
-from clusterpipe.stages.heads.calibration import calibrated, probabilities
+from clusterpipe.stages.heads.calibration import probabilities
 from clusterpipe.stages.heads.coordinates import Axes, Placed
+from clusterpipe.stages.heads.probing import PROBE_ERROR, probe_errors, probed
 from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ TAUGHT, TRAINED = 300, 100  # least steps of 'fast' to learn a start's labels, a
 NEIGHBOURS = 10  # that positives are drawn from
 NOISE = 0.5  # of each dimension's deviation
 ALPHAS = (1.0, 3.0)  # tried where none is given
-SCORED_BY = 15  # neighbours that the trials are scored by
 SMALLEST_SHARE = 0.1  # of 1 / k, for the prior; an alpha that leaves less is taken last
 PRESETS, POSITIVES = ("fast", "paper"), ("neighbours", "views", "noise")
 STARTS = ("clusters", "random")
@@ -44,9 +44,8 @@ class PerceptronClusters:
 
     centroid: (k, d) in the prepared space; direction: (d, e) to the coordinates of all spaces side
     by side, of which `width` (r,) belong to each; the layers: see numerics.perceptron. alpha: the
-    weight of balance; alphas (a,) are those that were tried with the first seed, scores (a,) how
-    well neighbours agreed on the labels (numerics.selection), less than 0 where a cluster came out
-    tiny.
+    weight of balance; alphas (a,) are those that were tried with the first seed, errors (a,) what
+    linear probes miss of the labels, and 1 more where a cluster came out tiny.
     """
 
     centroid: NDArray[np.float32]
@@ -60,7 +59,7 @@ class PerceptronClusters:
     last_bias: NDArray[np.float32]
     alpha: float
     alphas: NDArray[np.float64]
-    scores: NDArray[np.float64]
+    errors: NDArray[np.float64]
     temperature: float
 
     def soft(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -72,12 +71,12 @@ class PerceptronClusters:
 
 @dataclass(frozen=True)
 class Scp:
-    """One perceptron per seed; the one of lowest loss is chosen."""
+    """One perceptron per seed; all seeds take the alpha that is best with the first."""
 
     name: ClassVar[str] = "scp"
     about: ClassVar[str] = "teaches a small network that neighbours, or views, are alike"
     unit: ClassVar[bool] = True
-    minimised: ClassVar[str] = "loss"
+    minimised: ClassVar[str] = PROBE_ERROR
     model: ClassVar[type[PerceptronClusters]] = PerceptronClusters
 
     iterations: int
@@ -95,20 +94,19 @@ class Scp:
         self._check(training)
         placed = Placed.of(training, k, seeds[0], white=self.scp_preset == "fast")
         alphas = (self.scp_alpha,) if self.scp_alpha else ALPHAS
-        asked = self.scp_positives == "neighbours" or len(alphas) > 1
-        near = placed.near(SCORED_BY) if asked else None
-        pairs = self._pairs(placed, near, training.views)
+        pairs = self._pairs(placed, training.views)
         starts = [self._start(placed, k, seed) for seed in seeds]
         total = self.recipe(len(training.z), k, 0).epochs * (len(seeds) + len(alphas) - 1)
         with progress(f"fitting {self.name}", total=total, unit="epochs") as advance:
             tried = [self._train(placed, pairs, starts[0], a, seeds[0], advance) for a in alphas]
-            scores = _scores([one.model for one in tried], placed.z, near)
-            best = int(scores.argmax())
-            fits = [tried[best]] + [
+            errors = _errors(tried, training, seeds[0])
+            best = int(errors.argmin())
+            models = [tried[best]] + [
                 self._train(placed, pairs, start, alphas[best], seed, advance)
                 for start, seed in zip(starts[1:], seeds[1:], strict=True)
             ]
-        return self._calibrated(fits, training.z, np.array(alphas), scores)
+        models = [replace(model, alphas=np.array(alphas), errors=errors) for model in models]
+        return probed(models, training, seeds[0], given=self.temperature)
 
     def _check(self, training: Training) -> None:
         choices = {"scp_preset": PRESETS, "scp_positives": POSITIVES, "scp_start": STARTS}
@@ -130,17 +128,15 @@ class Scp:
                 "(assign.features = embeddings)"
             )
 
-    def _pairs(
-        self, placed: Placed, near: NDArray[np.int64] | None, views: NDArray[np.float32] | None
-    ) -> "Pairs":
+    def _pairs(self, placed: Placed, views: NDArray[np.float32] | None) -> "Pairs":
         from clusterpipe.stages.numerics.scp import neighbour_pairs, noise_pairs, view_pairs
 
         if self.scp_positives == "views" and views is not None:
             n, v, d = views.shape
             return view_pairs(placed.axes.rows(views.reshape(n * v, d)).reshape(n, v, -1))
-        if near is None or self.scp_positives == "noise":
+        if self.scp_positives == "noise":
             return noise_pairs(placed.rows, NOISE * placed.rows.std(axis=0))
-        return neighbour_pairs(placed.rows, near[:, :NEIGHBOURS])
+        return neighbour_pairs(placed.rows, placed.near(NEIGHBOURS))
 
     def _start(self, placed: Placed, k: int, seed: int) -> "_Start":
         """Labels to begin with and the shares to hold clusters to; or none, and equal shares."""
@@ -180,30 +176,17 @@ class Scp:
         alpha: float,
         seed: int,
         advance: Callable[[int], None],
-    ) -> "_Trained":
+    ) -> PerceptronClusters:
         from clusterpipe.stages.numerics.perceptron import perceptron, plain_layers
         from clusterpipe.stages.numerics.scp import train
 
         k, width = len(start.prior), PAPER_WIDTH if self.scp_preset == "paper" else FAST_WIDTH
         n, e = placed.rows.shape
         network = perceptron(e, k, layers=LAYERS, width=width, seed=seed)
-        recipe, loss = self.recipe(n, k, alpha), 0.0
-        for epoch in train(network, pairs, start.prior, recipe, start=start.label, n=n, seed=seed):
-            loss = epoch.loss
+        recipe = self.recipe(n, k, alpha)
+        for _ in train(network, pairs, start.prior, recipe, start=start.label, n=n, seed=seed):
             advance(1)
-        return _Trained(_model(plain_layers(network), placed, alpha), loss)
-
-    def _calibrated(
-        self,
-        fits: "list[_Trained]",
-        z: NDArray[np.float32],
-        alphas: NDArray[np.float64],
-        scores: NDArray[np.float64],
-    ) -> Fits:
-        loss = np.array([fit.loss for fit in fits])
-        chosen = int(loss.argmin())
-        models = [replace(fit.model, alphas=alphas, scores=scores) for fit in fits]
-        return Fits(calibrated(models, chosen, z, given=self.temperature), loss, chosen)
+        return _model(plain_layers(network), placed, alpha)
 
 
 @dataclass(frozen=True)
@@ -212,14 +195,6 @@ class _Start:
 
     label: NDArray[np.int64] | None
     prior: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """A model and its mean loss in the last epoch."""
-
-    model: PerceptronClusters
-    loss: float
 
 
 def _model(layers: "Layers", placed: Placed, alpha: float) -> PerceptronClusters:
@@ -235,7 +210,7 @@ def _model(layers: "Layers", placed: Placed, alpha: float) -> PerceptronClusters
         **vars(layers),
         alpha=alpha,
         alphas=none,
-        scores=none,
+        errors=none,
         temperature=1.0,
     )
     label = labelled(model, z)
@@ -248,19 +223,13 @@ def _model(layers: "Layers", placed: Placed, alpha: float) -> PerceptronClusters
     )
 
 
-def _scores(
-    models: Sequence[PerceptronClusters],
-    z: NDArray[np.float32],
-    near: NDArray[np.int64] | None,
+def _errors(
+    models: Sequence[PerceptronClusters], training: Training, seed: int
 ) -> NDArray[np.float64]:
-    """How far neighbours agree beyond chance, less 1 where a cluster is tiny; of one model, 0."""
-    from clusterpipe.stages.numerics.selection import neighbour_agreement, smallest_share
+    """What probes miss of the labels of each, and 1 more where a cluster is tiny."""
+    from clusterpipe.stages.numerics.selection import smallest_share
 
-    if near is None or len(models) == 1:
-        return np.zeros(len(models))
-    scores = []
-    for model in models:
-        label = labelled(model, z)
-        tiny = smallest_share(label, len(model.centroid)) < SMALLEST_SHARE
-        scores.append(neighbour_agreement(label, near) - tiny)
-    return np.array(scores)
+    labels = [labelled(model, training.z) for model in models]
+    k = len(models[0].centroid)
+    tiny = np.array([smallest_share(label, k) < SMALLEST_SHARE for label in labels])
+    return np.asarray(probe_errors(labels, training, seed) + tiny)

@@ -2,7 +2,8 @@
 
 The graph joins each row to its nearest rows (up to `exact_up_to` images) or to its nearest of many
 small k-means cells, the landmarks (beyond). In both, a new row is placed by the landmarks it is
-like, so new images are labelled exactly as those of the run are.
+like, so new images are labelled exactly as those of the run are. To how many rows each is joined
+decides which clusters are found; where that is not given, a wider and a narrower graph are tried.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.kmeans import Centroids, KMeans
+from clusterpipe.stages.heads.probing import probe_errors
 from clusterpipe.stages.heads.protocol import BLOCK, Fits, Training
 from clusterpipe.stages.sampling import sample_of
 
 LANDMARKS_PER_ROW = 5
+TRIED = (15, 40)  # neighbours, where none are given
 ROWS_PER_CELL = 64  # that cells are found from, at most
 CELLS_PER_CLUSTER = 5  # at least
 
@@ -51,11 +54,15 @@ class Graph:
 class SpectralClusters(Graph):
     """Clusters by the nearest of k centres among the places.
 
-    centroid: (k, d) in the prepared space; place: (k, q) the centres among the places.
+    centroid: (k, d) in the prepared space; place: (k, q) the centres among the places. tried: (a,)
+    to how many landmarks rows were joined, one graph each, and errors: (a,) what linear probes miss
+    of the clusters of each.
     """
 
     centroid: NDArray[np.float32]
     place: NDArray[np.float32]
+    tried: NDArray[np.int64]
+    errors: NDArray[np.float64]
     temperature: float
 
     def soft(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -94,28 +101,50 @@ class Spectral:
     landmarks: int
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
-        from clusterpipe.stages.numerics.kmeans import nearest
-        from clusterpipe.stages.numerics.preparation import mean_directions
-        from clusterpipe.stages.numerics.spectral import embedded
-
         z, exact = training.z, len(training.z) <= self.exact_up_to
         landmark = z if exact else self._cells(z, k, seeds[0], progress)
-        count = self.neighbours + 1 if exact else LANDMARKS_PER_ROW  # a row is its own nearest
-        affinity, radius = _affinities(z, landmark, min(count, len(landmark)), progress)
+        counts = self._counts(exact, len(landmark))
+        tried = [self._cut(z, landmark, count, exact, k, seeds, progress) for count in counts]
+        errors = probe_errors([cut.label for cut in tried], training, seeds[0])
+        best = tried[int(errors.argmin())]
+        models = [
+            SpectralClusters(
+                **vars(best.graph),
+                centroid=_centroid(z, best.places, fit, k),
+                place=fit.centroid,
+                tried=np.array(counts),
+                errors=errors,
+                temperature=fit.temperature,
+            )
+            for fit in best.fits.models
+        ]
+        return SpectralFits(models, best.fits.objective, best.fits.chosen)
+
+    def _counts(self, exact: bool, p: int) -> list[int]:
+        """To how many of p landmarks, of which it may be one, a row is joined in each trial."""
+        if not exact:
+            return [min(LANDMARKS_PER_ROW, p)]
+        wanted = (self.neighbours,) if self.neighbours else TRIED
+        return sorted({min(count + 1, p) for count in wanted})  # a row is its own nearest
+
+    def _cut(
+        self,
+        z: NDArray[np.float32],
+        landmark: NDArray[np.float32],
+        count: int,
+        exact: bool,
+        k: int,
+        seeds: Sequence[int],
+        progress: Progress,
+    ) -> "_Cut":
+        from clusterpipe.stages.numerics.spectral import embedded
+
+        affinity, radius = _affinities(z, landmark, count, progress)
         graph = _graph(affinity, landmark, radius, k, exact, seeds[0], progress)
         places = embedded(affinity, graph.coordinate)
         inner = KMeans(self.restarts, self.iterations, self.temperature)
         fits = inner.fit(Training.of(places), k, seeds, progress, named=self.name)
-        models = [
-            SpectralClusters(
-                **vars(graph),
-                centroid=mean_directions(z, nearest(places, fit.centroid).label, k),
-                place=fit.centroid,
-                temperature=fit.temperature,
-            )
-            for fit in fits.models
-        ]
-        return SpectralFits(models, fits.objective, fits.chosen)
+        return _Cut(graph, places, fits)
 
     def _cells(
         self, z: NDArray[np.float32], k: int, seed: int, progress: Progress
@@ -129,6 +158,30 @@ class Spectral:
             found = cells(sample, count, seed=seed)
             advance(1)
         return found
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A graph, the places (n, q) of the rows, and k-means among them."""
+
+    graph: Graph
+    places: NDArray[np.float32]
+    fits: Fits
+
+    @property
+    def label(self) -> NDArray[np.int64]:
+        from clusterpipe.stages.numerics.kmeans import nearest
+
+        return nearest(self.places, self.fits.model.centroid).label
+
+
+def _centroid(
+    z: NDArray[np.float32], places: NDArray[np.float32], fit: Centroids, k: int
+) -> NDArray[np.float32]:
+    from clusterpipe.stages.numerics.kmeans import nearest
+    from clusterpipe.stages.numerics.preparation import mean_directions
+
+    return mean_directions(z, nearest(places, fit.centroid).label, k)
 
 
 def _affinities(

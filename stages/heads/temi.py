@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
-from clusterpipe.stages.heads.calibration import calibrated, probabilities
+from clusterpipe.stages.heads.calibration import probabilities
 from clusterpipe.stages.heads.coordinates import Axes, Placed
+from clusterpipe.stages.heads.probing import PROBE_ERROR, probed
 from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
 if TYPE_CHECKING:
@@ -71,12 +72,12 @@ class DistilledClusters:
 
 @dataclass(frozen=True)
 class Temi:
-    """Several heads per seed, of which the one of least training loss is kept."""
+    """Several heads per seed, of which that of least training loss is kept."""
 
     name: ClassVar[str] = "temi"
     about: ClassVar[str] = "teaches several small networks that neighbours belong together"
     unit: ClassVar[bool] = True
-    minimised: ClassVar[str] = "loss"
+    minimised: ClassVar[str] = PROBE_ERROR
     model: ClassVar[type[DistilledClusters]] = DistilledClusters
 
     iterations: int
@@ -92,12 +93,10 @@ class Temi:
         self._check()
         placed = Placed.of(training, k, seeds[0], white=not self._is_paper)
         pairs = neighbour_pairs(placed.rows, placed.near(SIZES[self.temi_preset].neighbours))
-        z, total = placed.z, self._recipe(len(placed.z), k).epochs * len(seeds)
+        total = self._recipe(len(placed.z), k).epochs * len(seeds)
         with progress(f"fitting {self.name}", total=total, unit="epochs") as advance:
             models = [self._train(placed, pairs, k, seed, advance) for seed in seeds]
-        loss = np.array([model.losses.min() for model in models])
-        chosen = int(loss.argmin())
-        return Fits(calibrated(models, chosen, z, given=self.temperature), loss, chosen)
+        return probed(models, training, seeds[0], given=self.temperature)
 
     def _check(self) -> None:
         if self.temi_preset not in PRESETS:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
-from clusterpipe.stages.heads.calibration import calibrated
 from clusterpipe.stages.heads.coordinates import Axes, own_axes, studied, white_axes
+from clusterpipe.stages.heads.probing import PROBE_ERROR, probed
 from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Turtle:
     name: ClassVar[str] = "turtle"
     about: ClassVar[str] = "looks for clusters that linear classifiers learn easily"
     unit: ClassVar[bool] = True
-    minimised: ClassVar[str] = "loss"
+    minimised: ClassVar[str] = PROBE_ERROR
     model: ClassVar[type[LinearClusters]] = LinearClusters
 
     iterations: int
@@ -82,17 +82,12 @@ class Turtle:
         paper = self.turtle_preset == "paper"
         axes = own_axes(training) if paper else white_axes(training, k, seeds[0])
         spaces, recipe = axes.placed(training.z, SCALE), self._recipe(k)
-        models, losses = [], []
-        total = recipe.steps * len(seeds)
+        models, total = [], recipe.steps * len(seeds)
         with progress(f"fitting {self.name}", total=total, unit="steps") as advance:
             for seed in seeds:
-                trained = _trained(self._start(spaces, k, seed), spaces, recipe, seed, advance)
-                models.append(_model(trained.maps, axes, training.z))
-                losses.append(trained.loss)
-        objective = np.array(losses)
-        chosen = int(objective.argmin())
-        models = calibrated(models, chosen, training.z, given=self.temperature)
-        return Fits(models, objective, chosen)
+                maps = _trained(self._start(spaces, k, seed), spaces, recipe, seed, advance)
+                models.append(_model(maps, axes, training.z))
+        return probed(models, training, seeds[0], given=self.temperature)
 
     def _check(self) -> None:
         if self.turtle_preset not in PRESETS:
@@ -172,21 +167,13 @@ def _annealed(
     return _Start(maps, torch.from_numpy(prior / prior.sum()))
 
 
-@dataclass(frozen=True)
-class _Trained:
-    """The maps at the end, and the mean loss over the last tenth of the steps."""
-
-    maps: "Maps"
-    loss: float
-
-
 def _trained(
     start: _Start,
     spaces: list[NDArray[np.float32]],
     recipe: "Recipe",
     seed: int,
     advance: Callable[[int], None],
-) -> _Trained:
+) -> "Maps":
     import torch
 
     from clusterpipe.stages.numerics.refinement import shuffled_batches
@@ -194,11 +181,10 @@ def _trained(
 
     encoder, generator = TaskEncoder(start.maps), torch.Generator().manual_seed(seed)
     batches = shuffled_batches(len(spaces[0]), recipe.batch, generator)
-    rows, losses = [torch.from_numpy(space) for space in spaces], []
-    for step in train(encoder, rows, start.prior, recipe, batches, generator):
-        losses.append(step.loss)
+    rows = [torch.from_numpy(space) for space in spaces]
+    for _ in train(encoder, rows, start.prior, recipe, batches, generator):
         advance(1)
-    return _Trained(encoder.maps, float(np.mean(losses[-max(1, len(losses) // 10) :])))
+    return encoder.maps
 
 
 def _model(maps: "Maps", axes: Axes, z: NDArray[np.float32]) -> LinearClusters:

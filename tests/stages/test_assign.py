@@ -311,7 +311,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"methods": ("auto",), "candidates": ("kmean",)}, "assign.candidates: .*mean kmeans"),
         ({"seeds": 0}, "assign.seeds must be at least 1"),
         ({"temperature": -1.0}, "assign.temperature"),
-        ({"neighbours": 0}, "assign.neighbours must be at least 1"),
+        ({"neighbours": -1}, "assign.neighbours must be at least 0"),
         ({"landmarks": 1}, "assign.landmarks must be at least 2"),
         ({"components": 0}, "assign.components must be at least 1"),
         ({"fit_split": "trian"}, "did you mean 'train'"),

@@ -75,7 +75,7 @@ def test_a_row_has_the_same_probabilities_alone_and_in_any_company(name: str) ->
     assert len(order) > BLOCK
     for found, expected in ((alone, soft[:40]), (head.soft(rows[order]), soft[order])):
         np.testing.assert_array_equal(found.argmax(axis=1), expected.argmax(axis=1))
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
 
 
 @EACH

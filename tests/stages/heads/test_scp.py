@@ -62,18 +62,18 @@ def test_clusters_too_many_are_left_out_if_empty(method: str) -> None:
     assert adjusted_rand_score(TRUTH, clusters.label) > 0.3
 
 
-def test_the_alpha_is_chosen_by_a_recorded_score() -> None:
+def test_the_alpha_is_chosen_by_a_recorded_error() -> None:
     parameters = found("scp").parameters
     assert parameters["alphas"].tolist() == [1.0, 3.0]
-    assert parameters["alpha"] == parameters["alphas"][parameters["scores"].argmax()]
+    assert parameters["alpha"] == parameters["alphas"][parameters["errors"].argmin()]
     given = found("scp", scp_alpha=2.0).parameters
     assert (given["alpha"], given["alphas"].tolist()) == (2.0, [2.0])
 
 
-def test_of_several_heads_the_one_of_least_loss_is_kept() -> None:
-    clusters = found("temi", temi_heads=3)
-    assert clusters.parameters["losses"].shape == (3,)
-    assert clusters.objective_per_seed[0] == clusters.parameters["losses"].min()
+def test_the_loss_of_every_head_is_recorded() -> None:
+    losses = found("temi", temi_heads=3).parameters["losses"]
+    assert len(np.unique(losses)) == 3
+    assert np.isfinite(losses).all()
 
 
 @EACH

@@ -7,6 +7,7 @@ from sklearn.metrics import adjusted_rand_score
 from clusterpipe.cache.progress import silent
 from clusterpipe.stages.assign import AssignConfig, assign
 from clusterpipe.stages.heads import Training, load, method
+from clusterpipe.stages.heads.spectral import SpectralClusters
 from clusterpipe.stages.numerics.kmeans import kmeans
 from clusterpipe.stages.numerics.preparation import center_of, prepare, unit_rows
 
@@ -58,6 +59,29 @@ def test_the_threshold_decides_which_graph_is_built() -> None:
         assert fits.model.coordinate.shape == (landmarks, 3)
     many = AssignConfig(exact_up_to=0, landmarks=50)
     assert len(method("spectral", many).fit(Training.of(z), 20, [1], silent).model.landmark) == 100
+
+
+@pytest.mark.parametrize(("size", "k", "noise", "joined"), [(10, 24, 0.25, 16), (200, 6, 0.35, 41)])
+def test_the_graph_suits_the_clusters(size: int, k: int, noise: float, joined: int) -> None:
+    """Small clusters merge if each row is joined to 40 others, noisy ones fray if to 15."""
+    truth, rng = np.arange(size * k) % k, np.random.default_rng(5)
+    rows = np.asarray(np.eye(24)[truth] + noise * rng.normal(size=(size * k, 24)), np.float32)
+    training = Training.of(prepare(rows, center_of(rows, unit=True), unit=True))
+
+    def model(count: int) -> SpectralClusters:
+        fits = method("spectral", AssignConfig(neighbours=count)).fit(training, k, [1], silent)
+        return fits.model
+
+    found, agreed = (
+        model(0),
+        {
+            count + 1: adjusted_rand_score(truth, model(count).soft(training.z).argmax(axis=1))
+            for count in (15, 40)
+        },
+    )
+    assert found.tried.tolist() == [16, 41]
+    assert found.neighbours == found.tried[found.errors.argmin()] == joined
+    assert agreed[joined] == max(agreed.values()) > min(agreed.values())
 
 
 def test_each_seed_clusters_the_same_places() -> None:

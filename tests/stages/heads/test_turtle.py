@@ -59,7 +59,7 @@ def test_the_published_recipe_starts_from_chance_on_the_features_as_they_are() -
     found = assign(rows, 2, paper).methods["turtle"]
     np.testing.assert_array_equal(found.parameters["direction"], np.eye(8))
     assert adjusted_rand_score(*found.label_per_seed) < 0.99
-    assert adjusted_rand_score(truth, found.label) < 0.99
+    assert min(adjusted_rand_score(truth, label) for label in found.label_per_seed) < 0.99
 
 
 @pytest.mark.parametrize(("n", "k"), [(2, 1), (2, 2), (3, 2), (9, 9)])
