@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 from torch.optim.lr_scheduler import LambdaLR
 
 from clusterpipe.stages.numerics.cluster_losses import (
@@ -68,14 +68,21 @@ def neighbour_pairs(rows: NDArray[np.float32], neighbour: NDArray[np.integer[Any
 
 
 def view_pairs(views: NDArray[np.float32]) -> Pairs:
-    """Two different views (n, v, d) of each image, v >= 2, drawn anew every time."""
-    view = torch.from_numpy(views)
+    """Two new views of each image, drawn anew every time; unit rows.
+
+    views: (n, v, d) augmented views, v >= 2. The few there are of an image a network learns by
+    heart. So it sees the mean of an image's views, moved as a view of any other image lies off the
+    mean of its own. Ours.
+    """
+    count = views.shape[1]
+    mean = torch.from_numpy(views.mean(axis=1))
+    deviation = torch.from_numpy(views) - mean[:, None]
+    deviation = deviation.flatten(end_dim=1) * math.sqrt(count / (count - 1))
 
     def pairs(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        count = view.shape[1]
-        first = torch.randint(count, (len(index),), generator=generator)
-        other = torch.randint(1, count, (len(index),), generator=generator)
-        return view[index, first], view[index, (first + other) % count]
+        other = torch.randint(len(deviation), (2, len(index)), generator=generator)
+        first, second = normalize(mean[index] + deviation[other], dim=-1)
+        return first, second
 
     return pairs
 

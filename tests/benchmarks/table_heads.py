@@ -7,7 +7,7 @@ drawn once, keeps r^-0.7 of its images and at least 5. Everything is done anew f
 with the default settings: refinement, and of each head five fits, of which the one that the run
 would stand by is scored. The first two columns are k-means in the features as embedded, as they are
 and less their mean direction. `auto` is the consensus of the heads before it, which are chosen from
-without labels; with --methods there is none, but where `consensus` is named.
+without labels; `scp` and `temi` after it are no candidates. With --methods there are those only.
 """
 
 import sys
@@ -26,6 +26,7 @@ from clusterpipe.stages.refine import refine
 ZIPF_POWER, LEAST = 0.7, 5
 RAW, CENTRED, AUTO, CHANCE = "raw k-means", "centred k-means", "auto", "chance"
 KMEANS = "spherical-kmeans"
+NO_CANDIDATES = ("scp", "temi")
 
 
 def zipf(data: Labelled) -> Labelled:
@@ -56,10 +57,14 @@ def clusters(
     return {name: np.asarray(method.label) for name, method in found.methods.items()}
 
 
-def columns(data: Labelled, methods: Sequence[str], seed: int) -> dict[str, NDArray[np.int64]]:
-    """The labels (n,) of every column for one seed."""
+def columns(
+    data: Labelled, runs: Sequence[Sequence[str]], seed: int
+) -> dict[str, NDArray[np.int64]]:
+    """The labels (n,) of every column for one seed; each of the runs has methods of its own."""
     refined = apply_map(refine(data.features[data.fitted], seed=seed).parameters, data.features)
-    labels = clusters(data, refined, methods, seed, embedded=data.features)
+    labels: dict[str, NDArray[np.int64]] = {}
+    for methods in runs:
+        labels |= clusters(data, refined, methods, seed, embedded=data.features)
     plain = {
         name: clusters(data, data.features, [KMEANS], seed, center=name == CENTRED)[KMEANS]
         for name in (RAW, CENTRED)
@@ -77,13 +82,13 @@ def scores(data: Labelled, label: NDArray[np.int64]) -> list[float]:
 
 def main() -> None:
     given = [argument for argument in sys.argv[1:] if argument.startswith("--methods=")]
-    methods = given[0].partition("=")[2].split(",") if given else [AUTO]
+    runs = [given[0].partition("=")[2].split(",")] if given else [[AUTO], NO_CANDIDATES]
     titles: list[str] = []
     for argument in sys.argv[1 + len(given) :]:
         name, _, file = argument.partition("=")
         data = read(Path(file.removeprefix("zipf:")))
         data = zipf(data) if file.startswith("zipf:") else data
-        by_seed = [columns(data, methods, seed) for seed in SEEDS]
+        by_seed = [columns(data, runs, seed) for seed in SEEDS]
         if not titles:
             titles = list(by_seed[0])
             shown = [AUTO if t == "consensus" and not given else t for t in titles]

@@ -51,14 +51,18 @@ def test_neighbour_pairs_are_a_row_and_one_of_its_neighbours() -> None:
         assert (blobs()[near()[row]] == other.numpy()).all(axis=1).any()
 
 
-def test_view_pairs_are_two_different_views_of_each_image() -> None:
-    views = np.arange(N * 3, dtype=np.float32).reshape(N, 3, 1)
-    generator = torch.Generator().manual_seed(0)
-    first, second = view_pairs(views)(INDEX, generator)
-    np.testing.assert_array_equal(first[:, 0] // 3, INDEX)
-    np.testing.assert_array_equal(second[:, 0] // 3, INDEX)
-    assert bool((first != second).all())
-    assert {int(v) % 3 for v in first} == {int(v) % 3 for v in second} == {0, 1, 2}
+def test_view_pairs_lie_about_the_image_as_the_views_of_all_do_and_are_ever_new() -> None:
+    rng, scale = np.random.default_rng(1), np.float32([0, 0.01, 0.05, 0.1])
+    rows = np.float32([[3, 0, 0, 0], [0, 3, 0, 0], [0, 0, 3, 3]])[np.arange(600) % 3] / 3
+    views = np.asarray(rows[:, None] + scale * rng.normal(size=(600, 2, 4)), np.float32)
+    draw, generator = view_pairs(views), torch.Generator().manual_seed(0)
+    first, second = draw(torch.zeros(20_000, dtype=torch.int64), generator)
+    for look in (first, second):
+        np.testing.assert_allclose(look.norm(dim=1), 1, rtol=1e-5)
+        np.testing.assert_allclose(look.std(dim=0)[1:], scale[1:], rtol=0.1)
+        assert len(torch.unique(look, dim=0)) > 500
+    assert abs(np.corrcoef(first[:, 3], second[:, 3])[0, 1]) < 0.05
+    np.testing.assert_allclose(first.mean(dim=0), views[0].mean(axis=0), atol=0.01)
 
 
 def test_noise_pairs_differ_by_noise_of_the_stated_deviation() -> None:
