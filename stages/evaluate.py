@@ -93,7 +93,7 @@ def _reads(config: EvaluateConfig) -> Mapping[str, Source]:
     }
 
 
-@stage(version=4, config=EvaluateConfig, reads=_reads, writes=Metrics)
+@stage(version=5, config=EvaluateConfig, reads=_reads, writes=Metrics)
 def evaluate(
     assignments: Assignments,
     features: Rows,
@@ -129,7 +129,8 @@ def evaluate(
     _check(assignments, features, refined, label, split, config)
     n = features.shape[0]
     measured = refined if refined is not None and config.features == REFINED else features
-    methods = assignments.methods
+    chosen = assignments.chosen
+    methods = {chosen: assignments.methods[chosen], **assignments.methods}  # it comes first
     fitted = _clustered_by_all(methods)
     truth = np.full(n, -1) if label is None else np.where(fitted, label, -1)
     parts = {name: rows[fitted[rows]] for name, rows in _splits(n, split).items()}
@@ -142,7 +143,7 @@ def evaluate(
             if name == ALL:
                 chance = np.stack([_chance(ground, m, config, seed) for m in methods.values()])
     per_seed = np.stack(scores)[:, :-1]
-    confusion = _confusion(truth, methods[assignments.chosen], class_name)
+    confusion = _confusion(truth, methods[chosen], class_name)
     return Metrics(
         method=_text(methods),
         metric=_text(UNITS),

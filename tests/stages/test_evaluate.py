@@ -130,12 +130,12 @@ def test_confusion_counts_classes_against_clusters() -> None:
     assert found.confusion.sum() == N
 
 
-def test_every_method_has_its_row() -> None:
+def test_every_method_has_its_row_and_that_which_the_run_stands_by_the_first() -> None:
     both = Assignments(chosen="b", methods={"a": assignment(noisy(0.5)), "b": assignment(noisy(0))})
     found = evaluate(both, features(), QUICK, label=TRUTH)
-    assert list(found.method) == ["a", "b"]
+    assert list(found.method) == ["b", "a"]
     accuracy = found.value[:, list(found.metric).index("accuracy")]
-    assert accuracy[1] == 1 > accuracy[0]
+    assert accuracy[0] == 1 > accuracy[1]
 
 
 # ---- labels, splits and what is left out --------------------------------------------------------
