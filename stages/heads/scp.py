@@ -2,8 +2,9 @@
 
 'fast' (ours) is narrow, works in white components (see `heads.coordinates`) and first learns the
 labels of annealed k-means; 'paper' is the published recipe from a random start. Positives:
-neighbours, which need no views and so no second look at any image; augmented views, as published;
-or noise. Where images are few, batches are smaller than published: a network needs steps.
+neighbours, which need no views and so no second look at any image; augmented views, drawn anew in
+every pass from those that are cached; or noise. Where images are few, batches are smaller than
+published: a network needs steps.
 """
 
 from collections.abc import Callable, Sequence
