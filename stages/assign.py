@@ -117,8 +117,8 @@ class AssignConfig:
     neighbours: int = option(
         0,
         "of spectral: images that each image is joined to. More merges small clusters, fewer "
-        "splits large ones. 0 = 15 or 40, whichever gives the clusters that a linear probe learns "
-        "better",
+        "splits large ones. 0 = 15, 40 or 100, whichever gives the clusters that a linear probe "
+        "learns best",
     )
     exact_up_to: int = option(
         10_000,

@@ -3,7 +3,7 @@
 The graph joins each row to its nearest rows (up to `exact_up_to` images) or to its nearest of many
 small k-means cells, the landmarks (beyond). In both, a new row is placed by the landmarks it is
 like, so new images are labelled exactly as those of the run are. To how many rows each is joined
-decides which clusters are found; where that is not given, a wider and a narrower graph are tried.
+decides which clusters are found; where that is not given, graphs of several widths are tried.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from clusterpipe.stages.heads.protocol import BLOCK, Fits, Training
 from clusterpipe.stages.sampling import sample_of
 
 LANDMARKS_PER_ROW = 5
-TRIED = (15, 40)  # neighbours, where none are given
+TRIED = (15, 40, 100)  # neighbours, where none are given
 ROWS_PER_CELL = 64  # that cells are found from, at most
 CELLS_PER_CLUSTER = 5  # at least
 
