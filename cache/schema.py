@@ -282,7 +282,10 @@ class Assignment:
     )
     label_per_seed: IntArray = dataset("s n", "int", doc="labels of each seed")
     objective_per_seed: FloatArray = dataset(
-        "s", "float", doc="the objective that the fit of each seed minimised; the lowest is chosen"
+        "s",
+        "float",
+        doc="the objective that the fit of each seed minimised; the lowest is chosen, or of probe "
+        "errors that are about the lowest that of the most typical fit",
     )
     parameters: Mapping[str, NDArray[Any]] = members(
         doc="what else the head needs to assign an image"

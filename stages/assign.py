@@ -97,8 +97,9 @@ class AssignConfig:
     )
     seeds: int = option(
         5,
-        "independent fits. The one of lowest inertia (or what else a method minimises) gives the "
-        "labels; all are kept to tell how much chance decides",
+        "independent fits. The one of lowest inertia gives the labels (or of least probe error: of "
+        "those that are about the least, the most typical); all are kept to tell how much chance "
+        "decides",
     )
     restarts: int = option(
         4, "runs per fit, of which the one of lowest inertia counts. More is steadier and slower"
@@ -348,7 +349,7 @@ def _read_by(method: str, arguments: Mapping[str, Any]) -> Rows:
     return embedded if part == EMBEDDED else ConcatenatedRows([embedded, features])
 
 
-@stage(version=5, config=AssignConfig, reads=_reads, writes=Assignments, extend=_extended)
+@stage(version=6, config=AssignConfig, reads=_reads, writes=Assignments, extend=_extended)
 def assign(
     features: Rows | None = None,
     k: int = 0,

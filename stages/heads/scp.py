@@ -2,9 +2,10 @@
 
 'fast' (ours) is narrow, works in white components (see `heads.coordinates`) and first learns the
 labels of annealed k-means; 'paper' is the published recipe from a random start. Positives:
-neighbours, which need no views and so no second look at any image; augmented views, drawn anew in
-every pass from those that are cached; or noise. Where images are few, batches are smaller than
-published: a network needs steps.
+neighbours, which need no views and so no second look at any image, and count as much as a network
+that was taught something thinks them one thing; augmented views, drawn anew in every pass from
+those that are cached; or noise. Where images are few, batches are smaller than published: a network
+needs steps.
 """
 
 from collections.abc import Callable, Sequence
@@ -167,6 +168,7 @@ class Scp:
             consistency=self.scp_consistency,
             confidence=self.scp_confidence,
             balance=alpha,
+            weighted=self.scp_positives == "neighbours" and not self._is_random,
         )
 
     def _train(

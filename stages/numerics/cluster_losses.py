@@ -9,18 +9,20 @@ from torch import Tensor
 LEAST = 1e-8  # no probability counts as less
 
 
-def consistency_loss(p: Tensor, q: Tensor) -> Tensor:
-    """Mean cross-entropy between the two rows of each pair, in nats; symmetric.
+def consistency_loss(p: Tensor, q: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Mean cross-entropy between the two rows of each pair, in nats; each is the other's target.
 
-    -(1/2b) sum_i sum_k (p_ik log q_ik + q_ik log p_ik), at least the mean entropy of the rows.
+    -(1/2b) sum_i w_i sum_k (p_ik log q_ik + q_ik log p_ik), with weights of 1 at least the mean
+    entropy of the rows. No gradient flows through the targets: rows are to be alike, and that they
+    be sure is left to `confidence_loss`.
     """
-    crossed = p * q.clamp_min(LEAST).log() + q * p.clamp_min(LEAST).log()
-    return -crossed.sum(dim=1).mean() / 2
+    crossed = p.detach() * q.clamp_min(LEAST).log() + q.detach() * p.clamp_min(LEAST).log()
+    return -(weight * crossed.sum(dim=1)).mean() / 2
 
 
-def confidence_loss(p: Tensor, q: Tensor) -> Tensor:
-    """Mean of -log(p_i . q_i): 0 where both rows of a pair put all weight on the same cluster."""
-    return -(p * q).sum(dim=1).clamp_min(LEAST).log().mean()
+def confidence_loss(p: Tensor, q: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Mean of -w_i log(p_i . q_i): 0 where both rows of a pair put all weight on one cluster."""
+    return -(weight * (p * q).sum(dim=1).clamp_min(LEAST).log()).mean()
 
 
 def balance_loss(p: Tensor, prior: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 The pairs are two augmented views of an image, an image and one of its nearest neighbours, or an
 image with two draws of noise. Losses and schedule: SCP (Li et al., arXiv 2502.04226). The positives
-other than views, the start from given labels and the prior are ours.
+other than views, the start from given labels, the weights of pairs and the prior are ours.
 """
 
 import math
@@ -34,7 +34,9 @@ Pairs = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
 class Recipe:
     """How long, how fast and for what: weights of the three losses, and the schedule.
 
-    start_epochs: epochs of learning given labels first, at the same rate.
+    start_epochs: epochs of learning given labels first, at the same rate; weighted: whether a pair
+    counts as much as the network thinks that it is one thing, for pairs that may not be. It has to
+    know something first: from a random start it would believe itself.
     """
 
     epochs: int
@@ -44,6 +46,7 @@ class Recipe:
     consistency: float
     confidence: float
     balance: float
+    weighted: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,14 @@ def _step(optimiser: torch.optim.Optimizer, schedule: LambdaLR, loss: Tensor) ->
 
 
 def _losses(p: Tensor, q: Tensor, prior: Tensor, recipe: Recipe) -> list[Tensor]:
-    agreement, sureness = consistency_loss(p, q), confidence_loss(p, q)
+    weight = _likelihood(p, q) if recipe.weighted else 1.0
+    agreement, sureness = consistency_loss(p, q, weight), confidence_loss(p, q, weight)
     balance = balance_loss(p, prior) + balance_loss(q, prior)
     loss = recipe.consistency * agreement + recipe.confidence * sureness + recipe.balance * balance
     return [agreement, sureness, balance, loss]
+
+
+def _likelihood(p: Tensor, q: Tensor) -> Tensor:
+    """How likely each pair is one thing, over the mean of all pairs; (b,), no gradient."""
+    likely = (p * q).sum(dim=1).detach()
+    return likely / likely.mean()

@@ -85,6 +85,16 @@ def probe_agreement(
     return np.array([_over_chance(s, label) for s, label in zip(share, labels, strict=True)])
 
 
+def about_least(error: NDArray[np.floating[Any]], n: int) -> NDArray[np.bool_]:
+    """Which shares (a,) of n rows are at most a standard error above the least of them.
+
+    The rule of one standard error (Breiman et al. 1984, "Classification and Regression Trees"); a
+    share of none counts as one row.
+    """
+    least = float(np.clip(error.min(), 1 / n, 1))
+    return np.asarray(error <= error.min() + np.sqrt(least * (1 - least) / n))
+
+
 def _sums(rows: NDArray[np.float32], label: Labels, k: int) -> NDArray[np.float32]:
     """The sum of the rows (n, d) of each of k labels (n,), (d, k)."""
     start = np.arange(len(label) + 1)

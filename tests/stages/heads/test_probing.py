@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clusterpipe.stages.heads import Training
-from clusterpipe.stages.heads.probing import probe_errors, probed
+from clusterpipe.stages.heads.probing import most_typical, probe_errors, probed
 
 K, N = 3, 300
 TRUTH = np.arange(N) % K
@@ -63,3 +63,13 @@ def test_the_fit_that_probes_miss_least_of_is_chosen() -> None:
     assert fits.chosen == 1 == fits.objective.argmin()
     assert fits.objective.argsort().tolist() == [1, 2, 0]
     assert [model.temperature for model in fits.models] == [0.5] * 3
+
+
+def test_where_probes_cannot_tell_fits_apart_the_most_typical_is_chosen() -> None:
+    usual, odd = mixed(0), mixed(0.5)
+    errors = np.array([0.0102, 0.0101, 0.0100])  # of 300 rows: a standard error is 0.006
+    assert most_typical([usual, usual, odd], errors) == 1
+    assert most_typical([usual, odd, odd], errors) == 2
+    assert most_typical([usual, usual, odd], errors * [5, 5, 1]) == 2
+    assert most_typical([usual, odd], errors[:2]) == 1
+    assert most_typical([usual], errors[:1]) == 0

@@ -32,12 +32,28 @@ def test_consistency_is_the_mean_cross_entropy_both_ways() -> None:
     assert float(consistency_loss(tensor(P), tensor(P))) == pytest.approx(entropy(P, axis=1).mean())
 
 
+def test_consistency_draws_rows_together_and_makes_none_surer() -> None:
+    logits = torch.randn(2, B, K, dtype=torch.float64, requires_grad=True)
+    p, q = logits.softmax(dim=2)
+    (slope,) = torch.autograd.grad(consistency_loss(p, q), logits)
+    apart = (p - q).detach() / (2 * B)  # softmax less target, as of any cross-entropy
+    torch.testing.assert_close(slope, torch.stack([apart, -apart]))
+
+
 def test_confidence_is_minus_the_log_of_the_chance_to_agree() -> None:
     expected = np.mean([-np.log(P[i] @ Q[i]) for i in range(B)])
     assert float(confidence_loss(tensor(P), tensor(Q))) == pytest.approx(expected)
     sure = tensor(np.eye(K)[[0, 2, 1]])
     assert float(confidence_loss(sure, sure)) == 0
     assert float(confidence_loss(sure, sure.flip(0))) > 5
+
+
+def test_weights_say_how_much_each_pair_counts() -> None:
+    weight = RNG.random(B)
+    for loss in (consistency_loss, confidence_loss):
+        each = [float(loss(tensor(P[i : i + 1]), tensor(Q[i : i + 1]))) for i in range(B)]
+        found = float(loss(tensor(P), tensor(Q), tensor(weight)))
+        assert found == pytest.approx(np.mean(weight * each))
 
 
 def test_balance_is_the_divergence_of_the_mean_from_the_prior() -> None:

@@ -9,6 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.stages.numerics.perceptron import logits, perceptron, plain_layers
 from clusterpipe.stages.numerics.scp import (
+    Epoch,
     Recipe,
     neighbour_pairs,
     noise_pairs,
@@ -21,6 +22,7 @@ TRUTH = np.arange(N) % K
 RECIPE = Recipe(
     epochs=6, start_epochs=2, batch=32, rate=3e-3, consistency=1, confidence=1, balance=3
 )
+PRIOR = np.full(K, 1 / K)
 INDEX = torch.arange(0, N, 3)
 
 
@@ -38,7 +40,7 @@ def fitted(
 ) -> NDArray[np.int64]:
     network = perceptron(8, K, layers=5, width=32, seed=seed)
     pairs = neighbour_pairs(blobs(), near())
-    steps = train(network, pairs, np.full(K, 1 / K), recipe, start=start, n=N, seed=seed)
+    steps = train(network, pairs, PRIOR, recipe, start=start, n=N, seed=seed)
     assert len(list(steps)) == recipe.epochs
     return np.asarray(logits(blobs(), plain_layers(network)).argmax(axis=1))
 
@@ -90,6 +92,26 @@ def test_blobs_are_found_from_a_start_that_is_a_third_wrong() -> None:
     start = np.where(rng.random(N) < 0.3, rng.integers(0, K, N), TRUTH)
     assert adjusted_rand_score(TRUTH, start) < 0.7
     assert adjusted_rand_score(TRUTH, fitted(start=start)) > 0.95
+
+
+def test_weights_keep_pairs_that_are_not_one_thing_from_counting() -> None:
+    """Every second pair is of two blobs, as a network that was taught which is which can tell."""
+
+    def mixed(index: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = torch.from_numpy(blobs())
+        return rows[index], rows[torch.where(index % 8 < K, index, (index + 1) % N)]
+
+    def first_epoch(*, weighted: bool) -> Epoch:
+        network = perceptron(8, K, layers=5, width=32, seed=0)
+        recipe = replace(RECIPE, epochs=1, weighted=weighted)
+        taught = replace(recipe, epochs=0, start_epochs=20)
+        own = noise_pairs(blobs(), 0.0)
+        assert not list(train(network, own, PRIOR, taught, start=TRUTH, n=N, seed=0))
+        return next(train(network, mixed, PRIOR, recipe, start=None, n=N, seed=0))
+
+    counted, plain = first_epoch(weighted=True), first_epoch(weighted=False)
+    assert counted.confidence < plain.confidence / 5
+    assert counted.consistency < plain.consistency / 5
 
 
 def test_without_balance_clusters_die_out() -> None:

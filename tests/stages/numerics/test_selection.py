@@ -10,6 +10,7 @@ from clusterpipe.stages.numerics.preparation import unit_rows
 from clusterpipe.stages.numerics.selection import (
     FOLDS,
     RIDGE,
+    about_least,
     neighbour_agreement,
     probe_agreement,
     selection,
@@ -83,3 +84,10 @@ def test_smallest_share() -> None:
     assert smallest_share(TRUTH, 4) == pytest.approx(20 / 37.5)
     assert smallest_share(TRUTH, 5) == 0
     assert smallest_share(np.arange(6) % 3, 3) == 1
+
+
+def test_about_the_least_is_within_one_standard_error_of_it() -> None:
+    error = np.array([0.1, 0.129, 0.131, 0.5])  # the deviation of a share 0.1 of 100 rows is 0.03
+    assert about_least(error, 100).tolist() == [True, True, False, False]
+    assert about_least(error, 10_000).tolist() == [True, False, False, False]
+    assert about_least(np.array([0.009, 0.0, 0.011]), 100).tolist() == [True, True, False]
