@@ -282,10 +282,7 @@ class Assignment:
     )
     label_per_seed: IntArray = dataset("s n", "int", doc="labels of each seed")
     objective_per_seed: FloatArray = dataset(
-        "s",
-        "float",
-        doc="the objective that the fit of each seed minimised; the lowest is chosen, or of probe "
-        "errors that are about the lowest that of the most typical fit",
+        "s", "float", doc="the objective that the fit of each seed minimised"
     )
     parameters: Mapping[str, NDArray[Any]] = members(
         doc="what else the head needs to assign an image"
@@ -295,6 +292,10 @@ class Assignment:
         doc="the head whose labels that one learnt, where assign.finish asked for it; else empty"
     )
     objective: str = attribute(doc="what was minimised")
+    chosen_seed: int = attribute(
+        doc="the fit whose labels these are: of the lowest objective, or of probe errors that are "
+        "about the lowest the most typical"
+    )
     space: str = attribute(doc="the features clustered, e.g. embeddings/clip")
     normalised: bool = attribute(doc="whether rows are scaled to unit length", default=True)
     temperature: float = attribute(doc="of the soft assignment", default=0.0)
@@ -311,7 +312,7 @@ class Assignments(Artifact):
     """`assignments.h5`: the clusters of every method that ran, and the one the run stands by."""
 
     name: ClassVar[str] = "assignments"
-    schema: ClassVar[int] = 4
+    schema: ClassVar[int] = 5
     stage: ClassVar[str] = "assign"
 
     chosen: str = dataset("", "str", doc="the method the run stands by")

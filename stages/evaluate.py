@@ -272,7 +272,7 @@ def _stability(ground: _Ground, method: Assignment) -> Values:
     from clusterpipe.stages.numerics.metrics import mutual_agreement
 
     agreement = mutual_agreement([np.asarray(s)[ground.rows] for s in method.label_per_seed])
-    return np.append(agreement, agreement[int(method.objective_per_seed.argmin())])
+    return np.append(agreement, agreement[method.chosen_seed])
 
 
 def _measured(ground: _Ground, cluster: IntArray) -> Values:

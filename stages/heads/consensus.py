@@ -1,13 +1,14 @@
-"""Consensus: what the better half of the fits of other heads agree on, by a vote.
+"""Consensus: what the better half of the fits of other heads agree on.
 
-Every fit is scored without labels (`numerics.selection`), and those that score best vote on each
-image, their clusters matched one to one. So the score chooses among heads, features and restarts at
-once, and what chance decided in one fit the others outvote: cluster ensemble selection (Fern and
-Lin 2008). A new image is put to the same vote.
+Every fit is scored without labels (`numerics.selection`), and the probabilities of those that score
+best are averaged, their clusters matched one to one: a vote in which a fit that is unsure of an
+image has less say. So the score chooses among heads, features and restarts at once, and what chance
+decided in one fit the others outvote: cluster ensemble selection (Fern and Lin 2008). A new image
+is put to the same vote.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from clusterpipe.stages.heads.protocol import (
     Head,
     Member,
     Training,
+    Verdict,
     kind_of,
 )
 
@@ -29,7 +31,7 @@ MOST_COMPARED = 2_000  # images that the reference is found by
 
 @dataclass(frozen=True, kw_only=True)
 class ConsensusClusters:
-    """Clusters by the votes of m members; the probability of one is its share of the votes.
+    """Clusters by the votes of m members; the probability of one is the mean of theirs.
 
     centroid: (k, d) mean of each cluster's features; match: (m, k) what the clusters of each member
     are called; say: (m,) 1, or 0 for a member that has none; temperature: 0, there is none.
@@ -42,14 +44,14 @@ class ConsensusClusters:
     members: tuple[Member, ...]
 
     def soft(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self.votes(_labels(self.members, z))
+        return self.agreed(_soft(self.members, z))
 
-    def votes(self, labels: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Probabilities (b, k) of rows that members give these labels (m, b)."""
-        from clusterpipe.stages.numerics.consensus import votes
+    def agreed(self, soft: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Probabilities (b, k) of rows that the m members give these, (b, at most k) each."""
+        from clusterpipe.stages.numerics.consensus import pooled
 
         heard = np.flatnonzero(self.say)
-        return votes(labels[heard], self.match[heard])
+        return pooled([soft[member] for member in heard.tolist()], self.match[heard])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays, those of members as `<place>.<method>.<seed>.<name>`.
@@ -103,9 +105,9 @@ class ConsensusFits(Fits):
     """All seeds ask the same members."""
 
     def soft(self, z: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-        labels = _labels(self.model.members, z)
+        soft = _soft(self.model.members, z)
         for model in self.models:
-            yield model.votes(labels)
+            yield model.agreed(soft)
 
 
 @dataclass(frozen=True)
@@ -118,56 +120,77 @@ class Consensus:
         "agree on"
     )
     unit: ClassVar[bool] = False
-    minimised: ClassVar[str] = "disagreement"
+    minimised: ClassVar[str] = "doubt"
     model: ClassVar[Any] = ConsensusClusters.restored
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         members, z = training.members, _spread(training.z, max(MOST_VOTED_ON, k))
-        blocks = (z[at : at + BLOCK] for at in range(0, len(z), BLOCK))
-        labels = np.concatenate([_labels(members, block) for block in blocks], axis=1)
-        models, disagreement = [], []
-        with progress(f"fitting {self.name}", total=len(seeds), unit="fits") as advance:
-            for seed in range(len(seeds)):
-                model = _agreed(z, labels, _say(members, seed), members, k)
-                models.append(model)
-                disagreement.append(1 - float(model.votes(labels).max(axis=1).mean()))
-                advance(1)
-        return ConsensusFits(models, np.array(disagreement), int(np.argmin(disagreement)))
+        with progress(f"fitting {self.name}", total=2 * len(z), unit="images") as advance:
+            labels = np.empty((len(members), len(z)), np.int64)
+            for rows, soft in _blocks(members, z):
+                labels[:, rows] = [one.argmax(axis=1) for one in soft]
+                advance(len(soft[0]))
+            voters = [_voters(labels, _say(members, at), members, k) for at in range(len(seeds))]
+            verdicts: list[list[Verdict]] = [[] for _ in voters]
+            for _, soft in _blocks(members, z):
+                for own, model in zip(verdicts, voters, strict=True):
+                    own.append(Verdict.of(model.agreed(soft)))
+                advance(len(soft[0]))
+        agreed = [Verdict.joined(parts) for parts in verdicts]
+        doubt = np.array([1 - float(one.probability.mean()) for one in agreed])
+        models = [_ranked(m, z, one.label) for m, one in zip(voters, agreed, strict=True)]
+        return ConsensusFits(models, doubt, int(doubt.argmin()))
 
 
-def _agreed(
-    z: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    say: NDArray[np.int64],
-    members: tuple[Member, ...],
-    k: int,
+def _voters(
+    labels: NDArray[np.int64], say: NDArray[np.int64], members: tuple[Member, ...], k: int
 ) -> ConsensusClusters:
-    """The vote on rows (n, d) of the members that have a `say` (m,); labels: (m, n) by all.
+    """The vote of the members that have a `say` (m,), clusters called as in the most central.
 
-    Clusters are numbered from the largest down.
+    labels: (m, n) by all; the centroids are not known yet.
     """
-    from clusterpipe.stages.numerics.consensus import matches, most_central, votes
-    from clusterpipe.stages.numerics.preparation import means
+    from clusterpipe.stages.numerics.consensus import matches, most_central
 
     heard = labels[say > 0]
     reference = heard[most_central(_spread(heard.T, MOST_COMPARED).T)]
-    match = matches(labels, reference, k)
-    label = votes(heard, match[say > 0]).argmax(axis=1)
-    order = np.argsort(-np.bincount(label, minlength=k), kind="stable")
-    rank = order.argsort(kind="stable")
     return ConsensusClusters(
-        centroid=means(z, rank[label], k),
-        match=rank[match],
+        centroid=np.zeros((k, 0), np.float32),
+        match=matches(labels, reference, k),
         say=say,
         temperature=0.0,
         members=members,
     )
 
 
-def _labels(members: Sequence[Member], z: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The label of each row of features (b, d), b <= `BLOCK`, by each of m members; (m, b)."""
-    soft = (member.head.model.soft(member.head.prepared(member.read(z))) for member in members)
-    return np.stack([one[: len(z)].argmax(axis=1) for one in soft])
+def _ranked(
+    model: ConsensusClusters, z: NDArray[np.float32], label: NDArray[np.int64]
+) -> ConsensusClusters:
+    """The same with its centroids, clusters numbered from the largest down.
+
+    label: (n,) what it says of rows (n, d).
+    """
+    from clusterpipe.stages.numerics.preparation import means
+
+    k = len(model.centroid)
+    order = np.argsort(-np.bincount(label, minlength=k), kind="stable")
+    rank = order.argsort(kind="stable")
+    return replace(model, centroid=means(z, rank[label], k), match=rank[model.match])
+
+
+def _blocks(
+    members: Sequence[Member], z: NDArray[np.float32]
+) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
+    """Where the blocks of rows (n, d) are, and what members say of them."""
+    for start in range(0, len(z), BLOCK):
+        rows = slice(start, start + BLOCK)
+        yield rows, _soft(members, z[rows])
+
+
+def _soft(members: Sequence[Member], z: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """What each of m members makes of features (b, d), b <= `BLOCK`; (b, at most k) each."""
+    return [
+        member.head.model.soft(member.head.prepared(member.read(z)))[: len(z)] for member in members
+    ]
 
 
 def _say(members: Sequence[Member], seed: int) -> NDArray[np.int64]:

@@ -63,6 +63,7 @@ def assigned(
         head=fitted.kind,
         finishes="" if fitted.kind == heads.kind_of(name) else name,
         objective=fitted.minimised,
+        chosen_seed=fitted.fits.chosen,
         space=data.space,
         normalised=head.normalised,
         temperature=float(head.model.temperature),

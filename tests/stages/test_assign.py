@@ -64,7 +64,7 @@ def test_auto_stands_by_the_consensus_of_its_candidates_and_keeps_them_all() -> 
         found.selection_score_per_seed,
         strict=True,
     ):
-        assert score == each[found.methods[name].objective_per_seed.argmin()]
+        assert score == each[found.methods[name].chosen_seed]
     named = assign(rows, K, replace(QUICK, methods=candidates))
     assert named.chosen == "kmeans"
     np.testing.assert_array_equal(named.selection_score, found.selection_score[:3])
@@ -116,7 +116,8 @@ def test_half_precision_gives_the_same_clusters() -> None:
 
 def test_the_seed_of_least_inertia_gives_the_labels() -> None:
     found = assign(blobs(noise=3.0), 8, QUICK).methods["spherical-kmeans"]
-    best = int(found.objective_per_seed.argmin())
+    best = found.chosen_seed
+    assert best == found.objective_per_seed.argmin()
     assert found.label_per_seed.shape == (3, len(TRUTH))
     np.testing.assert_array_equal(found.label, found.label_per_seed[best])
 
@@ -160,7 +161,7 @@ def test_clusters_without_images_are_left_out(method: str) -> None:
     assert found.effective_k == len(found.centroid) == len(found.exemplar) == len(found.cluster)
     assert found.effective_k <= (11 if method == "consensus" else 5)  # members may break ties anew
     np.testing.assert_array_equal(np.unique(found.label), np.arange(found.effective_k))
-    best = found.label_per_seed[found.objective_per_seed.argmin()]
+    best = found.label_per_seed[found.chosen_seed]
     np.testing.assert_array_equal(found.label, best)
     soft = load(found).soft(rows)
     np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=1e-5)

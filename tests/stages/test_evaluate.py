@@ -47,6 +47,7 @@ def assignment(*per_seed: np.ndarray, k: int = K) -> Assignment:
         label_per_seed=np.stack(per_seed),
         objective_per_seed=np.arange(len(per_seed), dtype=float),
         objective="inertia",
+        chosen_seed=0,
         fitted_on="the 120 images",
     )
 

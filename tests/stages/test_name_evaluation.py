@@ -119,6 +119,7 @@ def test_evaluate_measures_captions_of_the_chosen_clusters() -> None:
         outlier_score=np.ones(60),
         label_per_seed=truth[None],
         objective_per_seed=np.zeros(1),
+        chosen_seed=0,
     )
     given = Assignments(chosen="a", methods={"a": assignment})
     rows = np.eye(3, 8)[truth] + 0.1 * np.random.default_rng(0).normal(size=(60, 8))
