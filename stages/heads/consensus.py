@@ -27,6 +27,7 @@ from clusterpipe.stages.heads.protocol import (
 
 MOST_VOTED_ON = 20_000  # images that clusters are matched by
 MOST_COMPARED = 2_000  # images that the reference is found by
+STANDING = 0  # the fit that all members are heard in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ class ConsensusFits(Fits):
 
 @dataclass(frozen=True)
 class Consensus:
-    """The vote of all members; each seed leaves out the members of that seed."""
+    """The vote of all members, by which it stands; each seed but the first leaves out its own."""
 
     name: ClassVar[str] = "consensus"
     about: ClassVar[str] = (
@@ -139,7 +140,7 @@ class Consensus:
         agreed = [Verdict.joined(parts) for parts in verdicts]
         doubt = np.array([1 - float(one.probability.mean()) for one in agreed])
         models = [_ranked(m, z, one.label) for m, one in zip(voters, agreed, strict=True)]
-        return ConsensusFits(models, doubt, int(doubt.argmin()))
+        return ConsensusFits(models, doubt, STANDING)
 
 
 def _voters(
@@ -194,8 +195,8 @@ def _soft(members: Sequence[Member], z: NDArray[np.float32]) -> list[NDArray[np.
 
 
 def _say(members: Sequence[Member], seed: int) -> NDArray[np.int64]:
-    """(m,) 0 for the members of that seed, if there are others, else 1."""
-    has = np.array([member.seed != seed for member in members])
+    """(m,) 0 for the members of that seed, if it is not the first and there are others, else 1."""
+    has = np.array([seed == STANDING or member.seed != seed for member in members])
     return np.asarray(has | ~has.any(), np.int64)
 
 
