@@ -21,7 +21,6 @@ from clusterpipe.stages.heads.protocol import (
     Head,
     Member,
     Training,
-    Verdict,
     kind_of,
 )
 
@@ -121,26 +120,24 @@ class Consensus:
         "agree on"
     )
     unit: ClassVar[bool] = False
-    minimised: ClassVar[str] = "doubt"
+    minimised: ClassVar[str] = "members unheard"
     model: ClassVar[Any] = ConsensusClusters.restored
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         members, z = training.members, _spread(training.z, max(MOST_VOTED_ON, k))
         with progress(f"fitting {self.name}", total=2 * len(z), unit="images") as advance:
-            labels = np.empty((len(members), len(z)), np.int64)
+            given = np.empty((len(members), len(z)), np.int64)
             for rows, soft in _blocks(members, z):
-                labels[:, rows] = [one.argmax(axis=1) for one in soft]
+                given[:, rows] = [one.argmax(axis=1) for one in soft]
                 advance(len(soft[0]))
-            voters = [_voters(labels, _say(members, at), members, k) for at in range(len(seeds))]
-            verdicts: list[list[Verdict]] = [[] for _ in voters]
-            for _, soft in _blocks(members, z):
-                for own, model in zip(verdicts, voters, strict=True):
-                    own.append(Verdict.of(model.agreed(soft)))
+            voters = [_voters(given, _say(members, at), members, k) for at in range(len(seeds))]
+            agreed = np.empty((len(voters), len(z)), np.int64)
+            for rows, soft in _blocks(members, z):
+                agreed[:, rows] = [model.agreed(soft).argmax(axis=1) for model in voters]
                 advance(len(soft[0]))
-        agreed = [Verdict.joined(parts) for parts in verdicts]
-        doubt = np.array([1 - float(one.probability.mean()) for one in agreed])
-        models = [_ranked(m, z, one.label) for m, one in zip(voters, agreed, strict=True)]
-        return ConsensusFits(models, doubt, STANDING)
+        models = [_ranked(model, z, label) for model, label in zip(voters, agreed, strict=True)]
+        unheard = np.array([1 - float(model.say.mean()) for model in models])
+        return ConsensusFits(models, unheard, STANDING)
 
 
 def _voters(

@@ -18,7 +18,7 @@ from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 from clusterpipe.stages.sampling import sample_of
 
 MOST_PROBED = 10_000  # rows
-PROBE_ERROR = "probe error"  # what is minimised
+PROBE_ERROR = "probe error to within its standard error"  # what is minimised
 DIGITS = 9  # to which agreements are told apart
 
 
