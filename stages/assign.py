@@ -72,7 +72,6 @@ class AssignConfig:
             "turtle",
             "turtle:embeddings",
             "turtle:both",
-            "temi",
         ),
         "the methods whose fits 'auto' and consensus choose from, by how well a linear probe "
         "learns their labels. With features = embeddings those that name features are left out",

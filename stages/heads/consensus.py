@@ -1,14 +1,13 @@
-"""Consensus: what the better half of the fits of other heads agree on.
+"""Consensus: what the better half of the fits of other heads agree on, by a vote.
 
-Every fit is scored without labels (`numerics.selection`), and the probabilities of those that score
-best are averaged, their clusters matched one to one: a vote in which a fit that is unsure of an
-image has less say. So the score chooses among heads, features and restarts at once, and what chance
-decided in one fit the others outvote: cluster ensemble selection (Fern and Lin 2008). A new image
-is put to the same vote.
+Every fit is scored without labels (`numerics.selection`), and those that score best vote on each
+image, their clusters matched one to one. So the score chooses among heads, features and restarts at
+once, and what chance decided in one fit the others outvote: cluster ensemble selection (Fern and
+Lin 2008). A new image is put to the same vote.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,12 +25,11 @@ from clusterpipe.stages.heads.protocol import (
 
 MOST_VOTED_ON = 20_000  # images that clusters are matched by
 MOST_COMPARED = 2_000  # images that the reference is found by
-STANDING = 0  # the fit that all members are heard in
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConsensusClusters:
-    """Clusters by the votes of m members; the probability of one is the mean of theirs.
+    """Clusters by the votes of m members; the probability of one is its share of the votes.
 
     centroid: (k, d) mean of each cluster's features; match: (m, k) what the clusters of each member
     are called; say: (m,) 1, or 0 for a member that has none; temperature: 0, there is none.
@@ -44,14 +42,14 @@ class ConsensusClusters:
     members: tuple[Member, ...]
 
     def soft(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self.agreed(_soft(self.members, z))
+        return self.votes(_labels(self.members, z))
 
-    def agreed(self, soft: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Probabilities (b, k) of rows that the m members give these, (b, at most k) each."""
-        from clusterpipe.stages.numerics.consensus import pooled
+    def votes(self, labels: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Probabilities (b, k) of rows that members give these labels (m, b)."""
+        from clusterpipe.stages.numerics.consensus import votes
 
         heard = np.flatnonzero(self.say)
-        return pooled([soft[member] for member in heard.tolist()], self.match[heard])
+        return votes(labels[heard], self.match[heard])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays, those of members as `<place>.<method>.<seed>.<name>`.
@@ -105,14 +103,14 @@ class ConsensusFits(Fits):
     """All seeds ask the same members."""
 
     def soft(self, z: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-        soft = _soft(self.model.members, z)
+        labels = _labels(self.model.members, z)
         for model in self.models:
-            yield model.agreed(soft)
+            yield model.votes(labels)
 
 
 @dataclass(frozen=True)
 class Consensus:
-    """The vote of all members, by which it stands; each seed but the first leaves out its own."""
+    """The vote of all members; each seed leaves out the members of that seed."""
 
     name: ClassVar[str] = "consensus"
     about: ClassVar[str] = (
@@ -120,80 +118,61 @@ class Consensus:
         "agree on"
     )
     unit: ClassVar[bool] = False
-    minimised: ClassVar[str] = "members unheard"
+    minimised: ClassVar[str] = "disagreement"
     model: ClassVar[Any] = ConsensusClusters.restored
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         members, z = training.members, _spread(training.z, max(MOST_VOTED_ON, k))
-        with progress(f"fitting {self.name}", total=2 * len(z), unit="images") as advance:
-            given = np.empty((len(members), len(z)), np.int64)
-            for rows, soft in _blocks(members, z):
-                given[:, rows] = [one.argmax(axis=1) for one in soft]
-                advance(len(soft[0]))
-            voters = [_voters(given, _say(members, at), members, k) for at in range(len(seeds))]
-            agreed = np.empty((len(voters), len(z)), np.int64)
-            for rows, soft in _blocks(members, z):
-                agreed[:, rows] = [model.agreed(soft).argmax(axis=1) for model in voters]
-                advance(len(soft[0]))
-        models = [_ranked(model, z, label) for model, label in zip(voters, agreed, strict=True)]
-        unheard = np.array([1 - float(model.say.mean()) for model in models])
-        return ConsensusFits(models, unheard, STANDING)
+        blocks = (z[at : at + BLOCK] for at in range(0, len(z), BLOCK))
+        labels = np.concatenate([_labels(members, block) for block in blocks], axis=1)
+        models, disagreement = [], []
+        with progress(f"fitting {self.name}", total=len(seeds), unit="fits") as advance:
+            for seed in range(len(seeds)):
+                model = _agreed(z, labels, _say(members, seed), members, k)
+                models.append(model)
+                disagreement.append(1 - float(model.votes(labels).max(axis=1).mean()))
+                advance(1)
+        return ConsensusFits(models, np.array(disagreement), int(np.argmin(disagreement)))
 
 
-def _voters(
-    labels: NDArray[np.int64], say: NDArray[np.int64], members: tuple[Member, ...], k: int
+def _agreed(
+    z: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    say: NDArray[np.int64],
+    members: tuple[Member, ...],
+    k: int,
 ) -> ConsensusClusters:
-    """The vote of the members that have a `say` (m,), clusters called as in the most central.
+    """The vote on rows (n, d) of the members that have a `say` (m,); labels: (m, n) by all.
 
-    labels: (m, n) by all; the centroids are not known yet.
+    Clusters are numbered from the largest down.
     """
-    from clusterpipe.stages.numerics.consensus import matches, most_central
+    from clusterpipe.stages.numerics.consensus import matches, most_central, votes
+    from clusterpipe.stages.numerics.preparation import means
 
     heard = labels[say > 0]
     reference = heard[most_central(_spread(heard.T, MOST_COMPARED).T)]
+    match = matches(labels, reference, k)
+    label = votes(heard, match[say > 0]).argmax(axis=1)
+    order = np.argsort(-np.bincount(label, minlength=k), kind="stable")
+    rank = order.argsort(kind="stable")
     return ConsensusClusters(
-        centroid=np.zeros((k, 0), np.float32),
-        match=matches(labels, reference, k),
+        centroid=means(z, rank[label], k),
+        match=rank[match],
         say=say,
         temperature=0.0,
         members=members,
     )
 
 
-def _ranked(
-    model: ConsensusClusters, z: NDArray[np.float32], label: NDArray[np.int64]
-) -> ConsensusClusters:
-    """The same with its centroids, clusters numbered from the largest down.
-
-    label: (n,) what it says of rows (n, d).
-    """
-    from clusterpipe.stages.numerics.preparation import means
-
-    k = len(model.centroid)
-    order = np.argsort(-np.bincount(label, minlength=k), kind="stable")
-    rank = order.argsort(kind="stable")
-    return replace(model, centroid=means(z, rank[label], k), match=rank[model.match])
-
-
-def _blocks(
-    members: Sequence[Member], z: NDArray[np.float32]
-) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
-    """Where the blocks of rows (n, d) are, and what members say of them."""
-    for start in range(0, len(z), BLOCK):
-        rows = slice(start, start + BLOCK)
-        yield rows, _soft(members, z[rows])
-
-
-def _soft(members: Sequence[Member], z: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """What each of m members makes of features (b, d), b <= `BLOCK`; (b, at most k) each."""
-    return [
-        member.head.model.soft(member.head.prepared(member.read(z)))[: len(z)] for member in members
-    ]
+def _labels(members: Sequence[Member], z: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The label of each row of features (b, d), b <= `BLOCK`, by each of m members; (m, b)."""
+    soft = (member.head.model.soft(member.head.prepared(member.read(z))) for member in members)
+    return np.stack([one[: len(z)].argmax(axis=1) for one in soft])
 
 
 def _say(members: Sequence[Member], seed: int) -> NDArray[np.int64]:
-    """(m,) 0 for the members of that seed, if it is not the first and there are others, else 1."""
-    has = np.array([seed == STANDING or member.seed != seed for member in members])
+    """(m,) 0 for the members of that seed, if there are others, else 1."""
+    has = np.array([member.seed != seed for member in members])
     return np.asarray(has | ~has.any(), np.int64)
 
 

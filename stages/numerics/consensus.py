@@ -1,4 +1,4 @@
-"""What several labellings agree on: their clusters are matched one to one, and then averaged.
+"""What several labellings agree on: their clusters are matched one to one, and then they vote.
 
 A labelling has no names for its clusters that another would know, so all are matched with one of
 them, the reference, by the rows they share (Dudoit and Fridlyand 2003, "bagged clustering").
@@ -38,19 +38,6 @@ def votes(labels: LabelRows, match: NDArray[np.integer[Any]]) -> NDArray[np.floa
     for label, called in zip(labels, match, strict=True):
         total[np.arange(len(label)), called[label]] += 1
     return total / np.float32(len(labels))
-
-
-def pooled(
-    soft: Sequence[NDArray[np.floating[Any]]], match: NDArray[np.integer[Any]]
-) -> NDArray[np.float32]:
-    """The mean of m soft assignments (b, at most k) of the same rows; (b, k), rows sum to 1.
-
-    match: (m, k) what the clusters of each are called.
-    """
-    total = np.zeros((len(soft[0]), match.shape[1]), np.float32)
-    for one, called in zip(soft, match, strict=True):
-        total[:, called[: one.shape[1]]] += one
-    return total / np.float32(len(soft))
 
 
 def most_central(labels: LabelRows) -> int:

@@ -1,10 +1,10 @@
-"""What several labellings agree on, and which of them are asked."""
+"""Votes of several labellings, and which of them vote."""
 
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from clusterpipe.stages.numerics.consensus import better_half, matches, most_central, pooled, votes
+from clusterpipe.stages.numerics.consensus import better_half, matches, most_central, votes
 
 
 def noisy(truth: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -15,44 +15,29 @@ def noisy(truth: np.ndarray, share: float, seed: int) -> np.ndarray:
     return np.asarray(rng.permutation(k)[label])
 
 
-def sure(labels: list[np.ndarray], k: int) -> list[np.ndarray]:
-    """Soft assignments that have no doubt."""
-    return [np.eye(k)[label] for label in labels]
-
-
 def test_votes_do_not_depend_on_how_clusters_are_numbered() -> None:
     rng = np.random.default_rng(0)
     label = rng.integers(4, size=50)
     other = np.where(rng.random(50) < 0.1, rng.integers(4, size=50), label)
     labels = [label, np.array([2, 0, 3, 1])[other]]
     expected = (np.eye(4)[label] + np.eye(4)[other]) / 2
-    np.testing.assert_allclose(pooled(sure(labels, 4), matches(labels, label, 4)), expected)
-    np.testing.assert_allclose(
-        pooled(sure(labels[::-1], 4), matches(labels[::-1], label, 4)), expected
-    )
+    np.testing.assert_allclose(votes(labels, matches(labels, label, 4)), expected)
+    np.testing.assert_allclose(votes(labels[::-1], matches(labels[::-1], label, 4)), expected)
 
 
 def test_labellings_that_leave_clusters_empty_still_vote() -> None:
     labels = [np.array([0, 0, 1, 1]), np.array([0, 0, 0, 0])]
     match = matches(labels, labels[0], 3)
     assert sorted(match[1]) == [0, 1, 2]
-    found = pooled([np.eye(2)[labels[0]], np.ones((4, 1))], match)
+    found = votes(labels, match)
     np.testing.assert_allclose(found.sum(axis=1), 1)
     assert found.shape == (4, 3)
-
-
-def test_one_that_is_sure_outvotes_two_that_hardly_know() -> None:
-    soft = [np.array([[0.9, 0.1]]), np.array([[0.55, 0.45]]), np.array([[0.6, 0.4]])]
-    match = np.array([[0, 1], [1, 0], [1, 0]])
-    np.testing.assert_allclose(pooled(soft, match), [[1.75 / 3, 1.25 / 3]], rtol=1e-6)
 
 
 def test_what_many_poor_labellings_agree_on_is_better_than_each() -> None:
     truth = np.arange(600) % 6
     labels = [noisy(truth, 0.4, seed) for seed in range(9)]
-    match = matches(labels, labels[most_central(labels)], 6)
-    agreed = votes(labels, match).argmax(axis=1)
-    np.testing.assert_allclose(votes(labels, match), pooled(sure(labels, 6), match), rtol=1e-6)
+    agreed = votes(labels, matches(labels, labels[most_central(labels)], 6)).argmax(axis=1)
     best = max(adjusted_rand_score(truth, label) for label in labels)
     assert adjusted_rand_score(truth, agreed) > 0.9 > best + 0.3
 
