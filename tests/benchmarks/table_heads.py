@@ -7,7 +7,7 @@ drawn once, keeps r^-0.7 of its images and at least 5. Everything is done anew f
 with the default settings: refinement, and of each head five fits, of which the one that the run
 would stand by is scored. The first two columns are k-means in the features as embedded, as they are
 and less their mean direction. `auto` is the consensus of the heads before it, which are chosen from
-without labels; `scp` after it is no candidate. With --methods there are those only.
+without labels; `scp` and `temi` after it are no candidates. With --methods there are those only.
 """
 
 import sys
@@ -26,7 +26,7 @@ from clusterpipe.stages.refine import refine
 ZIPF_POWER, LEAST = 0.7, 5
 RAW, CENTRED, AUTO, CHANCE = "raw k-means", "centred k-means", "auto", "chance"
 KMEANS = "spherical-kmeans"
-NO_CANDIDATES = ("scp",)
+NO_CANDIDATES = ("scp", "temi")
 
 
 def zipf(data: Labelled) -> Labelled:
