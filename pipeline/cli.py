@@ -1,18 +1,17 @@
 """The command line: which commands there are, and what an error becomes. Each body stands in
 `commands/`; nothing heavy is imported until one runs."""
 
-import signal
 import sys
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
-from types import FrameType
 from typing import Annotated
 
 import typer
 
-from clusterpipe.cache.errors import ClusterpipeError, Interrupted
+from clusterpipe.cache.errors import ClusterpipeError
 from clusterpipe.pipeline.commands import looking, running, setting_up, using
+from clusterpipe.pipeline.signals import raise_interrupted
 from clusterpipe.pipeline.terminal import message
 from clusterpipe.stages import STAGES
 
@@ -76,8 +75,7 @@ for panel, commands in COMMANDS.items():
 
 def main() -> None:
     """Entry point: runs the command, turns deliberate errors into one line and an exit code."""
-    signal.signal(signal.SIGINT, _interrupted)
-    signal.signal(signal.SIGTERM, _interrupted)
+    raise_interrupted()
     warnings.filterwarnings("ignore", module="PIL")  # a damaged image becomes a row, not a remark
     if "--debug" in sys.argv:
         app()
@@ -93,11 +91,3 @@ def main() -> None:
         text = f"clusterpipe: unexpected {name}: {error} (--debug shows where)"
         typer.echo(message(text), err=True)
         sys.exit(1)
-
-
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)
-    raise Interrupted(
-        "interrupted; what was finished is kept, the same command goes on from there",
-        exit_code=128 + number,
-    )
