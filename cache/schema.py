@@ -293,8 +293,8 @@ class Assignment:
     )
     objective: str = attribute(doc="what was minimised")
     chosen_seed: int = attribute(
-        doc="the fit whose labels these are: of the lowest objective, or of probe errors that "
-        "are about the lowest the most typical"
+        doc="the fit whose labels these are: of the lowest objective, of probe errors that are "
+        "about the lowest the most typical, of a consensus that in which all members are heard"
     )
     space: str = attribute(doc="the features clustered, e.g. embeddings/clip")
     normalised: bool = attribute(doc="whether rows are scaled to unit length", default=True)

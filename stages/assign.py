@@ -67,6 +67,7 @@ class AssignConfig:
     candidates: tuple[str, ...] = option(
         (
             "spherical-kmeans",
+            "spherical-kmeans:embeddings",
             "spectral",
             "coding-length",
             "turtle",
@@ -349,7 +350,7 @@ def _read_by(method: str, arguments: Mapping[str, Any]) -> Rows:
     return embedded if part == EMBEDDED else ConcatenatedRows([embedded, features])
 
 
-@stage(version=6, config=AssignConfig, reads=_reads, writes=Assignments, extend=_extended)
+@stage(version=7, config=AssignConfig, reads=_reads, writes=Assignments, extend=_extended)
 def assign(
     features: Rows | None = None,
     k: int = 0,

@@ -108,16 +108,16 @@ def _labels(fitted: Fitted, rows: NDArray[np.float32]) -> NDArray[np.int64]:
 def best_fits(
     scores: Mapping[str, Scores], fitted: Mapping[str, Fitted], data: Mapping[str, Data]
 ) -> tuple[Member, ...]:
-    """Those of all fits of the methods scored that are among the better half, rounded up."""
+    """Those of all fits of the methods scored that are among the better half, the best first."""
     from clusterpipe.stages.numerics.consensus import better_half
 
-    better = better_half(np.stack([one.selection.score for one in scores.values()]))
-    return tuple(
+    each = np.concatenate([one.selection.score for one in scores.values()])
+    fits = [
         Member(name, seed, replace(fitted[name].head, model=model), data[name].start)
-        for name, good in zip(scores, better, strict=True)
+        for name in scores
         for seed, model in enumerate(fitted[name].fits.models)
-        if good[seed]
-    )
+    ]
+    return tuple(fits[place] for place in better_half(each))
 
 
 def recorded(scores: Mapping[str, Scores]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Consensus: what the better half of the fits of other heads agree on, by a vote.
 
 Every fit is scored without labels (`numerics.selection`), and those that score best vote on each
-image, their clusters matched one to one. So the score chooses among heads, features and restarts at
-once, and what chance decided in one fit the others outvote: cluster ensemble selection (Fern and
-Lin 2008). A new image is put to the same vote.
+image, their clusters matched one to one; where votes are equal, those of better fits decide. So the
+score chooses among heads, features and restarts at once, and what chance decided in one fit the
+others outvote: cluster ensemble selection (Fern and Lin 2008). A new image is put to the same vote.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,8 @@ from clusterpipe.stages.heads.protocol import (
 )
 
 MOST_VOTED_ON = 20_000  # images that clusters are matched by
-MOST_COMPARED = 2_000  # images that the reference is found by
+TIE = 0.01  # of a vote, that the best member has more than the worst
+STANDING = 0  # the fit that all members are heard in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +33,12 @@ class ConsensusClusters:
     """Clusters by the votes of m members; the probability of one is its share of the votes.
 
     centroid: (k, d) mean of each cluster's features; match: (m, k) what the clusters of each member
-    are called; say: (m,) 1, or 0 for a member that has none; temperature: 0, there is none.
+    are called; weight: (m,) of its vote, 0 if it is not heard; temperature: 0, there is none.
     """
 
     centroid: NDArray[np.float32]
     match: NDArray[np.int64]
-    say: NDArray[np.int64]
+    weight: NDArray[np.float32]
     temperature: float
     members: tuple[Member, ...]
 
@@ -48,8 +49,8 @@ class ConsensusClusters:
         """Probabilities (b, k) of rows that members give these labels (m, b)."""
         from clusterpipe.stages.numerics.consensus import votes
 
-        heard = np.flatnonzero(self.say)
-        return votes(labels[heard], self.match[heard])
+        heard = np.flatnonzero(self.weight)
+        return votes(labels[heard], self.match[heard], self.weight[heard])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays, those of members as `<place>.<method>.<seed>.<name>`.
@@ -59,7 +60,7 @@ class ConsensusClusters:
         found: dict[str, NDArray[Any]] = {
             "centroid": self.centroid,
             "match": self.match,
-            "say": self.say,
+            "weight": self.weight,
         }
         before: dict[str, dict[str, Any]] = {}
         for at, member in enumerate(self.members):
@@ -76,7 +77,7 @@ class ConsensusClusters:
         *,
         centroid: NDArray[np.float32],
         match: NDArray[np.int64],
-        say: NDArray[np.int64],
+        weight: NDArray[np.float32],
         temperature: float,
         **arrays: NDArray[Any],
     ) -> "ConsensusClusters":
@@ -92,7 +93,7 @@ class ConsensusClusters:
         return cls(
             centroid=centroid,
             match=match,
-            say=say,
+            weight=weight,
             temperature=temperature,
             members=tuple(members),
         )
@@ -110,7 +111,7 @@ class ConsensusFits(Fits):
 
 @dataclass(frozen=True)
 class Consensus:
-    """The vote of all members; each seed leaves out the members of that seed."""
+    """The vote of all members, by which it stands; each seed but the first leaves out its own."""
 
     name: ClassVar[str] = "consensus"
     about: ClassVar[str] = (
@@ -118,47 +119,44 @@ class Consensus:
         "agree on"
     )
     unit: ClassVar[bool] = False
-    minimised: ClassVar[str] = "disagreement"
+    minimised: ClassVar[str] = "members unheard"
     model: ClassVar[Any] = ConsensusClusters.restored
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         members, z = training.members, _spread(training.z, max(MOST_VOTED_ON, k))
         blocks = (z[at : at + BLOCK] for at in range(0, len(z), BLOCK))
         labels = np.concatenate([_labels(members, block) for block in blocks], axis=1)
-        models, disagreement = [], []
+        models = []
         with progress(f"fitting {self.name}", total=len(seeds), unit="fits") as advance:
             for seed in range(len(seeds)):
-                model = _agreed(z, labels, _say(members, seed), members, k)
-                models.append(model)
-                disagreement.append(1 - float(model.votes(labels).max(axis=1).mean()))
+                models.append(_agreed(z, labels, _weights(members, seed), members, k))
                 advance(1)
-        return ConsensusFits(models, np.array(disagreement), int(np.argmin(disagreement)))
+        unheard = np.array([float((model.weight == 0).mean()) for model in models])
+        return ConsensusFits(models, unheard, STANDING)
 
 
 def _agreed(
     z: NDArray[np.float32],
     labels: NDArray[np.int64],
-    say: NDArray[np.int64],
+    weight: NDArray[np.float32],
     members: tuple[Member, ...],
     k: int,
 ) -> ConsensusClusters:
-    """The vote on rows (n, d) of the members that have a `say` (m,); labels: (m, n) by all.
+    """The vote on rows (n, d) of the members, by `weight` (m,); labels: (m, n) by all.
 
     Clusters are numbered from the largest down.
     """
-    from clusterpipe.stages.numerics.consensus import matches, most_central, votes
+    from clusterpipe.stages.numerics.consensus import matched, votes
     from clusterpipe.stages.numerics.preparation import means
 
-    heard = labels[say > 0]
-    reference = heard[most_central(_spread(heard.T, MOST_COMPARED).T)]
-    match = matches(labels, reference, k)
-    label = votes(heard, match[say > 0]).argmax(axis=1)
+    match = matched(labels, weight, k)
+    label = votes(labels, match, weight).argmax(axis=1)
     order = np.argsort(-np.bincount(label, minlength=k), kind="stable")
     rank = order.argsort(kind="stable")
     return ConsensusClusters(
         centroid=means(z, rank[label], k),
         match=rank[match],
-        say=say,
+        weight=weight,
         temperature=0.0,
         members=members,
     )
@@ -170,10 +168,14 @@ def _labels(members: Sequence[Member], z: NDArray[np.float32]) -> NDArray[np.int
     return np.stack([one[: len(z)].argmax(axis=1) for one in soft])
 
 
-def _say(members: Sequence[Member], seed: int) -> NDArray[np.int64]:
-    """(m,) 0 for the members of that seed, if there are others, else 1."""
-    has = np.array([member.seed != seed for member in members])
-    return np.asarray(has | ~has.any(), np.int64)
+def _weights(members: Sequence[Member], seed: int) -> NDArray[np.float32]:
+    """(m,) of the votes, the best member's first.
+
+    0 for the members of that seed, if it is not the first and there are others.
+    """
+    heard = np.array([seed == STANDING or member.seed != seed for member in members])
+    weight = 1 + TIE * np.linspace(1, 0, len(members))
+    return np.asarray(weight * (heard | ~heard.any()), np.float32)
 
 
 def _spread(rows: NDArray[Any], most: int) -> NDArray[Any]:

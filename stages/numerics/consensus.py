@@ -1,7 +1,8 @@
 """What several labellings agree on: their clusters are matched one to one, and then they vote.
 
 A labelling has no names for its clusters that another would know, so all are matched with one of
-them, the reference, by the rows they share (Dudoit and Fridlyand 2003, "bagged clustering").
+them, the reference, by the rows they share (Dudoit and Fridlyand 2003, "bagged clustering"), and
+then once more with what they agreed on.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterpipe.stages.numerics.metrics import Labels, contingency, mutual_agreement, one_to_one
+from clusterpipe.stages.numerics.metrics import Labels, contingency, one_to_one
+
+ROUNDS = 2  # of matching, first with one labelling, then with the vote
 
 LabelRows = Sequence[Labels] | NDArray[np.integer[Any]]  # m labellings (n,)
 
@@ -29,25 +32,38 @@ def matches(labels: LabelRows, reference: Labels, k: int) -> NDArray[np.intp]:
     return match
 
 
-def votes(labels: LabelRows, match: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-    """The share of m labellings (n,) that put each row into each cluster; (n, k), rows sum to 1.
+def votes(
+    labels: LabelRows,
+    match: NDArray[np.integer[Any]],
+    weight: NDArray[np.floating[Any]] | None = None,
+) -> NDArray[np.float32]:
+    """The share of the votes that puts each row into each cluster; (n, k), rows sum to 1.
 
-    match: (m, k) what the clusters of each are called.
+    labels: m labellings (n,); match: (m, k) what the clusters of each are called; weight: (m,) of
+    each one's vote, not all 0; the same for all if not given.
     """
+    each = np.ones(len(labels), np.float32) if weight is None else weight
     total = np.zeros((len(labels[0]), match.shape[1]), np.float32)
-    for label, called in zip(labels, match, strict=True):
-        total[np.arange(len(label)), called[label]] += 1
-    return total / np.float32(len(labels))
+    for label, called, own in zip(labels, match, each, strict=True):
+        total[np.arange(len(label)), called[label]] += own
+    return total / np.float32(each.sum())
 
 
-def most_central(labels: LabelRows) -> int:
-    """The labelling that agrees most with the others, by the mean adjusted Rand index."""
-    return int(mutual_agreement(list(labels)).argmax()) if len(labels) > 2 else 0
+def matched(labels: LabelRows, weight: NDArray[np.floating[Any]], k: int) -> NDArray[np.intp]:
+    """What the k clusters of each labelling are called, (m, k), so that they can vote.
+
+    Matched with the labelling of most weight (the first of equal ones), then with their vote.
+    """
+    reference = labels[int(weight.argmax())]
+    for _ in range(ROUNDS):
+        match = matches(labels, reference, k)
+        reference = votes(labels, match, weight).argmax(axis=1)
+    return match
 
 
-def better_half(score: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
-    """Those of the scores that are among the larger half, rounded up; of equal ones the first."""
-    chosen = np.zeros(score.shape, np.bool_)
-    order = np.argsort(-score, axis=None, kind="stable")
-    chosen.flat[order[: -(-score.size // 2)]] = True
-    return chosen
+def better_half(score: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
+    """Where the larger half of the scores (s,) is, rounded up, the largest first; (ceil(s / 2),).
+
+    Equal ones in their order.
+    """
+    return np.argsort(-score, kind="stable")[: -(-len(score) // 2)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from clusterpipe.stages.numerics.consensus import better_half, matches, most_central, votes
+from clusterpipe.stages.numerics.consensus import better_half, matched, matches, votes
 
 
 def noisy(truth: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -37,26 +37,36 @@ def test_labellings_that_leave_clusters_empty_still_vote() -> None:
 def test_what_many_poor_labellings_agree_on_is_better_than_each() -> None:
     truth = np.arange(600) % 6
     labels = [noisy(truth, 0.4, seed) for seed in range(9)]
-    agreed = votes(labels, matches(labels, labels[most_central(labels)], 6)).argmax(axis=1)
+    alike = np.ones(len(labels))
+    agreed = votes(labels, matched(labels, alike, 6)).argmax(axis=1)
     best = max(adjusted_rand_score(truth, label) for label in labels)
     assert adjusted_rand_score(truth, agreed) > 0.9 > best + 0.3
 
 
-def test_the_most_central_labelling_is_no_odd_one() -> None:
-    truth = np.arange(300) % 5
-    labels = [noisy(truth, share, seed) for seed, share in enumerate((0.9, 0.2, 0.05, 0.2, 0.9))]
-    assert most_central(labels) == 2
-    assert most_central(labels[:2]) == 0
+def test_a_poor_labelling_to_begin_with_does_not_decide_how_the_others_are_matched() -> None:
+    truth = np.arange(600) % 6
+    labels = [noisy(truth, 0.97, 99)] + [noisy(truth, 0.2, seed) for seed in range(6)]
+    alike = np.ones(len(labels))
+    once = votes(labels, matches(labels, labels[0], 6)).argmax(axis=1)
+    agreed = votes(labels, matched(labels, alike, 6)).argmax(axis=1)
+    assert adjusted_rand_score(truth, agreed) > 0.95 > adjusted_rand_score(truth, once) + 0.1
+
+
+def test_a_vote_counts_by_its_weight() -> None:
+    labels = [np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([1, 0, 1])]
+    same = np.tile(np.arange(2), (3, 1))
+    found = votes(labels, same, np.array([2.0, 1.0, 0.0]))
+    np.testing.assert_allclose(found, np.array([[3, 0], [1, 2], [0, 3]]) / 3)
 
 
 @pytest.mark.parametrize(
     ("score", "expected"),
     [
-        ([[1.0, 3.0], [2.0, 0.0]], [[False, True], [True, False]]),
-        ([1.0, 3.0, 2.0], [False, True, True]),
-        ([5.0], [True]),
-        ([1.0, 1.0, 1.0, 1.0], [True, True, False, False]),
+        ([1.0, 3.0, 2.0, 0.0], [1, 2]),
+        ([1.0, 3.0, 2.0], [1, 2]),
+        ([5.0], [0]),
+        ([1.0, 1.0, 1.0, 1.0], [0, 1]),
     ],
 )
-def test_the_better_half(score: list[float], expected: list[bool]) -> None:
+def test_the_better_half(score: list[float], expected: list[int]) -> None:
     np.testing.assert_array_equal(better_half(np.array(score)), np.array(expected))
