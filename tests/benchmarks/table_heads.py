@@ -26,6 +26,7 @@ from clusterpipe.stages.refine import refine
 ZIPF_POWER, LEAST = 0.7, 5
 RAW, CENTRED, AUTO, CHANCE = "raw k-means", "centred k-means", "auto", "chance"
 KMEANS = "spherical-kmeans"
+AGAIN = f"{KMEANS}:embeddings"  # a candidate, and what the second column is
 NO_CANDIDATES = ("scp", "temi")
 
 
@@ -65,6 +66,7 @@ def columns(
     labels: dict[str, NDArray[np.int64]] = {}
     for methods in runs:
         labels |= clusters(data, refined, methods, seed, embedded=data.features)
+    labels.pop(AGAIN, None)
     plain = {
         name: clusters(data, data.features, [KMEANS], seed, center=name == CENTRED)[KMEANS]
         for name in (RAW, CENTRED)
