@@ -24,7 +24,7 @@ from clusterpipe.stages.heads.protocol import (
 )
 
 MOST_VOTED_ON = 20_000  # images that clusters are matched by
-TIE = 0.01  # of a vote, that the best member has more than the worst
+TIE = 0.01  # of a vote, that the best member has more: decides ties only, up to 200 members
 STANDING = 0  # the fit that all members are heard in
 
 

@@ -92,8 +92,8 @@ class Training:
 
     z: (n, d) float32; widths: of each space, they sum to d; views: (n, v, d) augmented views of the
     same images, prepared as `z` is, if there are any; words: of that space, for heads that read
-    some, not prepared; members: what was fitted before, for a head that is made of others; lesson:
-    what another head says, for one that learns from it.
+    some, not prepared; members: what was fitted before, the best first, for a head that is made of
+    others; lesson: what another head says, for one that learns from it.
     """
 
     z: NDArray[np.float32]
