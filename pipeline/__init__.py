@@ -3,7 +3,7 @@
 In Python: `from clusterpipe.pipeline import Config, run_all`, then `run_all(config)`.
 """
 
-from clusterpipe.pipeline.config import Config
-from clusterpipe.pipeline.run import RunResult, run_all, run_stage
+from clusterpipe.pipeline.engine.config import Config
+from clusterpipe.pipeline.engine.execute import RunResult, run_all, run_stage
 
 __all__ = ["Config", "RunResult", "run_all", "run_stage"]

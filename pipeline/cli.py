@@ -11,8 +11,8 @@ import typer
 
 from clusterpipe.cache.errors import ClusterpipeError
 from clusterpipe.pipeline.commands import looking, running, setting_up, using
-from clusterpipe.pipeline.signals import raise_interrupted
-from clusterpipe.pipeline.terminal import message
+from clusterpipe.pipeline.terminal.escaping import message
+from clusterpipe.pipeline.terminal.signals import raise_interrupted
 from clusterpipe.stages import STAGES
 
 app = typer.Typer(

@@ -18,13 +18,12 @@ from clusterpipe.cache.schema import (
 )
 from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.declaration import FolderInput, Input, Source, option, stage
-from clusterpipe.stages.head_words import Lexicon
+from clusterpipe.stages.fits.choice import fit_and_judge, recorded
+from clusterpipe.stages.fits.fitting import Data, finished
+from clusterpipe.stages.fits.labelling import assigned, with_appended
+from clusterpipe.stages.fits.method_names import BOTH, EMBEDDED, asked_for, part_of, possible
 from clusterpipe.stages.heads import ALL, BY_WORDS, FINISHING
-from clusterpipe.stages.heads.choice import fit_and_judge, recorded
 from clusterpipe.stages.heads.consensus import Consensus
-from clusterpipe.stages.heads.fitting import Data, finished
-from clusterpipe.stages.heads.labelling import assigned, with_appended
-from clusterpipe.stages.heads.naming import BOTH, EMBEDDED, asked_for, part_of, possible
 from clusterpipe.stages.heads.zero_shot import ZeroShot
 from clusterpipe.stages.sampling import (
     described_rows,
@@ -33,8 +32,9 @@ from clusterpipe.stages.sampling import (
     rows_of_split,
     sample_of,
 )
-from clusterpipe.stages.vocabulary import CLASSES, file_inputs
-from clusterpipe.stages.word_features import Tower, check_prompts
+from clusterpipe.stages.words.head_words import Lexicon
+from clusterpipe.stages.words.vocabulary import CLASSES, file_inputs
+from clusterpipe.stages.words.word_features import Tower, check_prompts
 
 SIDE_BY_SIDE = "embeddings and refined"  # what methods with `:both` cluster, in words
 MOST_FITTED = 250_000

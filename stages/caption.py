@@ -30,7 +30,7 @@ from clusterpipe.stages.declaration import (
     option,
     stage,
 )
-from clusterpipe.stages.vocabulary import (
+from clusterpipe.stages.words.vocabulary import (
     CLASSES,
     IMAGENET,
     Vocabulary,
@@ -39,7 +39,7 @@ from clusterpipe.stages.vocabulary import (
     open_vocabulary,
     plain,
 )
-from clusterpipe.stages.word_features import Tower, check_prompts, templates, word_features
+from clusterpipe.stages.words.word_features import Tower, check_prompts, templates, word_features
 
 if TYPE_CHECKING:
     from torch import Tensor

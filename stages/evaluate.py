@@ -26,7 +26,7 @@ from clusterpipe.stages.declaration import FolderInput, Input, Source, option, s
 from clusterpipe.stages.name_evaluation import ClassNames, caption_scores
 from clusterpipe.stages.sampling import read_rows, sample_of
 from clusterpipe.stages.search_evaluation import search_scores
-from clusterpipe.stages.word_features import Tower
+from clusterpipe.stages.words.word_features import Tower
 
 Values: TypeAlias = NDArray[np.float64]
 

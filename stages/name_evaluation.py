@@ -11,8 +11,8 @@ from clusterpipe.cache.errors import UsageError, WeightsMissing
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.schema import Captions, FloatArray, IntArray, Naming, StringArray
 from clusterpipe.cache.words import WordStore
-from clusterpipe.stages.vocabulary import Vocabulary, names_of, plain
-from clusterpipe.stages.word_features import Tower, word_features
+from clusterpipe.stages.words.vocabulary import Vocabulary, names_of, plain
+from clusterpipe.stages.words.word_features import Tower, word_features
 
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.name_metrics import Score

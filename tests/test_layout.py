@@ -68,8 +68,8 @@ def test_each_library_stays_in_its_place(path: Path) -> None:
 
 
 def test_what_is_printed_goes_through_one_door() -> None:
-    """Names from outside are escaped in `pipeline/terminal.py`, which alone makes rich's Text."""
-    paths = [path for path in MODULES if path.name != "terminal.py"]
+    """Names from outside are escaped in `terminal/escaping.py`, which alone makes rich's Text."""
+    paths = [path for path in MODULES if path.name != "escaping.py"]
     assert [name_of(path) for path in paths if re.search(r"\bText\(", path.read_text())] == []
 
 

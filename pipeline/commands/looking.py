@@ -7,7 +7,7 @@ import typer
 
 from clusterpipe.cache.errors import MissingArtifact
 from clusterpipe.pipeline.commands.arguments import Json, Quiet, Run
-from clusterpipe.pipeline.resolving import existing_run
+from clusterpipe.pipeline.commands.resolving import existing_run
 
 
 def search(
@@ -72,8 +72,8 @@ def search(
     Exact, by the cosine of their features; a query that is part of the run finds itself first.
     Cosines of texts are low, even where they fit: compare them within one list.
     """
-    from clusterpipe.pipeline import searching
-    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.results import search as searching
+    from clusterpipe.pipeline.terminal.console import Reporter
 
     resolved, run = existing_run(run_dir)
     options = searching.SearchOptions(
@@ -97,7 +97,7 @@ def inspect(
     json_: Json = False,
 ) -> None:
     """Print an artifact as a tree (dims, dtype, unit, doc, provenance, a preview) and check it."""
-    from clusterpipe.pipeline import inspecting
+    from clusterpipe.pipeline.results import inspecting
 
     inspecting.show(artifact, as_json=json_)
 
@@ -125,9 +125,9 @@ def report(
     Writes one folder that opens from disk and asks nothing of the network. Images are linked, not
     copied; thumbnails are made once.
     """
-    from clusterpipe.pipeline.console import Reporter
     from clusterpipe.pipeline.report import ReportSettings, write_report
-    from clusterpipe.pipeline.results import read_results
+    from clusterpipe.pipeline.results.reading import read_results
+    from clusterpipe.pipeline.terminal.console import Reporter
 
     config, run = existing_run(run_dir)
     done = write_report(
@@ -149,8 +149,8 @@ def plots(
     Coding length against k, the loss terms of refinement, and singular values and similarities
     before and after it. What cannot be drawn yet is said, with the command that it waits for.
     """
-    from clusterpipe.pipeline import plots as drawing
-    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.results import plots as drawing
+    from clusterpipe.pipeline.terminal.console import Reporter
 
     _, run = existing_run(run_dir)
     reporter = Reporter(quiet)
@@ -175,8 +175,8 @@ def compare(
 
     Images are matched by content and clusters one to one, so that most images stay.
     """
-    from clusterpipe.pipeline import comparing
-    from clusterpipe.pipeline.results import read_results
+    from clusterpipe.pipeline.results import compare as comparing
+    from clusterpipe.pipeline.results.reading import read_results
 
     (one, before), (other, after) = existing_run(first), existing_run(second)
     results = read_results(before, one.source), read_results(after, other.source)

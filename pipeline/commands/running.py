@@ -11,7 +11,6 @@ import typer
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.sources import ImageSource, open_source
-from clusterpipe.pipeline import plan
 from clusterpipe.pipeline.commands.arguments import (
     ConfigFile,
     DryRun,
@@ -24,10 +23,16 @@ from clusterpipe.pipeline.commands.arguments import (
     Set,
     Source,
 )
-from clusterpipe.pipeline.config import Config
-from clusterpipe.pipeline.options import command, keys_of
-from clusterpipe.pipeline.resolving import configured, existing_run, only_run, unread_settings
-from clusterpipe.pipeline.run import run_all, run_stage
+from clusterpipe.pipeline.commands.options import command, keys_of
+from clusterpipe.pipeline.commands.resolving import (
+    configured,
+    existing_run,
+    only_run,
+    unread_settings,
+)
+from clusterpipe.pipeline.engine import plan
+from clusterpipe.pipeline.engine.config import Config
+from clusterpipe.pipeline.engine.execute import run_all, run_stage
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Input, Stage
 
@@ -54,7 +59,7 @@ def _run_all(
     json_: bool,
     settings: dict[str, Any],
 ) -> None:
-    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.terminal.console import Reporter
 
     resolved, run = configured(source, run_dir, config, set, seed, settings)
     reporter = Reporter(quiet)
@@ -73,7 +78,7 @@ def _run_all(
         progress=reporter.progress,
         tell=reporter.tell,
     )
-    from clusterpipe.pipeline import summary
+    from clusterpipe.pipeline.terminal import summary
 
     summary.show(result, resolved, as_json=json_)
 
@@ -91,7 +96,7 @@ def _run_one(
     quiet: bool,
     settings: dict[str, Any],
 ) -> None:
-    from clusterpipe.pipeline.console import Reporter
+    from clusterpipe.pipeline.terminal.console import Reporter
 
     if stage.name != "embed" and run_dir is None:
         run_dir = only_run()
@@ -129,7 +134,7 @@ def _remark(run: RunDirectory, reporter: Any) -> None:
 
 
 def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: bool = True) -> None:
-    from clusterpipe.pipeline import summary
+    from clusterpipe.pipeline.terminal import summary
 
     try:
         source = open_source(config.source)
@@ -140,7 +145,7 @@ def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: boo
     states = plan.examine(config, run, source)
     costs = None
     if estimating and isinstance(source, ImageSource) and states[0].needs_run:
-        from clusterpipe.pipeline.estimate import estimate
+        from clusterpipe.pipeline.engine.embedding_cost import estimate
 
         costs = estimate(config, run, source)
     if as_json:

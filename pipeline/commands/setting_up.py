@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from clusterpipe.pipeline.commands.arguments import ConfigFile, Json, RunDir, Set, Source
-from clusterpipe.pipeline.config import Config, override
-from clusterpipe.pipeline.resolving import DEFAULT_FILE, absolute, configured
+from clusterpipe.pipeline.commands.resolving import DEFAULT_FILE, absolute, configured
+from clusterpipe.pipeline.engine.config import Config, override
 
 
 def init(
@@ -22,7 +22,7 @@ def init(
 
     A run that starts in the same folder reads it; `clusterpipe config` shows what came of it.
     """
-    from clusterpipe.pipeline.settings import write_settings
+    from clusterpipe.pipeline.terminal.settings import write_settings
 
     config = override(Config(), set or ())
     if source is not None:
@@ -44,7 +44,7 @@ def show_config(
     In rising order: defaults, ./pipeline.toml or --config (a run that is there keeps its own),
     --set, options.
     """
-    from clusterpipe.pipeline import settings
+    from clusterpipe.pipeline.terminal import settings
 
     config, _ = configured(source, run_dir, file, set, None, {})
     settings.show(config, changed_only=changed, as_json=json_)
@@ -52,6 +52,6 @@ def show_config(
 
 def models(json_: Json = False) -> None:
     """List backbones: size, width, licence, and whether their weights are on disk."""
-    from clusterpipe.pipeline import models as catalogue
+    from clusterpipe.pipeline.terminal import models as catalogue
 
     catalogue.show(as_json=json_)

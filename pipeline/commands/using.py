@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clusterpipe.pipeline.commands.arguments import Json, Quiet, Run
-from clusterpipe.pipeline.resolving import existing_run
+from clusterpipe.pipeline.commands.resolving import existing_run
 
 
 def export(
@@ -30,9 +30,9 @@ def export(
     csv, json and parquet have the same columns: id, path, cluster, caption, probability, ... ;
     folders, named like 012_red-bicycle, hold links. Originals are never moved or deleted.
     """
-    from clusterpipe.pipeline import exporting
-    from clusterpipe.pipeline.console import Reporter
-    from clusterpipe.pipeline.results import read_results
+    from clusterpipe.pipeline.results import export as exporting
+    from clusterpipe.pipeline.results.reading import read_results
+    from clusterpipe.pipeline.terminal.console import Reporter
 
     config, run = existing_run(run_dir)
     done = exporting.export(
@@ -77,10 +77,10 @@ def predict(
     captions, metrics and near-duplicates follow with the next run-all. `--force` of a stage fits it
     on all images.
     """
-    from clusterpipe.pipeline import predicting
-    from clusterpipe.pipeline.console import Reporter
-    from clusterpipe.pipeline.exporting import writer_of
-    from clusterpipe.pipeline.results import read_results
+    from clusterpipe.pipeline.results import predict as predicting
+    from clusterpipe.pipeline.results.export import writer_of
+    from clusterpipe.pipeline.results.reading import read_results
+    from clusterpipe.pipeline.terminal.console import Reporter
 
     if output:
         writer_of(output)  # an ending that is refused is refused before the work
@@ -88,7 +88,7 @@ def predict(
     reporter = Reporter(quiet)
     progress = reporter.progress
     if append:
-        from clusterpipe.pipeline import appending
+        from clusterpipe.pipeline.results import append as appending
 
         config = appending.on_device(config, device, download)
         done = appending.append(config, run, source, progress=progress, tell=reporter.tell)

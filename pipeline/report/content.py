@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.schema import Captions, Naming
-from clusterpipe.pipeline.inputs import describes
-from clusterpipe.pipeline.results import Results
+from clusterpipe.pipeline.engine.inputs import describes
+from clusterpipe.pipeline.results.reading import Results
 
 PHRASES = 5
 _STRIDE = 2_654_435_761  # coprime to most n: so many steps apart, rows of a cluster spread evenly

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.schema import ARTIFACTS, Curation, KEstimate, Metrics
-from clusterpipe.pipeline import summary
-from clusterpipe.pipeline.config import Config
-from clusterpipe.pipeline.console import duration
-from clusterpipe.pipeline.inputs import describes
+from clusterpipe.pipeline.engine.config import Config
+from clusterpipe.pipeline.engine.inputs import describes
 from clusterpipe.pipeline.report.curve import curve
-from clusterpipe.pipeline.results import Results
+from clusterpipe.pipeline.results.reading import Results
+from clusterpipe.pipeline.terminal import summary
+from clusterpipe.pipeline.terminal.console import duration
 
 HEADLINE = ("accuracy", "nmi", "silhouette")
 SKIPPED = 1000

@@ -8,7 +8,7 @@ from clusterpipe.cache.errors import UnreadableImage
 from clusterpipe.cache.progress import Progress
 from clusterpipe.cache.sources import ImageSource
 from clusterpipe.cache.storage import replacing
-from clusterpipe.pipeline.results import Results
+from clusterpipe.pipeline.results.reading import Results
 from clusterpipe.stages.backbones.extraction import cores
 
 LONGEST = 224  # pixels

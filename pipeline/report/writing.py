@@ -19,13 +19,13 @@ from clusterpipe.cache.rows import take
 from clusterpipe.cache.schema import Assignments
 from clusterpipe.cache.sources import ImageSource, open_source
 from clusterpipe.cache.storage import explained, replacing, write_text
-from clusterpipe.pipeline.config import Config
-from clusterpipe.pipeline.exporting import refuse_the_source
-from clusterpipe.pipeline.predicting import clustered
+from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.report import content
 from clusterpipe.pipeline.report.page import page_context
 from clusterpipe.pipeline.report.thumbnails import write_thumbnails
-from clusterpipe.pipeline.results import Results
+from clusterpipe.pipeline.results.export import refuse_the_source
+from clusterpipe.pipeline.results.predict import clustered
+from clusterpipe.pipeline.results.reading import Results
 
 MAPS = ("auto", "umap", "tsne", "pca")
 ASSETS = ("report.css", "report.js")

@@ -20,8 +20,8 @@ from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Captions, Embeddings, Metrics
-from clusterpipe.pipeline.config import Config, load
-from clusterpipe.pipeline.searching import SearchOptions, search
+from clusterpipe.pipeline.engine.config import Config, load
+from clusterpipe.pipeline.results.search import SearchOptions, search
 from clusterpipe.stages.numerics.retrieval import chance_precision
 
 DEPTH = 20

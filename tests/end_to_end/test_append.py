@@ -11,8 +11,8 @@ from program import Command, content_ids, draw, paint
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.pipeline import run_all
-from clusterpipe.pipeline.appending import append
-from clusterpipe.pipeline.config import Config, load
+from clusterpipe.pipeline.engine.config import Config, load
+from clusterpipe.pipeline.results.append import append
 
 STAGES = ("embeddings", "k_estimate", "refined", "assignments")
 

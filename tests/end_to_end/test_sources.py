@@ -11,7 +11,7 @@ from program import Command, content_ids, draw, paint
 
 from clusterpipe.cache.schema import Metrics
 from clusterpipe.pipeline import Config, run_all
-from clusterpipe.pipeline.config import override
+from clusterpipe.pipeline.engine.config import override
 
 
 def test_bad_images_become_rows_and_the_run_goes_on(tmp_path: Path, clusterpipe: Command) -> None:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.schema import Assignments, Embeddings, Naming
 from clusterpipe.stages import caption as stage
-from clusterpipe.stages import word_features
 from clusterpipe.stages.backbones import open_backbone, parse
 from clusterpipe.stages.caption import UNSURE, CaptionConfig, caption
 from clusterpipe.stages.declaration import STAGES, FileInput, Input
+from clusterpipe.stages.words import word_features
 
 WORDS = ("ant", "bear", "cello", "dune", "easel", "ferry", "gull", "harp")
 PACKAGED = "packaged=packaged:efficientnet-lite0"

@@ -15,9 +15,9 @@ from clusterpipe.cache.rows import normalise
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Assignments, Captions, Embeddings, Metrics, WordFeatures
 from clusterpipe.pipeline import Config, run_all
-from clusterpipe.pipeline.config import override
-from clusterpipe.pipeline.run import run_stage
-from clusterpipe.pipeline.searching import SearchOptions, search
+from clusterpipe.pipeline.engine.config import override
+from clusterpipe.pipeline.engine.execute import run_stage
+from clusterpipe.pipeline.results.search import SearchOptions, search
 from clusterpipe.stages.backbones import open_backbone, parse
 from clusterpipe.stages.name_evaluation import METRICS
 from clusterpipe.stages.numerics.preparation import unit_rows

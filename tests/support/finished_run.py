@@ -23,8 +23,8 @@ from clusterpipe.cache.schema import (
     Naming,
     Space,
 )
-from clusterpipe.pipeline.config import Config
-from clusterpipe.pipeline.run import remember
+from clusterpipe.pipeline.engine.config import Config
+from clusterpipe.pipeline.engine.execute import remember
 
 K, D = 3, 8
 NAMES = [f"kind{i % K}/{i // K:03d}.png" for i in range(24)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyarrow import parquet
 
-from clusterpipe.pipeline.exporting import COLUMNS
+from clusterpipe.pipeline.results.export import COLUMNS
 
 
 def read(path: Path) -> list[dict[str, Any]]:

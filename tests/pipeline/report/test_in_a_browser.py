@@ -12,7 +12,7 @@ from browser import browser, complaints, emulate, requested
 from finished_run import CAPTIONS, NAMES, finished_run
 
 from clusterpipe.pipeline.report import write_report
-from clusterpipe.pipeline.results import read_results
+from clusterpipe.pipeline.results.reading import read_results
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

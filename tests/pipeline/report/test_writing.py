@@ -12,7 +12,7 @@ from finished_run import NAMES, finished_run
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.pipeline.report import Report, ReportSettings, write_report
-from clusterpipe.pipeline.results import read_results
+from clusterpipe.pipeline.results.reading import read_results
 
 N = len(NAMES)
 
@@ -21,7 +21,7 @@ def write(home: Path, **settings: Any) -> Report:
     done = finished_run(home) if not (home / "run").exists() else None
     if done is None:
         from clusterpipe.cache.run_directory import RunDirectory
-        from clusterpipe.pipeline.config import Config, load
+        from clusterpipe.pipeline.engine.config import Config, load
 
         run = RunDirectory(home / "run")
         config = load(Config(), run.config)

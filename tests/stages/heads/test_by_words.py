@@ -17,7 +17,7 @@ from clusterpipe.stages.backbones import open_backbone, parse
 from clusterpipe.stages.heads import BY_WORDS, load
 from clusterpipe.stages.numerics.metrics import agreement
 from clusterpipe.stages.numerics.preparation import unit_rows
-from clusterpipe.stages.vocabulary import imagenet
+from clusterpipe.stages.words.vocabulary import imagenet
 
 K, D, N = 4, 24, 160
 TRUTH = np.arange(N) % K

@@ -1,0 +1,1 @@
+"""The engine: settings, plan, execution. Knows no terminal and draws nothing."""

@@ -1,0 +1,304 @@
+"""Runs stages: loads what each reads, calls it, writes what it returns, skips what is fresh."""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from clusterpipe.cache import artifact, inventory, storage
+from clusterpipe.cache.checkpoints import CheckpointStore
+from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
+from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.provenance import Identity, Provenance
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import ARTIFACTS, Checkpoint, Embeddings, Metrics
+from clusterpipe.cache.sources import ImageSource, open_source
+from clusterpipe.cache.sources.manifest import safe_name
+from clusterpipe.pipeline.engine import inputs, plan
+from clusterpipe.pipeline.engine.config import Config, dump, harmless
+from clusterpipe.pipeline.engine.growth import Growth
+from clusterpipe.pipeline.engine.plan import Source, StageState
+from clusterpipe.pipeline.results.pictures import contact_sheets
+from clusterpipe.pipeline.results.plots import plots
+from clusterpipe.stages import STAGES
+from clusterpipe.stages.declaration import Stage
+
+Action: TypeAlias = Literal["starts", "note", "ran", "fresh", "skipped", "refreshed", "extended"]
+
+LONG_EMBEDDING = 2_000  # images, from which on the time and bytes are told beforehand
+
+
+@dataclass(frozen=True)
+class StageEvent:
+    """What happens to a stage of a run, as it happens, and why."""
+
+    stage: str
+    action: Action
+    reasons: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+Tell: TypeAlias = Callable[[StageEvent], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left: its folder, artifacts, pictures and plots, what was done, and the metrics.
+
+    `metrics` holds, per method, the values of the labels the run stands by; metrics that need
+    ground truth are absent without it.
+    """
+
+    folder: Path
+    artifacts: dict[str, Path]
+    events: tuple[StageEvent, ...]
+    metrics: dict[str, dict[str, float]]
+    pictures: tuple[Path, ...] = ()
+    plots: tuple[Path, ...] = ()
+
+
+def _nobody(event: StageEvent) -> None:
+    """Tells nobody."""
+
+
+def run_all(
+    config: Config | None = None,
+    *,
+    run_dir: Path | None = None,
+    until: str = "",
+    force: Collection[str] = (),
+    progress: Progress = silent,
+    tell: Tell = _nobody,
+) -> RunResult:
+    """Brings every stage of a run up to date, up to and including `until`.
+
+    `run_dir` is where the artifacts go, by default runs/<name of the source>. Stages in `force`
+    run even if they are fresh. Raises the errors of `clusterpipe.cache.errors`.
+    """
+    config = config or Config()
+    run = RunDirectory(run_dir or default_run_dir(config.source.path))
+    config = with_appended(config, run)
+    stages = _until(plan.order(config), until)
+    source = open_source(config.source, progress=progress)
+    with run.locked():
+        remember(config, run)
+        events = []
+        for stage in stages:
+            events.append(
+                up_to_date(stage, config, run, source, stage.name in force, progress, tell)
+            )
+        sheets = contact_sheets(run, source, progress=progress)
+        drawn = plots(run, progress=progress)
+    return replace(result(run, tuple(events)), pictures=tuple(sheets), plots=tuple(drawn))
+
+
+def run_stage(
+    name: str,
+    config: Config,
+    run_dir: Path,
+    *,
+    force: bool = False,
+    progress: Progress = silent,
+    tell: Tell = _nobody,
+) -> RunResult:
+    """Brings one stage up to date from the artifacts that are there.
+
+    Raises MissingArtifact naming the stage to run first, and the other errors of
+    `clusterpipe.cache.errors`.
+    """
+    stage, run = STAGES[name], RunDirectory(run_dir)
+    config = with_appended(config, run)
+    plan.order(config)
+    source = open_source(config.source, progress=progress) if name == "embed" else None
+    if source is None and not run.artifact(Embeddings).exists():
+        raise MissingArtifact(
+            f"{run.artifact(Embeddings)} is missing: run `clusterpipe embed SOURCE --run-dir "
+            f"{run_dir}` first"
+        )
+    with run.locked():
+        remember(config, run)
+        event = up_to_date(stage, config, run, source, force, progress, tell)
+    return result(run, (event,))
+
+
+def default_run_dir(source: str) -> Path:
+    """runs/<name of the source> under the current folder."""
+    path = Path(source).expanduser().resolve()
+    return Path("runs") / safe_name(path.stem if path.is_file() else path.name)
+
+
+def with_appended(config: Config, run: RunDirectory) -> Config:
+    """The settings with the images that were appended to this run, wherever it has been moved."""
+    if run.appended.exists():
+        return config.set("source.appended", str(run.appended.absolute()), "run")
+    gone = config.source.appended and not Path(config.source.appended).exists()
+    return config.set("source.appended", "", "run") if gone else config
+
+
+def remember(config: Config, run: RunDirectory) -> None:
+    """Keeps the resolved settings with the run."""
+    text = dump(config)
+    if not run.config.exists() or run.config.read_text(encoding="utf-8") != text:
+        storage.write_text(run.config, text)
+
+
+def result(run: RunDirectory, events: tuple[StageEvent, ...]) -> RunResult:
+    """What is in a run directory now."""
+    paths = {kind.name: run.artifact(kind) for kind in ARTIFACTS if run.artifact(kind).exists()}
+    metrics = _metrics(paths[Metrics.name]) if Metrics.name in paths else {}
+    return RunResult(run.folder, paths, events, metrics)
+
+
+def _until(stages: list[Stage], until: str) -> list[Stage]:
+    if not until:
+        return stages
+    names = [stage.name for stage in stages]
+    if until not in names:
+        raise UsageError(f"--until takes one of {', '.join(names)}, not {until!r}")
+    return stages[: names.index(until) + 1]
+
+
+def up_to_date(
+    stage: Stage,
+    config: Config,
+    run: RunDirectory,
+    source: Source | None,
+    force: bool,
+    progress: Progress,
+    tell: Tell,
+) -> StageEvent:
+    state = plan.state_of(stage, config, run, source)
+    if state.state == "blocked":
+        inputs.load(stage, config, run)
+    event = StageEvent(
+        stage.name, "skipped" if state.state == "skipped" else "fresh", state.reasons
+    )
+    if state.needs_run or state.refresh or force:
+        state = replace(state, growth=None if force else state.growth)
+        event = _execute(stage, config, run, source, state, progress, tell)
+    tell(event)
+    return event
+
+
+def _execute(
+    stage: Stage,
+    config: Config,
+    run: RunDirectory,
+    source: Source | None,
+    state: StageState,
+    progress: Progress,
+    tell: Tell,
+) -> StageEvent:
+    forced = state.state in ("fresh", "skipped") and not state.refresh
+    reasons = ("forced",) if forced else state.reasons or (state.state,)
+    if not state.refresh:
+        tell(StageEvent(stage.name, "starts", reasons))
+        _warn_of_length(stage, config, run, source, tell)
+    began = time.monotonic()
+    if source is not None and stage.name == "embed":
+        record, identity = _embed(stage, config, run, source, progress)
+    elif state.growth:
+        record, identity = _extend(stage, config, run, state.growth)
+    else:
+        record, identity = _call(stage, config, run, progress, tell)
+    seconds = time.monotonic() - began
+    settings = config.of(stage.name)
+    made = Provenance(
+        identity=identity,
+        how=harmless(settings),
+        seconds=seconds,
+        device=getattr(settings, "device", "cpu"),
+        appended=_appended(stage, run, state.growth),
+    )
+    artifact.write(run.artifact(stage.writes), record, made)
+    if stage.resumes:
+        run.artifact(Checkpoint).unlink(missing_ok=True)
+    action: Action = "refreshed" if state.refresh else "extended" if state.growth else "ran"
+    return StageEvent(stage.name, action, reasons, seconds)
+
+
+def _appended(stage: Stage, run: RunDirectory, growth: Growth | None) -> int:
+    """How many images the artifact will hold that no fit has seen."""
+    if growth is None:
+        return 0
+    before = artifact.header(run.artifact(stage.writes), stage.writes).attributes.get("appended", 0)
+    return int(before) + growth.added
+
+
+def _warn_of_length(
+    stage: Stage, config: Config, run: RunDirectory, source: Source | None, tell: Tell
+) -> None:
+    if stage.name != "embed" or not isinstance(source, ImageSource):
+        return
+    from clusterpipe.pipeline.engine.embedding_cost import estimate, pending_images
+
+    pending = pending_images(config, run, source)
+    if any(count * (target.views or 1) >= LONG_EMBEDDING for target, count in pending.items()):
+        tell(StageEvent(stage.name, "note", (str(estimate(config, run, source)),)))
+
+
+def _call(
+    stage: Stage, config: Config, run: RunDirectory, progress: Progress, tell: Tell
+) -> tuple[Any, Identity]:
+    identity = plan.identity(stage, config, run)
+    arguments = inputs.load(stage, config, run)
+    if stage.resumes:
+        arguments["checkpoint"] = _sound_checkpoint(stage, config, run, tell)
+    record = stage.function(
+        **arguments, config=config.of(stage.name), seed=identity.seed, progress=progress
+    )
+    return record, identity
+
+
+def _sound_checkpoint(
+    stage: Stage, config: Config, run: RunDirectory, tell: Tell
+) -> CheckpointStore:
+    """Where the stage keeps unfinished work, without what cannot be gone on with."""
+    checkpoint = plan.checkpoint(stage, config, run)
+    try:
+        checkpoint.read()
+    except DamagedArtifact:
+        checkpoint.remove()
+        note = f"{checkpoint.path} was damaged and is removed: {stage.name} starts anew"
+        tell(StageEvent(stage.name, "note", (note,)))
+    return checkpoint
+
+
+def _extend(
+    stage: Stage, config: Config, run: RunDirectory, growth: Growth
+) -> tuple[Any, Identity]:
+    if stage.extend is None:
+        raise UsageError(f"{stage.name} cannot take in images without running anew")
+    previous = artifact.read(run.artifact(stage.writes), stage.writes)
+    arguments = inputs.load(stage, config, run)
+    return stage.extend(previous, arguments, growth.before), plan.identity(stage, config, run)
+
+
+def _embed(
+    stage: Stage, config: Config, run: RunDirectory, source: Source, progress: Progress
+) -> tuple[Embeddings, Identity]:
+    record = stage.function(
+        source,
+        config.of(stage.name),
+        folder=run.folder,
+        previous=_previous(run),
+        progress=progress,
+    )
+    return record, plan.embed_identity(config, inventory.index_identity(record))
+
+
+def _previous(run: RunDirectory) -> Embeddings | None:
+    try:
+        return artifact.read(run.artifact(Embeddings), Embeddings)
+    except (MissingArtifact, DamagedArtifact):
+        return None
+
+
+def _metrics(path: Path) -> dict[str, dict[str, float]]:
+    metrics = artifact.read(path, Metrics)
+    table = zip(metrics.method, metrics.chosen_value.tolist(), strict=True)
+    return {
+        method: {m: v for m, v in zip(metrics.metric, row, strict=True) if v == v}
+        for method, row in table
+    }

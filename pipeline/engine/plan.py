@@ -1,0 +1,236 @@
+"""What has to run and why: the state of every stage of a run, found without running anything."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal, TypeAlias
+
+from clusterpipe.cache import artifact, inventory
+from clusterpipe.cache.checkpoints import CheckpointStore
+from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
+from clusterpipe.cache.inventory import Survey
+from clusterpipe.cache.provenance import Identity, differences
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import Checkpoint, Embeddings
+from clusterpipe.cache.sources import FeatureSource, ImageSource
+from clusterpipe.pipeline.engine import inputs
+from clusterpipe.pipeline.engine.config import Config, affecting
+from clusterpipe.pipeline.engine.growth import Growth, growth
+from clusterpipe.stages import STAGES
+from clusterpipe.stages.declaration import Input, Stage
+from clusterpipe.stages.embed import EmbedConfig, backbone_specs, local_files, targets
+
+State: TypeAlias = Literal["fresh", "missing", "stale", "partial", "corrupt", "blocked", "skipped"]
+Source: TypeAlias = ImageSource | FeatureSource
+
+
+@dataclass(frozen=True)
+class StageState:
+    """One row of `status`.
+
+    `refresh` marks a fresh embed whose index is out of date in what is not embedded (labels,
+    file times): it is rewritten and nothing is computed. `growth` marks a stale stage that takes in
+    appended images without running anew.
+    """
+
+    stage: str
+    state: State
+    reasons: tuple[str, ...] = ()
+    refresh: bool = False
+    growth: Growth | None = None
+
+    @property
+    def needs_run(self) -> bool:
+        return self.state not in ("fresh", "skipped")
+
+
+def order(config: Config) -> list[Stage]:
+    """The stages in the order of the card, each moved back behind what it reads.
+
+    Raises UsageError when settings make stages wait for each other.
+    """
+    waiting, done = list(STAGES.values()), list[Stage]()
+    while waiting:
+        ready = (s for s in waiting if upstream(s, config) <= {d.name for d in done})
+        following = next(ready, None)
+        if following is None:
+            raise UsageError(
+                f"{' and '.join(s.name for s in waiting)} wait for each other: change what one "
+                "of them reads, or give assign.k"
+            )
+        waiting.remove(following)
+        done.append(following)
+    return done
+
+
+def upstream(stage: Stage, config: Config) -> set[str]:
+    """The names of the stages whose artifacts `stage` reads."""
+    read = inputs.declared(stage, config).values()
+    return {source.artifact.stage for source in read if isinstance(source, Input)}
+
+
+def examine(config: Config, run: RunDirectory, source: Source | None) -> list[StageState]:
+    """The state of every stage; a stage behind one that has to run is blocked or missing."""
+    states: dict[str, StageState] = {}
+    for stage in order(config):
+        states[stage.name] = _state_behind(stage, config, run, source, states)
+    return list(states.values())
+
+
+def state_of(
+    stage: Stage, config: Config, run: RunDirectory, source: Source | None = None
+) -> StageState:
+    """The state of one stage, given that what it reads is up to date.
+
+    `source` is consulted for embed only; without it embed is taken as it was.
+    """
+    path = run.artifact(stage.writes)
+    try:
+        if reason := stage.skip(config.stages, lambda i: inputs.value(i, stage, config, run)):
+            return StageState(stage.name, "skipped", (reason,))
+        if stage.name == "embed":
+            return _embed_state(stage, config, run, source)
+        if not path.exists():
+            kept = _kept(stage, config, run)
+            return StageState(stage.name, "partial" if kept else "missing", kept)
+        artifact.check(path, stage.writes)
+        header, now = artifact.header(path), identity(stage, config, run)
+        reasons = differences(header.identity, now)
+        if reasons and (grown := growth(stage, run, header.identity, now)):
+            added = f"{grown.added:,} appended image" + "s" * (grown.added > 1)
+            return StageState(stage.name, "stale", (added,), growth=grown)
+        reasons += _kept(stage, config, run) if reasons else ()
+    except MissingArtifact as error:
+        return StageState(stage.name, "blocked", (str(error),))
+    except DamagedArtifact as error:
+        return StageState(stage.name, "corrupt", (str(error),))
+    if not reasons and (count := header.attributes.get("appended")):
+        note = f"{count:,} images were appended since; {stage.name} --force takes them into the fit"
+        return StageState(stage.name, "fresh", (note,))
+    return StageState(stage.name, "stale" if reasons else "fresh", tuple(reasons))
+
+
+def identity(stage: Stage, config: Config, run: RunDirectory) -> Identity:
+    """What the stage's artifact would be stamped with now. Raises like `inputs.content`."""
+    return Identity(
+        stage=stage.name,
+        stage_version=stage.version,
+        schema=stage.writes.schema,
+        seed=stage_seed(config.seed, stage.name),
+        config=affecting(config.of(stage.name)),
+        inputs=inputs.content(stage, config, run),
+    )
+
+
+def checkpoint(stage: Stage, config: Config, run: RunDirectory) -> CheckpointStore:
+    """Where the stage keeps what it has not finished. Raises like `inputs.content`."""
+    return CheckpointStore(run.artifact(Checkpoint), identity(stage, config, run))
+
+
+def embed_identity(config: Config, source_identity: str) -> Identity:
+    """The identity of embed for a source; embedding knows no chance, so no seed."""
+    settings: EmbedConfig = config.of("embed")
+    files = {k: v for spec in backbone_specs(settings) for k, v in local_files(spec).items()}
+    return Identity(
+        stage="embed",
+        stage_version=STAGES["embed"].version,
+        schema=Embeddings.schema,
+        seed=0,
+        config=affecting(settings),
+        inputs={"source": source_identity, **files},
+    )
+
+
+def stage_seed(seed: int, stage: str) -> int:
+    """The seed of one stage, below 2**31, derived from the one seed and the stage's name."""
+    state = blake2b(f"{seed}/{stage}".encode(), digest_size=4)
+    return int.from_bytes(state.digest(), "big") >> 1
+
+
+def _state_behind(
+    stage: Stage,
+    config: Config,
+    run: RunDirectory,
+    source: Source | None,
+    states: Mapping[str, StageState],
+) -> StageState:
+    waits_for = [s for s in states.values() if s.stage in upstream(stage, config) and s.needs_run]
+    state = state_of(stage, config, run, source)
+    if state.state == "skipped" or not waits_for:
+        return _foreseen(stage, config, state, states.values(), source)
+    if state.state == "corrupt":
+        return state
+    waiting = tuple(f"waits for {s.stage} ({s.state})" for s in waits_for)
+    missing = not run.artifact(stage.writes).exists()
+    return StageState(stage.name, "missing" if missing else "blocked", waiting)
+
+
+def _foreseen(
+    stage: Stage,
+    config: Config,
+    state: StageState,
+    before: Iterable[StageState],
+    source: Source | None,
+) -> StageState:
+    """Accounts for ground truth that embed is about to attach without running."""
+    if state.state != "fresh" or not any(s.refresh for s in before) or source is None:
+        return state
+    read = inputs.declared(stage, config).values()
+    fields = {i.field for i in read if isinstance(i, Input) and i.artifact is Embeddings}
+    pending = next(s for s in before if s.stage == "embed").reasons
+    changed = [c for c in inventory.COLUMNS if c in fields and any(c in r for r in pending)]
+    if not changed:
+        return state
+    return StageState(stage.name, "stale", tuple(f"embeddings.h5 /{c} changed" for c in changed))
+
+
+def _kept(stage: Stage, config: Config, run: RunDirectory) -> tuple[str, ...]:
+    """How far the stage came before it was broken off, in words; nothing if it starts anew."""
+    if not stage.resumes:
+        return ()
+    with suppress(DamagedArtifact):
+        if kept := checkpoint(stage, config, run).header():
+            return (f"{kept.attributes['done']:,} of {kept.attributes['steps']:,} steps are kept",)
+    return ()
+
+
+def _embed_state(
+    stage: Stage, config: Config, run: RunDirectory, source: Source | None
+) -> StageState:
+    path = run.artifact(Embeddings)
+    if not path.exists():
+        return _embed_progress(config, run, source)
+    index = artifact.read(path, Embeddings)
+    stored = artifact.header(path).identity
+    if source is None:
+        return StageState(stage.name, "fresh", ("the source was not looked at",))
+    found = inventory.survey(source, index)
+    now = embed_identity(config, found.identity or "")
+    reasons = [r for r in differences(stored, now) if not r.startswith("source ")]
+    reasons += found.reasons()
+    if reasons or found.identity != stored.inputs.get("source"):
+        return StageState(stage.name, "stale", tuple(reasons or ["source changed"]))
+    notes = _refreshed(found)
+    return StageState(stage.name, "fresh", notes, refresh=bool(notes))
+
+
+def _refreshed(found: Survey) -> tuple[str, ...]:
+    notes = [f"{column} changed" for column in found.columns]
+    if found.touched:
+        notes.append(f"{found.touched} file times changed, contents did not")
+    return tuple(notes)
+
+
+def _embed_progress(config: Config, run: RunDirectory, source: Source | None) -> StageState:
+    """How far an unfinished embed has come, from its shards."""
+    if not isinstance(source, ImageSource):
+        return StageState("embed", "missing")
+    settings = config.of("embed")
+    total = len(source.manifest.id)
+    done: list[str] = []
+    for target in targets(run.folder, settings):
+        seen = len(target.shards.ledger().digest_of)
+        if seen:
+            done.append(f"{target}: {min(seen, total):,} of {total:,} images embedded")
+    return StageState("embed", "partial" if done else "missing", tuple(done))

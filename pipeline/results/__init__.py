@@ -1,0 +1,1 @@
+"""Reading a finished run: pictures, plots, search, predictions, exports, comparisons."""

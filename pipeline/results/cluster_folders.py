@@ -1,0 +1,201 @@
+"""A folder per cluster, holding links to its images; originals are only ever read."""
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from clusterpipe.cache.errors import UnreadableImage, UsageError
+from clusterpipe.cache.progress import Progress
+from clusterpipe.cache.provenance import file_digest
+from clusterpipe.cache.sources import ImageSource
+from clusterpipe.cache.sources.manifest import safe_name
+from clusterpipe.cache.storage import explained, replacing, write_text
+from clusterpipe.pipeline.results.pictures import cluster_name, positions
+from clusterpipe.pipeline.results.reading import Results
+
+RECORD = ".clusterpipe.json"
+UNASSIGNED = "unassigned"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one image of the run goes: `name` is its folder and file name.
+
+    `digest` is that of its file, empty for what is to be drawn. It is linked to `file`, or drawn
+    from its `position` in the source; an image that is gone has neither.
+    """
+
+    name: str
+    digest: str
+    file: Path | None
+    position: int | None
+
+    @property
+    def gone(self) -> bool:
+        return self.file is None and self.position is None
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What was put in folders: `sizes` counts the images of each by name.
+
+    `missing` images are no longer in the source; `replaced` files were of an earlier export.
+    """
+
+    sizes: Mapping[str, int]
+    missing: int
+    replaced: int
+
+
+def write_folders(
+    results: Results,
+    source: ImageSource,
+    folder: Path,
+    *,
+    copy: bool,
+    dry_run: bool,
+    progress: Progress,
+) -> Folders:
+    """Fills `folder` with one folder per cluster, like 012_red-bicycle; or only says how.
+
+    An image is a relative symlink to its file; where links fail a hard link, or else a copy, which
+    `copy` asks for. What is not a file is written as PNG. What an earlier export put there is
+    replaced; anything else there stays, and is never written over. Raises UsageError, with nothing
+    changed, when `folder` holds what no export made, or something where an image should go.
+    """
+    places = list(_places(results, source))
+    there = [place for place in places if not place.gone]
+    with explained(folder):
+        earlier = _earlier(folder)
+        _refuse_taken(folder, there, set(earlier))
+        made = there
+        if not dry_run:
+            _remove(earlier)
+            made = _fill(folder, there, source, copy=copy, progress=progress)
+    sizes = Counter(place.name.partition("/")[0] for place in made)
+    return Folders(dict(sorted(sizes.items())), len(places) - len(made), len(earlier))
+
+
+def _places(results: Results, source: ImageSource) -> Iterator[Place]:
+    """Every image under its own file name, numbered where a cluster has that name already."""
+    taken = Counter[str]()
+    position = positions(source)
+    for row, cluster in enumerate(results.clusters.label.tolist()):
+        caption = results.captions[cluster] if cluster >= 0 else ""
+        folder = cluster_name(cluster, caption) if cluster >= 0 else UNASSIGNED
+        file, image = results.file(row), str(results.index.id[row])
+        name = (
+            f"{folder}/{_numbered(file.name if file else f'{safe_name(image)}.png', folder, taken)}"
+        )
+        if file:
+            there = file if file.is_file() else None
+            yield Place(name, str(results.index.digest[row]), there, None)
+        else:
+            yield Place(name, "", None, position.get(image))
+
+
+def _fill(
+    folder: Path, places: Sequence[Place], source: ImageSource, *, copy: bool, progress: Progress
+) -> list[Place]:
+    """Makes every place but of images that cannot be read any more; gives those it made.
+
+    The record stands first, so that an interrupted export can be replaced.
+    """
+    record = {place.name: place.digest for place in places}
+    write_text(folder / RECORD, json.dumps(record))
+    with progress("folders", total=len(places), unit="images") as advance:
+        for place in places:
+            target = folder / place.name
+            target.parent.mkdir(exist_ok=True)
+            if place.file:
+                _link(place.file, target, copy=copy)
+            else:
+                record[place.name] = _drawn(source, place.position, target)
+            advance(1)
+    write_text(folder / RECORD, json.dumps(record))
+    return [place for place in places if record[place.name]]
+
+
+def _numbered(name: str, folder: str, taken: Counter[str]) -> str:
+    """`name`, or name_2.jpg, name_3.jpg, ...; names that differ in case alone may collide."""
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - of a name, which may end in a dot
+    candidate = name
+    while taken[f"{folder}/{candidate}".casefold()]:
+        taken[f"{folder}/{name}".casefold()] += 1
+        candidate = f"{stem}_{taken[f'{folder}/{name}'.casefold()]}{suffix}"
+    taken[f"{folder}/{candidate}".casefold()] += 1
+    return candidate
+
+
+def _refuse_taken(folder: Path, places: Sequence[Place], earlier: Container[Path]) -> None:
+    targets = [folder / place.name for place in places]
+    parents = sorted({target.parent for target in targets})
+    taken = [path for path in parents if path.is_symlink() or (path.exists() and not path.is_dir())]
+    taken += [path for path in targets if os.path.lexists(path) and path not in earlier]
+    if taken:
+        raise UsageError(f"{taken[0]} is in the way: remove it, or name another --output")
+
+
+def _link(original: Path, target: Path, *, copy: bool) -> None:
+    if not copy:
+        with suppress(OSError, NotImplementedError):
+            target.symlink_to(os.path.relpath(original, target.parent.resolve()))
+            return
+        with suppress(OSError, NotImplementedError):
+            target.hardlink_to(original)
+            return
+    with replacing(target) as temporary:
+        shutil.copy2(original, temporary)
+
+
+def _drawn(source: ImageSource, position: int | None, target: Path) -> str:
+    """The digest of the PNG it made; empty when the image cannot be read."""
+    if position is None:
+        return ""
+    with suppress(UnreadableImage), replacing(target) as temporary:
+        source.decode(source.read(position)).save(temporary, "PNG")
+        return file_digest(temporary)
+    return ""
+
+
+def _earlier(folder: Path) -> list[Path]:
+    """What an earlier export made in `folder`: links, and files that are still as it made them."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return []
+    made = {folder / name: digest for name, digest in _recorded(folder).items()}
+    return [path for path, digest in made.items() if _as_made(path, digest)]
+
+
+def _as_made(path: Path, digest: str) -> bool:
+    if path.parent.is_symlink():  # what is behind it is not ours
+        return False
+    return path.is_symlink() or (path.is_file() and digest in ("", file_digest(path)))
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    """File names and digests of an earlier export; only places that an export could have made.
+
+    Raises UsageError when there is no such record.
+    """
+    try:
+        made: dict[str, str] = dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError, TypeError, ValueError) as error:
+        raise UsageError(f"{folder} is not empty and no export: name another --output") from error
+    return {
+        name: digest
+        for name, digest in made.items()
+        if len(PurePosixPath(name).parts) == 2 and ".." not in name.split("/")
+    }
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink()
+    for folder in {path.parent for path in paths}:
+        with suppress(OSError):  # it holds something else
+            folder.rmdir()

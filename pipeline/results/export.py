@@ -1,0 +1,256 @@
+"""`clusterpipe export`: the clusters as a table of one row per image, or as folders."""
+
+import csv
+import difflib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.sources import ImageSource, SourceConfig, open_source
+from clusterpipe.cache.storage import replacing
+from clusterpipe.pipeline.results.cluster_folders import write_folders
+from clusterpipe.pipeline.results.reading import Results
+from clusterpipe.pipeline.terminal.escaping import escaped
+
+COLUMNS: Mapping[str, type] = {
+    "id": str,  # the image's name within its source
+    "path": str,  # its file, absolute; empty for what is not a file
+    "cluster": int,  # -1 unassigned
+    "caption": str,
+    "probability": float,
+    "second_cluster": int,  # the likeliest after `cluster`; empty if there is one cluster
+    "second_probability": float,
+    "outlier_score": float,
+    "exemplar": int,  # place among its cluster's exemplars, from 1; empty for the others
+    "duplicate_group": int,  # the same for near-duplicates; empty for what has none
+    "is_representative": bool,  # false for duplicates of the image to keep
+    "similarity": float,  # with the image most like it
+    "isolation": float,  # mean distance to the images nearest to it
+    "is_outlier": bool,  # among the most isolated
+    "label": str,  # ground truth; empty where unknown
+    "split": str,
+    "width": int,
+    "height": int,
+    "digest": str,
+}
+FORMATS = ("csv", "json", "parquet", "folders")
+
+Columns = Mapping[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Where an export lies, and how many images it holds; with `dry_run`, where it would lie.
+
+    `missing` images are no longer in the source; `replaced` files were there before; `folders`
+    counts the images of each folder by name.
+    """
+
+    path: Path
+    images: int
+    missing: int = 0
+    replaced: int = 0
+    folders: Mapping[str, int] = field(default_factory=dict)
+    dry_run: bool = False
+
+
+def export(
+    results: Results,
+    source: SourceConfig,
+    *,
+    to: str,
+    output: Path | None = None,
+    copy: bool = False,
+    dry_run: bool = False,
+    progress: Progress = silent,
+) -> Exported:
+    """Writes the clusters to `output`, by default below the run, in one of `FORMATS`.
+
+    With `copy`, folders hold copies instead of links; with `dry_run`, nothing is written.
+    Originals are only ever read. Raises UsageError for another format, a place that is not ours to
+    write to, or a missing pyarrow; StorageError.
+    """
+    if to not in FORMATS:
+        near = difflib.get_close_matches(to, FORMATS, n=1)
+        raise UsageError(
+            f"--to takes {', '.join(FORMATS)}, not {to!r}"
+            + (f"; did you mean {near[0]}?" if near else "")
+        )
+    path = _place(results.run, output, to)
+    if output:
+        refuse_the_source(path, source)
+    if to == "folders":
+        images = open_source(source, progress=progress)
+        if not isinstance(images, ImageSource):
+            raise UsageError(f"{source.path} holds features: there are no images to put in folders")
+        done = write_folders(results, images, path, copy=copy, dry_run=dry_run, progress=progress)
+        n = sum(done.sizes.values())
+        return Exported(path, n, done.missing, done.replaced, done.sizes, dry_run)
+    replaced = int(path.exists())
+    if not dry_run:
+        _written(_WRITERS[to])(columns(results), path)
+    return Exported(path, len(results.index.id), replaced=replaced, dry_run=dry_run)
+
+
+def show(done: Exported, *, as_json: bool) -> None:
+    """Prints on stdout where the export lies, or what it would be; what it lacks on stderr."""
+    if as_json:
+        typer.echo(json.dumps({"schema_version": 1, **asdict(done), "path": str(done.path)}))
+        return
+    typer.echo(_intention(done) if done.dry_run else done.path)
+    if done.missing:
+        typer.echo(f"{done.missing:,} images are no longer in the source", err=True)
+
+
+def _intention(done: Exported) -> str:
+    into = " in folders" if done.folders else ""
+    lines = [f"would write {done.images:,} images{into}: {done.path}"]
+    lines += [f"{images:8,}  {escaped(name)}" for name, images in done.folders.items()]
+    if done.replaced:
+        lines.append(f"and replace what an earlier export wrote there ({done.replaced:,} files)")
+    return "\n".join(lines)
+
+
+def columns(results: Results) -> dict[str, list[Any]]:
+    """The table, column by column, as plain values and None; ready for `pandas.DataFrame`."""
+    clusters, index = results.clusters, results.index
+    n = len(index.id)
+    label = clusters.label.tolist()
+    several = clusters.top_label.shape[1] > 1
+    found = {
+        "id": index.id.tolist(),
+        "path": [_text(results.file(row)) for row in range(n)],
+        "cluster": label,
+        "caption": [results.captions[k] if k >= 0 else "" for k in label],
+        "probability": _numbers(clusters.probability),
+        "second_cluster": clusters.top_label[:, 1].tolist() if several else [None] * n,
+        "second_probability": _numbers(clusters.top_probability[:, 1]) if several else [None] * n,
+        "outlier_score": _numbers(clusters.outlier_score),
+        "exemplar": [rank or None for rank in results.exemplar_rank.tolist()],
+        **_curation(results),
+        "label": results.true_class,
+        "split": [None] * n if index.split is None else index.split.tolist(),
+        "width": index.width.tolist(),
+        "height": index.height.tolist(),
+        "digest": index.digest.tolist(),
+    }
+    return {name: found[name] for name in COLUMNS}
+
+
+def _curation(results: Results) -> dict[str, list[Any]]:
+    curation = results.curation
+    if curation is None:
+        names = ("duplicate_group", "is_representative", "similarity", "isolation", "is_outlier")
+        return {name: [None] * len(results.index.id) for name in names}
+    return {
+        "duplicate_group": [group if group >= 0 else None for group in curation.group.tolist()],
+        "is_representative": results.is_representative.tolist(),
+        "similarity": _numbers(curation.similarity),
+        "isolation": _numbers(curation.isolation),
+        "is_outlier": (curation.outlier > 0).tolist(),
+    }
+
+
+def _numbers(values: Any) -> list[float | None]:
+    """Six decimals are more than the features carry; what is not finite is unknown."""
+    rounded = np.asarray(values, np.float64).round(6)
+    known = np.isfinite(rounded)
+    return [x if ok else None for x, ok in zip(rounded.tolist(), known.tolist(), strict=True)]
+
+
+def _text(path: Path | None) -> str:
+    """A path as text; bytes that are not UTF-8 become the replacement character."""
+    return (
+        ""
+        if path is None
+        else str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    )
+
+
+def _rows(table: Columns) -> Iterator[tuple[Any, ...]]:
+    return zip(*table.values(), strict=True)
+
+
+def _write_csv(table: Columns, path: Path) -> None:
+    """As RFC 4180 has it; lines end in CR LF, or else a CR in a file name would not be quoted."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(table)
+        writer.writerows(_rows(table))
+
+
+def _write_json(table: Columns, path: Path) -> None:
+    """An array of objects, one to a line."""
+    lines = (
+        json.dumps(dict(zip(table, row, strict=True)), ensure_ascii=False) for row in _rows(table)
+    )
+    with path.open("w", encoding="utf-8") as file:
+        file.write("[")
+        file.writelines(f"{',' * bool(n)}\n{line}" for n, line in enumerate(lines))
+        file.write("\n]\n")
+
+
+def _write_parquet(table: Columns, path: Path) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise UsageError(
+            "--to parquet needs pyarrow: pip install 'clusterpipe[parquet]'"
+        ) from error
+    kinds = {
+        str: pyarrow.string(),
+        int: pyarrow.int64(),
+        float: pyarrow.float64(),
+        bool: pyarrow.bool_(),
+    }
+    schema = pyarrow.schema([(name, kinds[COLUMNS[name]]) for name in table])
+    parquet.write_table(pyarrow.table(dict(table), schema=schema), path)
+
+
+_WRITERS: Mapping[str, Callable[[Columns, Path], None]] = {
+    "csv": _write_csv,
+    "json": _write_json,
+    "parquet": _write_parquet,
+}
+
+
+def writer_of(path: Path) -> Callable[[Columns, Path], None]:
+    """What writes a table of our columns in the format that the ending of `path` names.
+
+    Raises UsageError for another ending.
+    """
+    write = _WRITERS.get(path.suffix.lower().removeprefix("."))
+    if write is None:
+        raise UsageError(f"{path} should end in .{' or .'.join(_WRITERS)}")
+    return _written(write)
+
+
+def _written(write: Callable[[Columns, Path], None]) -> Callable[[Columns, Path], None]:
+    def whole(table: Columns, path: Path) -> None:
+        with replacing(path) as temporary:
+            write(table, temporary)
+
+    return whole
+
+
+def _place(run: RunDirectory, output: Path | None, to: str) -> Path:
+    if to == "folders":
+        return (output or run.folder / "export" / "clusters").absolute()
+    path = (output or run.folder / "export" / f"clusters.{to}").absolute()
+    return path / f"clusters.{to}" if path.is_dir() else path
+
+
+def refuse_the_source(path: Path, source: SourceConfig) -> None:
+    """Nothing is written over a source, or among its images, where the next scan would find it."""
+    given = Path(source.path).expanduser().absolute()
+    if given.exists() and path.resolve().is_relative_to(given.resolve()):
+        raise UsageError(f"{path} is part of the source {given}: name another --output")

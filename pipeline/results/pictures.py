@@ -1,0 +1,173 @@
+"""Contact sheets: one PNG per cluster, exemplars first, under the cluster's caption.
+
+`page_of`, `tile_of` and `save` serve other pages of pictures as well.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache import artifact
+from clusterpipe.cache.errors import UnreadableImage
+from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.provenance import canonical, digest
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import Assignment, Assignments, Captions, Embeddings
+from clusterpipe.cache.sources import FeatureSource, ImageSource
+from clusterpipe.cache.storage import replacing
+from clusterpipe.pipeline.engine.inputs import describes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+COLUMNS, ROWS, TILE, GAP, HEAD, LINE = 8, 5, 120, 6, 40, 18
+MARK = "clusterpipe"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What one contact sheet shows: its file name, title, and rows of the embeddings."""
+
+    name: str
+    title: str
+    rows: tuple[int, ...]
+    key: str
+
+
+def contact_sheets(
+    run: RunDirectory, source: ImageSource | FeatureSource, *, progress: Progress = silent
+) -> list[Path]:
+    """Draws a PNG per cluster into the run's `pictures` folder; unchanged ones are left alone.
+
+    Gives no sheet when there is no assignment yet, or no image to show because features were
+    given. Only sheets that this function drew are ever removed.
+    """
+    if isinstance(source, FeatureSource) or not run.artifact(Assignments).exists():
+        return []
+    index = artifact.read(run.artifact(Embeddings), Embeddings)
+    sheets = list(_planned(run, index))
+    keep = {sheet.name for sheet in sheets}
+    for stale in (path for path in ours(run.pictures) if path.name not in keep):
+        stale.unlink()
+    position = positions(source)
+    with progress("contact sheets", total=len(sheets), unit="sheets") as advance:
+        for sheet in sheets:
+            path = run.pictures / sheet.name
+            if key_of(path) != sheet.key:
+                tiles = [tile_of(source, position.get(index.id[row])) for row in sheet.rows]
+                save(page_of(sheet.title, tiles), path, sheet.key)
+            advance(1)
+    return [run.pictures / sheet.name for sheet in sheets]
+
+
+def _planned(run: RunDirectory, index: Embeddings) -> Iterator[Sheet]:
+    assignments = artifact.read(run.artifact(Assignments), Assignments)
+    clusters = assignments.methods[assignments.chosen]
+    captions = cluster_captions(run, clusters)
+    for cluster, caption in enumerate(captions):
+        members = np.flatnonzero(clusters.label == cluster)
+        rows = _shown(clusters, cluster, members)
+        named = f" · {caption}" if caption else ""
+        title = f"cluster {cluster}{named} · {len(members):,} images"
+        name = f"{cluster_name(cluster, caption)}.png"
+        shown = [index.digest[row] for row in rows]
+        yield Sheet(name, title, rows, digest(canonical([title, shown]).encode()))
+
+
+def cluster_captions(run: RunDirectory, clusters: Assignment) -> list[str]:
+    """The name that each cluster was given, or else its first phrase; empty where there is none,
+    or no current one."""
+    if clusters.name is not None:
+        return [str(name) for name in clusters.name]
+    k = len(clusters.centroid)
+    if not describes(Captions, run):
+        return [""] * k
+    captions = artifact.read(run.artifact(Captions), Captions)
+    phrases = [str(phrase) for phrase in captions.methods[captions.chosen].text[:k, 0]]
+    return phrases + [""] * (k - len(phrases))
+
+
+def cluster_name(cluster: int, caption: str) -> str:
+    """A cluster as the name of a file or folder: 012_red-bicycle."""
+    return f"{cluster:03d}_{file_words(caption) or 'cluster'}"
+
+
+def file_words(text: str) -> str:
+    """A text as part of a file name: red-bicycle."""
+    return re.sub(r"[\W_]+", "-", text.casefold()).strip("-")[:40].rstrip("-")
+
+
+def _shown(clusters: Assignment, cluster: int, members: NDArray[Any]) -> tuple[int, ...]:
+    """Exemplars, then the members the method is least sure of, so that both ends can be seen."""
+    exemplars = [int(row) for row in clusters.exemplar[cluster] if row >= 0]
+    taken = set(exemplars)
+    doubtful = members[np.argsort(clusters.probability[members], kind="stable")]
+    rest = [int(row) for row in doubtful if int(row) not in taken]
+    return tuple([*exemplars, *rest][: COLUMNS * ROWS])
+
+
+def positions(source: ImageSource) -> dict[str, int]:
+    """The row of each image of `source` by its id."""
+    return {name: row for row, name in enumerate(source.manifest.id)}
+
+
+def page_of(title: str, tiles: Sequence["Image"], texts: Sequence[str] = ()) -> "Image":
+    """A page of pictures under a title, with a line of text below each if there are `texts`."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height = TILE + GAP + (LINE if texts else 0)
+    rows = -(-max(len(tiles), 1) // COLUMNS)
+    page = Image.new("RGB", (COLUMNS * (TILE + GAP) + GAP, HEAD + rows * height), "white")
+    draw, small = ImageDraw.Draw(page), ImageFont.load_default(size=13)
+    draw.text((GAP, 8), title, "black", ImageFont.load_default(size=18))
+    for place, tile in enumerate(tiles):
+        left, top = GAP + place % COLUMNS * (TILE + GAP), HEAD + place // COLUMNS * height
+        page.paste(tile, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
+        if texts:
+            draw.text((left + TILE // 2, top + TILE), texts[place], "black", small, anchor="ma")
+    return page
+
+
+def tile_of(source: ImageSource, row: int | None) -> "Image":
+    """The image at `row` of `source` as a tile; a grey one if it can no longer be shown."""
+    from PIL import Image
+
+    try:
+        if row is None:
+            raise UnreadableImage("no longer in the source")
+        image = source.decode(source.read(row))
+    except (OSError, UnreadableImage):
+        return Image.new("RGB", (TILE, TILE), "lightgray")
+    image.thumbnail((TILE, TILE))
+    return image
+
+
+def save(page: "Image", path: Path, key: str) -> None:
+    """Writes a page as PNG, stamped with the key that says what it shows."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text(MARK, key)
+    with replacing(path) as temporary:
+        page.save(temporary, "PNG", pnginfo=info)
+
+
+def key_of(path: Path) -> str | None:
+    """The key that a picture of ours is stamped with; None for any other file, or none."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return image.info.get(MARK)
+    except (OSError, UnidentifiedImageError):
+        return None
+
+
+def ours(folder: Path) -> list[Path]:
+    """The pictures in `folder` that this program drew."""
+    return [path for path in sorted(folder.glob("*.png")) if key_of(path) is not None]

@@ -1,0 +1,96 @@
+"""The result of a run as it stands: its images, the clusters it stands by, and their names."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache import artifact
+from clusterpipe.cache.errors import MissingArtifact
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import Assignment, Assignments, Curation, Embeddings
+from clusterpipe.cache.sources import SourceConfig, file_path, folder_of
+from clusterpipe.pipeline.engine.inputs import describes
+from clusterpipe.pipeline.results.pictures import cluster_captions
+
+
+@dataclass(frozen=True)
+class Results:
+    """Row i of the index and of the clusters is the same image; `captions` has one per cluster.
+
+    `folder` is what the paths of the index are relative to; `curation` is None before that stage.
+    """
+
+    run: RunDirectory
+    folder: Path
+    index: Embeddings
+    method: str
+    clusters: Assignment
+    captions: list[str]
+    curation: Curation | None = None
+
+    def file(self, row: int) -> Path | None:
+        """The image's own file; None for what is not a file."""
+        stored = self.index.path[row]
+        return self.folder / file_path(stored) if stored else None
+
+    @cached_property
+    def exemplar_rank(self) -> NDArray[np.intp]:
+        """For each image (n,) its place among its cluster's exemplars, from 1; 0 for none."""
+        rank = np.zeros(len(self.index.id), np.intp)
+        for row in self.clusters.exemplar:
+            rank[row[row >= 0]] = np.flatnonzero(row >= 0) + 1
+        return rank
+
+    @cached_property
+    def is_representative(self) -> NDArray[np.bool_]:
+        """Which images (n,) remain when one is kept of each group of duplicates."""
+        if self.curation is None:
+            return np.ones(len(self.index.id), np.bool_)
+        kept = self.curation.group < 0
+        kept[self.curation.representative] = True
+        return np.asarray(kept)
+
+    @cached_property
+    def true_class(self) -> list[str | None]:
+        """The ground truth of each image by name; None where it is unknown."""
+        label, names = self.index.label, self.index.class_name
+        if label is None or names is None:
+            return [None] * len(self.index.id)
+        return [str(names[k]) if k >= 0 else None for k in label.tolist()]
+
+    @property
+    def class_names(self) -> list[str]:
+        """The true classes; none where there is no ground truth."""
+        names = self.index.class_name
+        return [] if names is None or self.index.label is None else names.tolist()
+
+    def members(self, cluster: int) -> NDArray[Any]:
+        """The rows of a cluster's images, ascending."""
+        return np.flatnonzero(self.clusters.label == cluster)
+
+
+def read_results(run: RunDirectory, source: SourceConfig) -> Results:
+    """Reads the result of a run.
+
+    Raises MissingArtifact when there are no clusters yet, or only those of earlier embeddings,
+    and the other errors of `artifact.read`.
+    """
+    index = artifact.read(run.artifact(Embeddings), Embeddings)
+    path = run.artifact(Assignments)
+    assignments = artifact.read(path, Assignments)
+    if not describes(Assignments, run):
+        raise MissingArtifact(
+            f"{path} was made from what has changed since: "
+            f"run `clusterpipe run-all --run-dir {run.folder}`"
+        )
+    clusters = assignments.methods[assignments.chosen]
+    captions = cluster_captions(run, clusters)
+    folder = folder_of(source)
+    curation = None
+    if describes(Curation, run):
+        curation = artifact.read(run.artifact(Curation), Curation)
+    return Results(run, folder, index, assignments.chosen, clusters, captions, curation)

@@ -1,0 +1,1 @@
+"""Running the heads: the methods asked for, their fits, the choice among them, the labels."""

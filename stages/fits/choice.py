@@ -1,0 +1,134 @@
+"""How good the fits of every method are by themselves: what to choose by without labels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.cache.progress import Progress
+from clusterpipe.stages.fits.fitting import Data, Fitted, fit_consensus, fit_methods
+from clusterpipe.stages.heads.consensus import Consensus
+from clusterpipe.stages.heads.protocol import BLOCK, Member, Training
+from clusterpipe.stages.sampling import sample_of
+
+if TYPE_CHECKING:
+    from clusterpipe.stages.numerics.selection import Selection
+
+MOST_SCORED = 10_000  # images that fits are compared on
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What every method made of the rows of the fit, and how good its fits are; no scores for one
+    method alone."""
+
+    fitted: dict[str, Fitted]
+    scores: dict[str, "Scores"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What is known of the s fits of a method: selection of each, `chosen` the one it stands by."""
+
+    selection: "Selection"
+    chosen: int
+
+
+def fit_and_judge(
+    data: Mapping[str, Data],
+    spaces: Data,
+    k: int,
+    config: Any,
+    *,
+    members: Sequence[str],
+    seed: int,
+    progress: Progress,
+) -> Judged:
+    """Fits all methods that have data; a consensus is the vote of the best fits of `members`.
+
+    spaces: the features in which fits are judged; config: of assign.
+    """
+    single = {name: own for name, own in data.items() if name != Consensus.name}
+    fitted = fit_methods(single, k, config, seed=seed, progress=progress)
+    if len(data) == 1:
+        return Judged(fitted, {})
+    scores = scored(fitted, single, spaces, seed=seed, progress=progress)
+    if Consensus.name in data:
+        best = best_fits({name: scores[name] for name in members}, fitted, data)
+        agreed = fit_consensus(best, spaces, k, config, seed=seed, progress=progress)
+        joint = {Consensus.name: agreed}
+        scores |= scored(joint, data, spaces, seed=seed, progress=progress)
+        fitted |= joint
+    return Judged(fitted, scores)
+
+
+def scored(
+    fitted: Mapping[str, Fitted],
+    data: Mapping[str, Data],
+    spaces: Data,
+    *,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Scores]:
+    """Measures the labels that every fit gives to the rows of the fit, or a sample of them.
+
+    data: what each method is fitted on; spaces: the features, in one space or several, in which the
+    labels are to be learnt and neighbours to be alike. All are of the same images.
+    """
+    from clusterpipe.stages.numerics.preparation import center_of, prepare
+    from clusterpipe.stages.numerics.selection import selection
+
+    place = sample_of(np.arange(len(spaces.index)), MOST_SCORED, seed)
+    rows, widths = spaces.rows[place], spaces.widths
+    z = prepare(rows, center_of(rows, unit=True, widths=widths), unit=True, widths=widths)
+    labels = [_labels(one, data[name].rows[place]) for name, one in fitted.items()]
+    every, found = [label for method in labels for label in method], {}
+    with progress("comparing fits", total=len(every), unit="fits") as advance:
+        whole = selection(Training(z, widths).spaces, every, seed=seed)
+        advance(len(every))
+    at = 0
+    for (name, one), own in zip(fitted.items(), labels, strict=True):
+        found[name] = Scores(whole.part(slice(at, at + len(own))), one.fits.chosen)
+        at += len(own)
+    return found
+
+
+def _labels(fitted: Fitted, rows: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The labels (s, n) of the rows (n, d) by each fit."""
+    found = np.empty((len(fitted.fits.models), len(rows)), np.int64)
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        for own, soft in zip(found, fitted.fits.soft(fitted.head.prepared(block)), strict=True):
+            own[start : start + BLOCK] = soft[: len(block)].argmax(axis=1)
+    return found
+
+
+def best_fits(
+    scores: Mapping[str, Scores], fitted: Mapping[str, Fitted], data: Mapping[str, Data]
+) -> tuple[Member, ...]:
+    """Those of all fits of the methods scored that are among the better half, the best first."""
+    from clusterpipe.stages.numerics.consensus import better_half
+
+    each = np.concatenate([one.selection.score for one in scores.values()])
+    fits = [
+        Member(name, seed, replace(fitted[name].head, model=model), data[name].start)
+        for name in scores
+        for seed, model in enumerate(fitted[name].fits.models)
+    ]
+    return tuple(fits[place] for place in better_half(each))
+
+
+def recorded(scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """The fields of /selection, none for one method alone."""
+    if len(scores) <= 1:
+        return {}
+    each = list(scores.values())
+    return {
+        "selection_method": np.array(list(scores), dtype=object),
+        "selection_measure": np.array(each[0].selection.measure, dtype=object),
+        "selection_value": np.stack([one.selection.value[one.chosen] for one in each]),
+        "selection_score": np.array([one.selection.score[one.chosen] for one in each]),
+        "selection_score_per_seed": np.stack([one.selection.score for one in each]),
+    }

@@ -1,0 +1,1 @@
+"""Words: vocabularies, their features, and what heads read of them."""

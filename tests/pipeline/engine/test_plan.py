@@ -1,0 +1,160 @@
+"""The order of stages and the reasons for running them, on the real stages and small features."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clusterpipe.cache import artifact
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import Metrics
+from clusterpipe.cache.sources import SourceConfig, open_source
+from clusterpipe.pipeline import Config, run_all, run_stage
+from clusterpipe.pipeline.engine import inputs, plan
+from clusterpipe.pipeline.engine.config import override
+from clusterpipe.stages import STAGES
+
+
+@pytest.fixture(scope="module")
+def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features of three well-separated groups, as a file."""
+    rng = np.random.default_rng(0)
+    centres = np.eye(3, 16) * 5
+    features = np.concatenate([c + 0.3 * rng.normal(size=(40, 16)) for c in centres])
+    path = tmp_path_factory.mktemp("blobs") / "blobs.npz"
+    np.savez(path, features=features.astype(np.float32))
+    return path
+
+
+def config_of(path: Path, *assignments: str) -> Config:
+    return override(Config(), [f"source.path='{path}'", *assignments])
+
+
+def states(config: Config, folder: Path) -> dict[str, plan.StageState]:
+    found = plan.examine(config, RunDirectory(folder), open_source(config.source))
+    return {state.stage: state for state in found}
+
+
+def test_the_order_is_the_card_s() -> None:
+    expected = ["embed", "estimate-k", "refine", "assign", "caption", "evaluate", "curate"]
+    assert [stage.name for stage in plan.order(Config())] == list(STAGES) == expected
+
+
+def test_a_stage_moves_behind_what_it_reads() -> None:
+    config = override(Config(), ["estimate_k.features=refined"])
+    names = [stage.name for stage in plan.order(config)]
+    assert names == ["embed", "refine", "estimate-k", "assign", "caption", "evaluate", "curate"]
+
+
+def test_seeds_differ_by_stage_and_follow_the_one_seed() -> None:
+    seeds = {plan.stage_seed(seed, stage) for seed in (0, 1) for stage in STAGES}
+    assert len(seeds) == 2 * len(STAGES)
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_everything_is_missing_at_first_and_fresh_at_last(blobs: Path, tmp_path: Path) -> None:
+    config = config_of(blobs)
+    assert {s.state for s in states(config, tmp_path).values()} <= {"missing", "blocked"}
+    run_all(config, run_dir=tmp_path)
+    found = states(config, tmp_path)
+    assert found.pop("caption").state == "skipped"
+    assert {s.state for s in found.values()} == {"fresh"}
+
+
+def test_a_changed_setting_is_named_and_what_follows_waits(blobs: Path, tmp_path: Path) -> None:
+    config = config_of(blobs)
+    run_all(config, run_dir=tmp_path)
+    found = states(override(config, ["assign.temperature=0.7"]), tmp_path)
+    assert found["refine"].state == "fresh"
+    assert found["assign"].state == "stale"
+    assert found["assign"].reasons[0].startswith("assign.temperature")
+    assert found["assign"].reasons[0].endswith("-> 0.7")
+    assert found["evaluate"].state == "blocked"
+
+
+def test_harmless_settings_change_nothing(blobs: Path, tmp_path: Path) -> None:
+    config = config_of(blobs)
+    run_all(config, run_dir=tmp_path)
+    found = states(override(config, ["embed.workers=3", "refine.device=cpu"]), tmp_path)
+    assert {s.state for s in found.values()} == {"fresh", "skipped"}
+
+
+def test_a_given_k_makes_estimate_k_needless(blobs: Path, tmp_path: Path) -> None:
+    config = config_of(blobs, "assign.k=4")
+    result = run_all(config, run_dir=tmp_path)
+    assert "k_estimate" not in result.artifacts
+    skipped = next(event for event in result.events if event.stage == "estimate-k")
+    assert skipped.action == "skipped"
+    assert "assign.k" in skipped.reasons[0]
+
+
+def test_an_unknown_space_is_named(blobs: Path, tmp_path: Path) -> None:
+    config = config_of(blobs, "refine.space=clip")
+    with pytest.raises(UsageError, match=r"refine\.space is 'clip', but .* has features"):
+        run_all(config, run_dir=tmp_path)
+
+
+def test_a_source_that_is_gone_leaves_the_run_usable(blobs: Path, tmp_path: Path) -> None:
+    config = config_of(blobs)
+    run_all(config, run_dir=tmp_path)
+    found = plan.examine(config, RunDirectory(tmp_path), None)
+    assert {s.state for s in found} == {"fresh", "skipped"}
+
+
+def test_a_limit_is_part_of_what_the_source_holds(blobs: Path, tmp_path: Path) -> None:
+    config = config_of(blobs)
+    run_all(config, run_dir=tmp_path)
+    limited = override(config, ["source.limit=60"])
+    assert limited.source == SourceConfig(path=str(blobs), limit=60)
+    assert states(limited, tmp_path)["embed"].reasons == ("60 removed images",)
+
+
+def test_labels_added_to_given_features_rerun_evaluate_only(blobs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "blobs.npz"
+    features = np.load(blobs)["features"]
+    np.savez(path, features=features)
+    config = config_of(path)
+    run_all(config, run_dir=tmp_path / "run")
+    np.savez(path, features=features, labels=np.repeat(np.arange(3), 40))
+    found = states(config, tmp_path / "run")
+    assert {s.stage for s in found.values() if s.needs_run} == {"evaluate"}
+    result = run_all(config, run_dir=tmp_path / "run")
+    actions = {event.stage: event.action for event in result.events}
+    assert actions.pop("embed") == "refreshed"
+    assert actions.pop("evaluate") == "ran"
+    assert set(actions.values()) == {"fresh", "skipped"}
+    assert result.metrics["spherical-kmeans"]["accuracy"] == 1.0
+
+
+def test_what_can_be_done_without_is_read_once_it_is_there(blobs: Path, tmp_path: Path) -> None:
+    labelled = tmp_path / "blobs.npz"
+    np.savez(labelled, features=np.load(blobs)["features"], labels=np.repeat(np.arange(3), 40))
+    config, run = (
+        config_of(labelled, "assign.k=3", "assign.features=embeddings"),
+        RunDirectory(tmp_path / "run"),
+    )
+    for name in ("embed", "assign", "evaluate", "evaluate"):
+        last = run_stage(name, config, run.folder)
+    assert last.events[0].action == "fresh"
+    assert list(artifact.read(run.artifact(Metrics), Metrics).retrieval_space) == ["embeddings"]
+    assert inputs.describes(Metrics, run)
+    run_stage("refine", config, run.folder)
+    assert not inputs.describes(Metrics, run)
+    assert states(config, run.folder)["evaluate"].reasons == ("refined.h5 /features changed",)
+    run_stage("evaluate", config, run.folder)
+    found = artifact.read(run.artifact(Metrics), Metrics)
+    assert list(found.retrieval_space) == ["embeddings", "refined"]
+
+
+def test_what_speaks_of_other_images_is_done_without(blobs: Path, tmp_path: Path) -> None:
+    config = config_of(blobs, "assign.k=3", "assign.features=embeddings")
+    run_all(config, run_dir=tmp_path)
+    fewer = override(config, ["source.limit=60"])
+    for name in ("embed", "assign"):
+        run_stage(name, fewer, tmp_path)
+    stage = STAGES["evaluate"]
+    assert inputs.load(stage, fewer, RunDirectory(tmp_path))["refined"] is None
+    run_stage("evaluate", fewer, tmp_path)
+    run_stage("refine", fewer, tmp_path)
+    assert inputs.load(stage, fewer, RunDirectory(tmp_path))["refined"].shape[0] == 60

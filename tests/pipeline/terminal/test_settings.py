@@ -1,0 +1,53 @@
+"""`init`, `config` and `models`: what can be set, what is set, and what can be had."""
+
+from pathlib import Path
+
+import pytest
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.pipeline.engine.config import Config, load, override
+from clusterpipe.pipeline.terminal import models, settings
+from clusterpipe.pipeline.terminal.settings import write_settings
+from clusterpipe.stages.backbones.catalogue import MODELS
+
+
+def test_what_init_writes_is_read_back(tmp_path: Path) -> None:
+    wanted = override(Config(), ["assign.k=12", "source.path=photos"])
+    write_settings(wanted, tmp_path / "pipeline.toml", replace=False)
+    again = load(Config(), tmp_path / "pipeline.toml")
+    assert (again.source, again.seed, again.stages) == (wanted.source, wanted.seed, wanted.stages)
+
+
+def test_init_replaces_nothing_unasked(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.toml"
+    path.write_text("seed = 3")
+    with pytest.raises(UsageError, match="--force"):
+        write_settings(Config(), path, replace=False)
+    assert path.read_text() == "seed = 3"
+    write_settings(Config(), path, replace=True)
+    assert load(Config(), path).seed == 0
+
+
+def test_config_tells_value_origin_and_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "my.toml").write_text("seed = 7\n[assign]\nseeds = 5\n")
+    config = override(load(Config(), tmp_path / "my.toml", "my.toml"), ["assign.k=12"])
+    settings.show(config, changed_only=False, as_json=False)
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert lines["seed"] == ["seed", "7", "my.toml", "0"]
+    assert lines["assign.k"] == ["assign.k", "12", "--set", "0"]
+    assert lines["assign.seeds"] == ["assign.seeds", "5", "my.toml"]
+    assert lines["assign.top"] == ["assign.top", "5", "default"]
+    assert len(lines) == len(Config().keys()) + 1
+    settings.show(config, changed_only=True, as_json=False)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_models_are_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    models.show(as_json=False)
+    told = capsys.readouterr().out
+    for model in MODELS:
+        assert model.definition in told
+        assert model.licence in told
