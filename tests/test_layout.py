@@ -29,6 +29,17 @@ MAY_IMPORT = {
     "stages": ("clusterpipe.cache", "clusterpipe.stages"),
     "pipeline": ("clusterpipe.cache", "clusterpipe.stages", "clusterpipe.pipeline"),
 }
+# The floors of the program, from the bottom up: a module imports from its own floor or below.
+FLOORS = (
+    ("pipeline/engine",),
+    ("pipeline/results",),
+    ("pipeline/terminal",),
+    ("pipeline/report",),
+    ("pipeline/whole_run.py",),
+    ("pipeline/face",),
+    ("pipeline/commands",),
+    ("pipeline/cli.py",),
+)
 STAGES = ("embed", "estimate_k", "refine", "assign", "caption", "evaluate", "curate")
 
 
@@ -45,6 +56,22 @@ def imported(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+def module_of(path: Path) -> str:
+    """The dotted name that a module is imported under."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(("clusterpipe", *(part for part in parts if part != "__init__")))
+
+
+BY_NAME = {module_of(path): path for path in MODULES}
+
+
+def neighbours(path: Path) -> set[str]:
+    """The modules of ours that a module imports, wherever in it."""
+    found = {name for name in imported(path) if name in BY_NAME}
+    packages = {name for name in found if any(other.startswith(f"{name}.") for other in found)}
+    return found - packages - {module_of(path)}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -65,6 +92,41 @@ def test_each_library_stays_in_its_place(path: Path) -> None:
     folder = path.relative_to(ROOT).parts[0]
     assert folder == "cache" or "h5py" not in top
     assert folder == "pipeline" or not top & {"rich", "typer"}
+
+
+def floor(path: Path) -> int:
+    """The floor of a module of the program; 0 below it, and above it for its own `__init__`."""
+    name = name_of(path)
+    if not name.startswith("pipeline/"):
+        return 0
+    found = [n for n, rooms in enumerate(FLOORS, start=1) if name.startswith(rooms)]
+    return found[0] if found else len(FLOORS) + 1
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_module_looks_up(path: Path) -> None:
+    """Local imports count: they are for what is heavy, not for what stands above."""
+    above = [name for name in neighbours(path) if floor(BY_NAME[name]) > floor(path)]
+    assert above == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    reached = {name: set(neighbours(path)) for name, path in BY_NAME.items()}
+    while True:  # a step takes away those that import none of the modules left, or that none does
+        needed = set().union(*reached.values())
+        ends = {name for name, others in reached.items() if not others & reached.keys()}
+        ends |= reached.keys() - needed
+        if not ends:
+            break
+        reached = {name: others for name, others in reached.items() if name not in ends}
+    assert sorted(reached) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_terminal_is_known_to_few(path: Path) -> None:
+    top = {name.split(".")[0] for name in imported(path)}
+    allowed = ("pipeline/terminal", "pipeline/commands", "pipeline/cli.py")
+    assert name_of(path).startswith(allowed) or not top & {"rich", "typer"}
 
 
 def test_what_is_printed_goes_through_one_door() -> None:

@@ -73,6 +73,7 @@ def search(
     Cosines of texts are low, even where they fit: compare them within one list.
     """
     from clusterpipe.pipeline.results import search as searching
+    from clusterpipe.pipeline.terminal.answers import print_answers
     from clusterpipe.pipeline.terminal.console import Reporter
 
     resolved, run = existing_run(run_dir)
@@ -89,7 +90,7 @@ def search(
     answers = searching.search(
         run, resolved, image or (), options, texts=text or (), progress=Reporter(quiet).progress
     )
-    searching.show(run, answers, as_json=json_)
+    print_answers(run, answers, as_json=json_)
 
 
 def inspect(
@@ -97,9 +98,9 @@ def inspect(
     json_: Json = False,
 ) -> None:
     """Print an artifact as a tree (dims, dtype, unit, doc, provenance, a preview) and check it."""
-    from clusterpipe.pipeline.results import inspecting
+    from clusterpipe.pipeline.terminal.inspection import print_inspection
 
-    inspecting.show(artifact, as_json=json_)
+    print_inspection(artifact, as_json=json_)
 
 
 def report(
@@ -177,8 +178,9 @@ def compare(
     """
     from clusterpipe.pipeline.results import compare as comparing
     from clusterpipe.pipeline.results.reading import read_results
+    from clusterpipe.pipeline.terminal.comparison import print_comparison
 
     (one, before), (other, after) = existing_run(first), existing_run(second)
     results = read_results(before, one.source), read_results(after, other.source)
     found = comparing.compare(*results, (one, other))
-    comparing.show(found, most=moved, as_json=json_)
+    print_comparison(found, most=moved, as_json=json_)

@@ -32,7 +32,8 @@ from clusterpipe.pipeline.commands.resolving import (
 )
 from clusterpipe.pipeline.engine import plan
 from clusterpipe.pipeline.engine.config import Config
-from clusterpipe.pipeline.engine.execute import run_all, run_stage
+from clusterpipe.pipeline.engine.execute import run_stage
+from clusterpipe.pipeline.whole_run import run_all
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Input, Stage
 

@@ -44,14 +44,14 @@ def show_config(
     In rising order: defaults, ./pipeline.toml or --config (a run that is there keeps its own),
     --set, options.
     """
-    from clusterpipe.pipeline.terminal import settings
+    from clusterpipe.pipeline.terminal.settings import print_settings
 
     config, _ = configured(source, run_dir, file, set, None, {})
-    settings.show(config, changed_only=changed, as_json=json_)
+    print_settings(config, changed_only=changed, as_json=json_)
 
 
 def models(json_: Json = False) -> None:
     """List backbones: size, width, licence, and whether their weights are on disk."""
-    from clusterpipe.pipeline.terminal import models as catalogue
+    from clusterpipe.pipeline.terminal.models import print_models
 
-    catalogue.show(as_json=json_)
+    print_models(as_json=json_)

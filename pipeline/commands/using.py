@@ -33,6 +33,7 @@ def export(
     from clusterpipe.pipeline.results import export as exporting
     from clusterpipe.pipeline.results.reading import read_results
     from clusterpipe.pipeline.terminal.console import Reporter
+    from clusterpipe.pipeline.terminal.exported import print_export
 
     config, run = existing_run(run_dir)
     done = exporting.export(
@@ -44,7 +45,7 @@ def export(
         dry_run=dry_run,
         progress=Reporter(quiet).progress,
     )
-    exporting.show(done, as_json=json_)
+    print_export(done, as_json=json_)
 
 
 def predict(
@@ -81,6 +82,7 @@ def predict(
     from clusterpipe.pipeline.results.export import writer_of
     from clusterpipe.pipeline.results.reading import read_results
     from clusterpipe.pipeline.terminal.console import Reporter
+    from clusterpipe.pipeline.terminal.predictions import print_appended, print_predictions
 
     if output:
         writer_of(output)  # an ending that is refused is refused before the work
@@ -92,9 +94,9 @@ def predict(
 
         config = appending.on_device(config, device, download)
         done = appending.append(config, run, source, progress=progress, tell=reporter.tell)
-        predicting.show(done.found, done.captions, output=output, as_json=json_)
-        appending.tell_of(done, run)
+        print_predictions(done.found, done.captions, output=output, as_json=json_)
+        print_appended(done, run)
         return
     results = read_results(run, config.source)
     found = predicting.predict(results, source, device=device, download=download, progress=progress)
-    predicting.show(found, results.captions, output=output, as_json=json_)
+    print_predictions(found, results.captions, output=output, as_json=json_)

@@ -8,7 +8,7 @@ import numpy as np
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.sources import ImageSource
 from clusterpipe.pipeline.engine.config import Config
-from clusterpipe.pipeline.terminal.console import duration, size
+from clusterpipe.pipeline.engine.units import duration, size
 from clusterpipe.stages.embed import EmbedConfig, Target, targets
 
 TRIAL = 16

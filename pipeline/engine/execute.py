@@ -1,10 +1,10 @@
 """Runs stages: loads what each reads, calls it, writes what it returns, skips what is fresh."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from clusterpipe.cache import artifact, inventory, storage
 from clusterpipe.cache.checkpoints import CheckpointStore
@@ -17,34 +17,18 @@ from clusterpipe.cache.sources import ImageSource, open_source
 from clusterpipe.cache.sources.manifest import safe_name
 from clusterpipe.pipeline.engine import inputs, plan
 from clusterpipe.pipeline.engine.config import Config, dump, harmless
+from clusterpipe.pipeline.engine.events import Action, StageEvent, Tell, nobody
 from clusterpipe.pipeline.engine.growth import Growth
 from clusterpipe.pipeline.engine.plan import Source, StageState
-from clusterpipe.pipeline.results.pictures import contact_sheets
-from clusterpipe.pipeline.results.plots import plots
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Stage
-
-Action: TypeAlias = Literal["starts", "note", "ran", "fresh", "skipped", "refreshed", "extended"]
 
 LONG_EMBEDDING = 2_000  # images, from which on the time and bytes are told beforehand
 
 
 @dataclass(frozen=True)
-class StageEvent:
-    """What happens to a stage of a run, as it happens, and why."""
-
-    stage: str
-    action: Action
-    reasons: tuple[str, ...] = ()
-    seconds: float = 0.0
-
-
-Tell: TypeAlias = Callable[[StageEvent], None]
-
-
-@dataclass(frozen=True)
 class RunResult:
-    """What a run left: its folder, artifacts, pictures and plots, what was done, and the metrics.
+    """What a run left: its folder and artifacts, what was done, the metrics, and what was drawn.
 
     `metrics` holds, per method, the values of the labels the run stands by; metrics that need
     ground truth are absent without it.
@@ -58,39 +42,26 @@ class RunResult:
     plots: tuple[Path, ...] = ()
 
 
-def _nobody(event: StageEvent) -> None:
-    """Tells nobody."""
-
-
 def run_all(
-    config: Config | None = None,
+    config: Config,
+    run: RunDirectory,
+    source: Source,
     *,
-    run_dir: Path | None = None,
-    until: str = "",
+    stages: Iterable[Stage],
     force: Collection[str] = (),
     progress: Progress = silent,
-    tell: Tell = _nobody,
+    tell: Tell = nobody,
 ) -> RunResult:
-    """Brings every stage of a run up to date, up to and including `until`.
+    """Brings `stages` up to date, in their order; those in `force` run even if they are fresh.
 
-    `run_dir` is where the artifacts go, by default runs/<name of the source>. Stages in `force`
-    run even if they are fresh. Raises the errors of `clusterpipe.cache.errors`.
+    The caller holds the run's lock. Raises the errors of `clusterpipe.cache.errors`.
     """
-    config = config or Config()
-    run = RunDirectory(run_dir or default_run_dir(config.source.path))
-    config = with_appended(config, run)
-    stages = _until(plan.order(config), until)
-    source = open_source(config.source, progress=progress)
-    with run.locked():
-        remember(config, run)
-        events = []
-        for stage in stages:
-            events.append(
-                up_to_date(stage, config, run, source, stage.name in force, progress, tell)
-            )
-        sheets = contact_sheets(run, source, progress=progress)
-        drawn = plots(run, progress=progress)
-    return replace(result(run, tuple(events)), pictures=tuple(sheets), plots=tuple(drawn))
+    remember(config, run)
+    events = [
+        up_to_date(stage, config, run, source, stage.name in force, progress, tell)
+        for stage in stages
+    ]
+    return result(run, tuple(events))
 
 
 def run_stage(
@@ -100,7 +71,7 @@ def run_stage(
     *,
     force: bool = False,
     progress: Progress = silent,
-    tell: Tell = _nobody,
+    tell: Tell = nobody,
 ) -> RunResult:
     """Brings one stage up to date from the artifacts that are there.
 
@@ -148,15 +119,6 @@ def result(run: RunDirectory, events: tuple[StageEvent, ...]) -> RunResult:
     paths = {kind.name: run.artifact(kind) for kind in ARTIFACTS if run.artifact(kind).exists()}
     metrics = _metrics(paths[Metrics.name]) if Metrics.name in paths else {}
     return RunResult(run.folder, paths, events, metrics)
-
-
-def _until(stages: list[Stage], until: str) -> list[Stage]:
-    if not until:
-        return stages
-    names = [stage.name for stage in stages]
-    if until not in names:
-        raise UsageError(f"--until takes one of {', '.join(names)}, not {until!r}")
-    return stages[: names.index(until) + 1]
 
 
 def up_to_date(

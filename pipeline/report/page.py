@@ -13,10 +13,10 @@ from clusterpipe.cache import artifact
 from clusterpipe.cache.schema import ARTIFACTS, Curation, KEstimate, Metrics
 from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.engine.inputs import describes
+from clusterpipe.pipeline.engine.units import duration
 from clusterpipe.pipeline.report.curve import curve
 from clusterpipe.pipeline.results.reading import Results
 from clusterpipe.pipeline.terminal import summary
-from clusterpipe.pipeline.terminal.console import duration
 
 HEADLINE = ("accuracy", "nmi", "silhouette")
 SKIPPED = 1000

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import typer
 
 from clusterpipe.cache import artifact, inventory, storage
 from clusterpipe.cache.errors import SourceError, UsageError
@@ -21,12 +20,12 @@ from clusterpipe.cache.sources.files import FileImages
 from clusterpipe.cache.sources.table import open_table
 from clusterpipe.pipeline.engine import plan
 from clusterpipe.pipeline.engine.config import Config
-from clusterpipe.pipeline.engine.execute import Tell, up_to_date, with_appended
+from clusterpipe.pipeline.engine.events import Tell
+from clusterpipe.pipeline.engine.execute import up_to_date, with_appended
 from clusterpipe.pipeline.engine.growth import appended_ids
 from clusterpipe.pipeline.results.pictures import cluster_captions
 from clusterpipe.pipeline.results.predict import Predictions, clustered, opened
 from clusterpipe.pipeline.results.reading import Results, read_results
-from clusterpipe.pipeline.terminal.escaping import escaped
 from clusterpipe.stages import heads
 from clusterpipe.stages.embed import backbone_specs, store
 
@@ -204,7 +203,7 @@ def _answer(results: Results, sorted_out: _SortedOut) -> Predictions:
     return Predictions(names, soft.argmax(axis=1), soft, skipped)
 
 
-# ---------------------------------------------------------------- telling
+# ---------------------------------------------------------------- settings of this command
 
 
 def on_device(config: Config, device: str, download: bool) -> Config:
@@ -212,16 +211,3 @@ def on_device(config: Config, device: str, download: bool) -> Config:
     if device != "auto":
         config = config.set("embed.device", device, "option")
     return config.set("embed.download", True, "option") if download else config
-
-
-def tell_of(done: Appended, run: RunDirectory) -> None:
-    """Says on stderr what was known before, and what the run waits for."""
-    for name, known in done.known.items():
-        other = "" if known == name else f", as {known}"
-        typer.echo(escaped(f"{name} is in the run already{other}"), err=True)
-    if len(done.found.id) > len(done.known):
-        typer.echo(
-            "captions, metrics and near-duplicates do not know the new images yet: clusterpipe "
-            f"run-all --run-dir {run.folder}",
-            err=True,
-        )

@@ -4,12 +4,11 @@ import csv
 import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
@@ -18,7 +17,6 @@ from clusterpipe.cache.sources import ImageSource, SourceConfig, open_source
 from clusterpipe.cache.storage import replacing
 from clusterpipe.pipeline.results.cluster_folders import write_folders
 from clusterpipe.pipeline.results.reading import Results
-from clusterpipe.pipeline.terminal.escaping import escaped
 
 COLUMNS: Mapping[str, type] = {
     "id": str,  # the image's name within its source
@@ -98,25 +96,6 @@ def export(
     if not dry_run:
         _written(_WRITERS[to])(columns(results), path)
     return Exported(path, len(results.index.id), replaced=replaced, dry_run=dry_run)
-
-
-def show(done: Exported, *, as_json: bool) -> None:
-    """Prints on stdout where the export lies, or what it would be; what it lacks on stderr."""
-    if as_json:
-        typer.echo(json.dumps({"schema_version": 1, **asdict(done), "path": str(done.path)}))
-        return
-    typer.echo(_intention(done) if done.dry_run else done.path)
-    if done.missing:
-        typer.echo(f"{done.missing:,} images are no longer in the source", err=True)
-
-
-def _intention(done: Exported) -> str:
-    into = " in folders" if done.folders else ""
-    lines = [f"would write {done.images:,} images{into}: {done.path}"]
-    lines += [f"{images:8,}  {escaped(name)}" for name, images in done.folders.items()]
-    if done.replaced:
-        lines.append(f"and replace what an earlier export wrote there ({done.replaced:,} files)")
-    return "\n".join(lines)
 
 
 def columns(results: Results) -> dict[str, list[Any]]:

@@ -1,23 +1,18 @@
 """`clusterpipe predict`: the clusters of images that the run has never seen."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from clusterpipe.cache.errors import SourceError, UsageError
 from clusterpipe.cache.images import IMAGE_SUFFIXES
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.sources import FeatureSource, ImageSource, SourceConfig, open_source
 from clusterpipe.pipeline.engine.inputs import side_by_side
-from clusterpipe.pipeline.results.export import writer_of
 from clusterpipe.pipeline.results.query_rows import (
     Asked,
     Collection,
@@ -27,12 +22,10 @@ from clusterpipe.pipeline.results.query_rows import (
     open_collection,
 )
 from clusterpipe.pipeline.results.reading import Results
-from clusterpipe.pipeline.terminal.escaping import escaped, shown
 from clusterpipe.stages.assign import SIDE_BY_SIDE
 from clusterpipe.stages.backbones import Backbone
 
 CHUNK = 8192  # images whose features are held at a time
-JSON_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -165,9 +158,6 @@ def _encoded(
     return _Chunk(seen, np.asarray(side_by_side(parts)[: len(seen)]), found)
 
 
-# ---------------------------------------------------------------- telling
-
-
 def columns(found: Predictions, captions: Sequence[str]) -> dict[str, list[Any]]:
     """The predictions under the names that an export has for them."""
     label, n = found.label, len(found.id)
@@ -182,32 +172,4 @@ def columns(found: Predictions, captions: Sequence[str]) -> dict[str, list[Any]]
         second = np.argsort(-found.probability, axis=1, kind="stable")[:, 1]
         table["second_cluster"] = second.tolist()
         table["second_probability"] = probability[np.arange(n), second].tolist()
-    return table
-
-
-def show(
-    found: Predictions, captions: Sequence[str], *, output: Path | None, as_json: bool
-) -> None:
-    """Prints the predictions on stdout, or writes `output`, whose ending names the format."""
-    table = columns(found, captions)
-    if output:
-        writer_of(output)(table, output)
-        typer.echo(output)
-    elif as_json:
-        document = {"schema_version": JSON_VERSION, **table, "skipped": dict(found.skipped)}
-        typer.echo(json.dumps(document, ensure_ascii=False))
-    else:
-        Console(highlight=False).print(_table(table), soft_wrap=True)
-    for name, reason in found.skipped.items():
-        typer.echo(escaped(f"skipped {name}: {reason}"), err=True)
-
-
-def _table(rows: Mapping[str, list[Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    headings = ("id", "cluster", "caption", "probability")
-    for name in headings:
-        right = "right" if name in ("cluster", "probability") else "left"
-        table.add_column(name, justify=right, overflow="fold")  # type: ignore[arg-type]
-    for row in zip(*(rows[name] for name in headings), strict=True):
-        table.add_row(shown(row[0]), str(row[1]), shown(row[2]), f"{row[3]:.3f}")
     return table

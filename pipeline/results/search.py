@@ -1,7 +1,6 @@
 """search: the images of a run that are most like another one, or like a text, by the cosine of
 their features."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -9,10 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
-from rich.console import Console, RenderableType
-from rich.table import Table
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UsageError
@@ -39,13 +35,11 @@ from clusterpipe.pipeline.results.query_rows import (
     queries_of,
 )
 from clusterpipe.pipeline.results.text_queries import open_worded, text_queries
-from clusterpipe.pipeline.terminal.escaping import shown
 from clusterpipe.stages.sampling import finite
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-JSON_VERSION = 1
 IMAGE, TEXT = "image", "text"
 
 
@@ -99,6 +93,14 @@ class Answer:
     features: str
     hits: tuple[Hit, ...]
     sheet: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What was asked, in words."""
+        if self.by == IMAGE:
+            return f"most like {self.query}"
+        read_as = f", read as {self.read_as}" if self.read_as != self.query else ""
+        return f"most like the text {self.query!r}{read_as}"
 
 
 def search(
@@ -274,14 +276,7 @@ def _drawn(
 def _page(answer: Answer, tiles: Sequence["Image"]) -> "Image":
     texts = [_marked(hit) for hit in answer.hits]
     first = ["query"] if answer.by == IMAGE else []
-    return pictures.page_of(f"{_title(answer)} · {answer.features}", tiles, [*first, *texts])
-
-
-def _title(answer: Answer) -> str:
-    if answer.by == IMAGE:
-        return f"most like {answer.query}"
-    read_as = f", read as {answer.read_as}" if answer.read_as != answer.query else ""
-    return f"most like the text {answer.query!r}{read_as}"
+    return pictures.page_of(f"{answer.title} · {answer.features}", tiles, [*first, *texts])
 
 
 def _marked(hit: Hit) -> str:
@@ -294,45 +289,3 @@ def _sheet_name(answer: Answer) -> str:
     key = digest(canonical([answer.by, answer.query, answer.features]).encode())[:6]
     name = answer.query if answer.by == TEXT else Path(answer.query).stem
     return f"{pictures.file_words(name) or 'query'}-{key}.png"
-
-
-# ---------------------------------------------------------------- telling
-
-
-def show(run: RunDirectory, answers: Sequence[Answer], *, as_json: bool) -> None:
-    """Prints what was found on stdout."""
-    if as_json:
-        document = {"schema_version": JSON_VERSION, "run_dir": str(run.folder)}
-        typer.echo(
-            json.dumps({**document, "queries": [asdict(a) for a in answers]}, ensure_ascii=False)
-        )
-        return
-    console = Console(highlight=False)
-    for answer in answers:
-        heading = f"{_title(answer)} in {answer.features} of {run.folder}"
-        console.print(shown(heading, style="bold"), soft_wrap=True)
-        console.print(_table(answer))
-        if answer.sheet:
-            console.print(shown(f"contact sheet  {answer.sheet}"), soft_wrap=True)
-
-
-def _table(answer: Answer) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("rank", justify="right")
-    table.add_column("score", justify="right")
-    table.add_column("image", overflow="fold")
-    clustered = any(hit.cluster is not None for hit in answer.hits)
-    captioned = any(hit.caption for hit in answer.hits)
-    if clustered:
-        table.add_column("cluster", justify="right")
-    if captioned:
-        table.add_column("caption")
-    for hit in answer.hits:
-        name = shown(hit.id).append("  the query" if hit.is_query else "", "dim")
-        cells: list[RenderableType] = [str(hit.rank), f"{hit.score:.3f}", name]
-        if clustered:
-            cells.append("" if hit.cluster is None or hit.cluster < 0 else str(hit.cluster))
-        if captioned:
-            cells.append(shown(hit.caption))
-        table.add_row(*cells)
-    return table

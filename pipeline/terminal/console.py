@@ -11,7 +11,8 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from clusterpipe.cache.progress import Advance
-from clusterpipe.pipeline.engine.execute import StageEvent
+from clusterpipe.pipeline.engine.events import StageEvent
+from clusterpipe.pipeline.engine.units import duration
 from clusterpipe.pipeline.terminal.escaping import escaped, shown
 
 LINE_SECONDS = 5.0
@@ -119,23 +120,6 @@ class _Lines:
         left = f", {duration(remaining / rate)} left" if remaining and rate else ""
         text = f"{self.what}: {amount} {self.unit}, {rate:,.0f}/s{left}"
         self.console.print(shown(text), soft_wrap=True)
-
-
-def duration(seconds: float) -> str:
-    """A length of time as people say it: 8 s, 3 min, 2.5 h, 4 days."""
-    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def size(count: float) -> str:
-    """A number of bytes as people say it."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            break
-        count /= 1000
-    return f"{count:.3g} {unit}"
 
 
 def _ignore(done: int) -> None:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clusterpipe.pipeline.terminal.console import size
+from clusterpipe.pipeline.engine.units import size
 from clusterpipe.stages.backbones.catalogue import MODELS, Model
 
 WIDTH = 130  # a row is wrapped by a narrower terminal, never cut
@@ -21,7 +21,7 @@ NOTES = (
 )
 
 
-def show(*, as_json: bool) -> None:
+def print_models(*, as_json: bool) -> None:
     """Prints the catalogue on stdout. Looks at the disk only."""
     if as_json:
         typer.echo(json.dumps({"schema_version": 1, "models": [_row(model) for model in MODELS]}))

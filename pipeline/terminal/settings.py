@@ -21,7 +21,7 @@ def write_settings(config: Config, path: Path, *, replace: bool) -> None:
     write_text(path, dump(config))
 
 
-def show(config: Config, *, changed_only: bool, as_json: bool) -> None:
+def print_settings(config: Config, *, changed_only: bool, as_json: bool) -> None:
     """Prints each setting on stdout: its value, where it came from, and a differing default."""
     rows = [row for row in _rows(config) if row["changed"] or not changed_only]
     if as_json:

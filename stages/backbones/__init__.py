@@ -7,117 +7,29 @@ backbone is opened.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.schema import Embeddings
-from clusterpipe.stages.backbones import weights as _weights
+from clusterpipe.stages.backbones.protocol import EXAMPLES, Backbone, BackboneSpec, Words
+from clusterpipe.stages.backbones.weights import local_settings, local_weights
 
-if TYPE_CHECKING:
-    from PIL import Image
+__all__ = [
+    "EXAMPLES",
+    "Backbone",
+    "BackboneSpec",
+    "Words",
+    "local_settings",
+    "local_weights",
+    "open_backbone",
+    "parse",
+]
 
-Words: TypeAlias = Literal["open", "closed", "none"]
-
-EXAMPLES: Mapping[str, str] = {
-    "open_clip": "clip=open_clip:ViT-L-14@openai",
-    "timm": "dino=timm:vit_small_patch14_dinov2.lvd142m",
-    "packaged": "packaged=packaged:efficientnet-lite0",
-}
 _DEFAULT_NAMES = {"open_clip": "clip", "timm": "timm", "packaged": "packaged"}
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _FILE_ENDINGS = {".safetensors", ".pt", ".pth", ".bin", ".npz", ".ckpt"}
-
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """What the user asked for: the space's `name`, and where its features come from.
-
-    `weights` is a pretrained tag, the path of a local file, or "" for the model's default.
-    """
-
-    name: str
-    family: str
-    model: str
-    weights: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.name}={self.definition}"
-
-    @property
-    def definition(self) -> str:
-        """The backbone without the name of its space: `family:model@weights`."""
-        return f"{self.family}:{self.model}" + (f"@{self.weights}" if self.weights else "")
-
-
-class Backbone(Protocol):
-    """A frozen encoder. Rows never depend on the other images of their batch.
-
-    `preprocessing` is JSON-able and holds all that fixes the features besides the weights: size,
-    crop, interpolation, mean, std, ... `weights_digest` is the SHA-256 of the weights file.
-    `words` says which texts it can score: "open" for any, "closed" for its own `vocabulary()`,
-    "none". The methods for words raise UsageError, which names a remedy, where there are none.
-    """
-
-    @property
-    def spec(self) -> BackboneSpec: ...
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]: ...
-
-    @property
-    def weights_digest(self) -> str: ...
-
-    @property
-    def preprocessing(self) -> Mapping[str, Any]: ...
-
-    @property
-    def words(self) -> Words: ...
-
-    @property
-    def device(self) -> str: ...
-
-    @property
-    def precision(self) -> str: ...
-
-    def prepare(self, image: "Image.Image") -> NDArray[np.float32]:
-        """(3, h, w) pixels of an upright RGB image. Safe to call from several threads."""
-        ...
-
-    def encode_images(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(b, d) features of (b, 3, h, w) prepared images, not normalised."""
-        ...
-
-    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(t, d) features of texts, not normalised. Only where `words` is "open"."""
-        ...
-
-    def vocabulary(self) -> tuple[str, ...]:
-        """The v words it knows, each once. Only where `words` is "closed"."""
-        ...
-
-    def word_probabilities(self, features: NDArray[Any]) -> NDArray[np.float32]:
-        """(b, v) probabilities of its words for (b, d) raw features; rows sum to 1.
-
-        Only where `words` is "closed".
-        """
-        ...
-
-    def word_directions(self) -> NDArray[np.float32]:
-        """(v, d), of any length: features grow along a row where its word fits better than others.
-
-        Only where `words` is "closed".
-        """
-        ...
 
 
 def parse(text: str) -> BackboneSpec:
@@ -133,25 +45,6 @@ def parse(text: str) -> BackboneSpec:
     model, _, weights = model.partition("@")
     _check_model(text, family, model, weights)
     return BackboneSpec(_space_name(text, name or _DEFAULT_NAMES[family]), family, model, weights)
-
-
-def local_weights(spec: BackboneSpec) -> Path | None:
-    """The file that holds the weights, if the backbone names one or brings its own; else None.
-
-    Weights named by a tag live in the Hugging Face cache and give None, cached or not.
-    """
-    if spec.family == "packaged":
-        return _weights.packaged_file()
-    path = Path(spec.weights).expanduser()
-    return path if spec.weights and path.is_file() else None
-
-
-def local_settings(spec: BackboneSpec) -> Path | None:
-    """The JSON file beside local weights that states their preprocessing, if there is one."""
-    file = local_weights(spec)
-    if file is None or spec.family == "packaged":
-        return None
-    return _weights.settings_file(file, spec.family)
 
 
 def open_backbone(

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UnreadableImage
 from clusterpipe.cache.provenance import digest
 from clusterpipe.cache.sources import ImageSource
-from clusterpipe.stages.backbones import Backbone
 from clusterpipe.stages.backbones.augmentation import view
+from clusterpipe.stages.backbones.protocol import Backbone
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from clusterpipe.cache.errors import UsageError
-from clusterpipe.stages.backbones import EXAMPLES, BackboneSpec, Words
+from clusterpipe.stages.backbones.protocol import EXAMPLES, BackboneSpec, Words
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 UNREADABLE = (

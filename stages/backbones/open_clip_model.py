@@ -18,13 +18,15 @@ from open_clip.pretrained import get_pretrained_cfg
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
 from clusterpipe.cache.errors import UsageError, WeightsMissing
-from clusterpipe.stages.backbones import BackboneSpec, Words, local_settings, local_weights
 from clusterpipe.stages.backbones.network import UNREADABLE, Network, parameter_count
+from clusterpipe.stages.backbones.protocol import BackboneSpec, Words
 from clusterpipe.stages.backbones.weights import (
     HubFile,
     SettingsForm,
     agreed,
     does_not_fit,
+    local_settings,
+    local_weights,
     require,
     sha256,
 )

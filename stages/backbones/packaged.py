@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from timm.data.transforms_factory import create_transform
 
-from clusterpipe.stages.backbones import BackboneSpec, Words
 from clusterpipe.stages.backbones.imagenet import classes
 from clusterpipe.stages.backbones.network import UNREADABLE, Network
+from clusterpipe.stages.backbones.protocol import BackboneSpec, Words
 from clusterpipe.stages.backbones.weights import does_not_fit, packaged_file, sha256
 
 _ARCHITECTURE = "tf_efficientnet_lite0"

@@ -12,13 +12,15 @@ from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 
 from clusterpipe.cache.errors import UsageError, WeightsMissing
-from clusterpipe.stages.backbones import BackboneSpec, local_settings, local_weights
 from clusterpipe.stages.backbones.network import UNREADABLE, Network, parameter_count
+from clusterpipe.stages.backbones.protocol import BackboneSpec
 from clusterpipe.stages.backbones.weights import (
     HubFile,
     SettingsForm,
     agreed,
     does_not_fit,
+    local_settings,
+    local_weights,
     require,
     sha256,
 )

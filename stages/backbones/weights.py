@@ -10,12 +10,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clusterpipe.cache.errors import DamagedArtifact, UsageError, WeightsMissing
-
-if TYPE_CHECKING:
-    from clusterpipe.stages.backbones import BackboneSpec
+from clusterpipe.stages.backbones.protocol import BackboneSpec
 
 _SETTINGS_FILES = {"open_clip": "open_clip_config.json", "timm": "config.json"}
 _SECTIONS = ("preprocess_cfg", "pretrained_cfg")
@@ -38,6 +36,25 @@ def packaged_file() -> Path:
         )
     folder = Path(package.submodule_search_locations[0])
     return folder / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def local_weights(spec: BackboneSpec) -> Path | None:
+    """The file that holds the weights, if the backbone names one or brings its own; else None.
+
+    Weights named by a tag live in the Hugging Face cache and give None, cached or not.
+    """
+    if spec.family == "packaged":
+        return packaged_file()
+    path = Path(spec.weights).expanduser()
+    return path if spec.weights and path.is_file() else None
+
+
+def local_settings(spec: BackboneSpec) -> Path | None:
+    """The JSON file beside local weights that states their preprocessing, if there is one."""
+    file = local_weights(spec)
+    if file is None or spec.family == "packaged":
+        return None
+    return settings_file(file, spec.family)
 
 
 # ---------------------------------------------------------------- the Hugging Face cache

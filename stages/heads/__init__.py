@@ -17,6 +17,7 @@ from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
 from clusterpipe.stages.heads.protocol import (
     BLOCK,
+    KINDS,
     Fits,
     Head,
     Member,
@@ -72,7 +73,7 @@ ALL: Mapping[str, type[Any]] = {**HEADS, **BY_WORDS}
 
 # heads that learn the labels of any of these
 FINISHING: Mapping[str, type[Any]] = {SelfLabel.name: SelfLabel}
-_KINDS = {**ALL, **FINISHING}
+KINDS.update(ALL, **FINISHING)
 
 
 def method(name: str, config: Any) -> Method:
@@ -80,7 +81,7 @@ def method(name: str, config: Any) -> Method:
 
     What features it is to be fitted on, which may follow after a colon, is not its concern.
     """
-    kind = _KINDS[kind_of(name)]
+    kind = KINDS[kind_of(name)]
     settings = {spec.name: getattr(config, spec.name) for spec in fields(kind)}
     fitting: Method = kind(**settings)
     return fitting
@@ -91,12 +92,12 @@ def load(assignment: Assignment) -> Head:
 
     Raises DamagedArtifact if its kind is not known here, or its parameters are not those it needs.
     """
-    if assignment.head not in _KINDS:
+    if assignment.head not in KINDS:
         raise DamagedArtifact(
             f"assignments.h5 was made by a head {assignment.head!r} that is not known here: "
             "run `clusterpipe assign` again"
         )
-    kind = _KINDS[assignment.head].model
+    kind = KINDS[assignment.head].model
     arrays = {"centroid": assignment.centroid, **assignment.parameters}
     try:
         model = kind(temperature=assignment.temperature, **arrays)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.protocol import (
     BLOCK,
+    KINDS,
     Fits,
     Head,
     Member,
@@ -193,11 +194,9 @@ def _parts(member: Member) -> dict[str, Any]:
 
 def _member(method: str, seed: int, parts: dict[str, Any]) -> Member:
     """The inverse of `_parts`."""
-    from clusterpipe.stages.heads import HEADS
-
     inner = {name[1:]: value for name, value in parts.items() if name.startswith("=")}
     head = Head(
-        HEADS[kind_of(method)].model(**inner),
+        KINDS[kind_of(method)].model(**inner),
         parts["center"],
         bool(parts["normalised"]),
         tuple(int(width) for width in parts["widths"]),

@@ -20,6 +20,9 @@ from clusterpipe.stages.sampling import finite
 
 BLOCK = 1024  # rows that are assigned together, always so many: see `padded`
 
+# every kind of head by its name, entered by the package, which alone knows them all
+KINDS: dict[str, type[Any]] = {}
+
 Probabilities = NDArray[np.float32]
 
 

@@ -14,7 +14,7 @@ from clusterpipe.cache.schema import Checkpoint, Refined
 from clusterpipe.pipeline import Config, run_stage
 from clusterpipe.pipeline.engine import plan
 from clusterpipe.pipeline.engine.config import override
-from clusterpipe.pipeline.engine.execute import StageEvent
+from clusterpipe.pipeline.engine.events import StageEvent
 from clusterpipe.stages import STAGES
 
 

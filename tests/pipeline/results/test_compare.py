@@ -11,8 +11,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.pipeline.engine.config import Config
-from clusterpipe.pipeline.results.compare import Moved, compare, show
+from clusterpipe.pipeline.results.compare import Moved, compare
 from clusterpipe.pipeline.results.reading import Results, read_results
+from clusterpipe.pipeline.terminal.comparison import print_comparison
 
 N, K = len(NAMES), 3
 
@@ -92,7 +93,7 @@ def test_settings_that_differ_are_told(
     other = Config().set("assign.k", 12, "test")
     found = compare(results, relabelled(results, np.zeros(N, int)), (Config(), other))
     assert [(s.key, s.first, s.second) for s in found.settings] == [("assign.k", 0, 12)]
-    show(found, most=3, as_json=False)
+    print_comparison(found, most=3, as_json=False)
     told = capsys.readouterr().out
     assert "assign.k" in told
     assert "3 and 1 clusters; ARI 0.000" in told

@@ -19,8 +19,9 @@ from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Assignment, Curation, Embeddings
 from clusterpipe.cache.sources import SourceConfig
 from clusterpipe.pipeline.results.cluster_folders import RECORD
-from clusterpipe.pipeline.results.export import COLUMNS, columns, export, show
+from clusterpipe.pipeline.results.export import COLUMNS, columns, export
 from clusterpipe.pipeline.results.reading import Results
+from clusterpipe.pipeline.terminal.exported import print_export
 
 N, K = 12, 3
 CAPTIONS = ["Red bicycle", '../../etc, "passwd"\n=1+1', ""]
@@ -194,7 +195,7 @@ def test_a_dry_run_is_told_by_folder(
         "002_cluster": 3,
         "unassigned": 1,
     }
-    show(foreseen, as_json=False)
+    print_export(foreseen, as_json=False)
     told = capsys.readouterr().out
     assert told.startswith(f"would write 12 images in folders: {foreseen.path}\n")
     assert "       3  002_cluster\n" in told

@@ -12,8 +12,9 @@ from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.pipeline import Config, run_all
 from clusterpipe.pipeline.engine.config import override
-from clusterpipe.pipeline.results.predict import predict, show
+from clusterpipe.pipeline.results.predict import predict
 from clusterpipe.pipeline.results.reading import Results, read_results
+from clusterpipe.pipeline.terminal.predictions import print_predictions
 
 K, D = 4, 12
 
@@ -84,20 +85,20 @@ def test_predictions_are_written_as_an_export_is(
 ) -> None:
     found = predict(results, save(tmp_path, rows(8, seed=1)))
     path = tmp_path / f"found.{ending}"
-    show(found, results.captions, output=path, as_json=False)
+    print_predictions(found, results.captions, output=path, as_json=False)
     assert capsys.readouterr().out.strip() == str(path)
     table = read(path)
     assert [row["cluster"] for row in table] == found.label.tolist()
     with pytest.raises(UsageError, match="should end in"):
-        show(found, results.captions, output=tmp_path / "found.xlsx", as_json=False)
+        print_predictions(found, results.captions, output=tmp_path / "found.xlsx", as_json=False)
 
 
 def test_predictions_are_told(
     results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = predict(results, save(tmp_path, rows(8, seed=1)))
-    show(found, results.captions, output=None, as_json=True)
+    print_predictions(found, results.captions, output=None, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["cluster"] == found.label.tolist()
-    show(found, results.captions, output=None, as_json=False)
+    print_predictions(found, results.captions, output=None, as_json=False)
     assert len(capsys.readouterr().out.splitlines()) == 9

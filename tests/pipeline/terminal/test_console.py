@@ -5,8 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from clusterpipe.pipeline.engine.execute import StageEvent
-from clusterpipe.pipeline.terminal.console import Reporter, duration, size
+from clusterpipe.pipeline.engine.events import StageEvent
+from clusterpipe.pipeline.engine.units import duration, size
+from clusterpipe.pipeline.terminal.console import Reporter
 
 
 def reporter(*, quiet: bool = False, terminal: bool = False) -> tuple[Reporter, io.StringIO]:

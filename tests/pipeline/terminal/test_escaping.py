@@ -11,15 +11,17 @@ from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.pipeline import Config, run_stage
 from clusterpipe.pipeline.cli import main
 from clusterpipe.pipeline.engine.config import override
-from clusterpipe.pipeline.engine.execute import StageEvent
+from clusterpipe.pipeline.engine.events import StageEvent
 from clusterpipe.pipeline.results import compare as comparing
-from clusterpipe.pipeline.results import inspecting
 from clusterpipe.pipeline.results import search as searching
 from clusterpipe.pipeline.results.reading import read_results
 from clusterpipe.pipeline.results.search import SearchOptions
 from clusterpipe.pipeline.terminal import summary
+from clusterpipe.pipeline.terminal.answers import print_answers
+from clusterpipe.pipeline.terminal.comparison import print_comparison
 from clusterpipe.pipeline.terminal.console import Reporter
 from clusterpipe.pipeline.terminal.escaping import escaped, message, shown
+from clusterpipe.pipeline.terminal.inspection import print_inspection
 
 CLEAR = "\x1b[2J"  # clears the screen of a terminal that obeys
 
@@ -68,12 +70,12 @@ def test_no_name_reaches_the_terminal_as_it_is(
         summary.show(run_stage("assign", config, run.folder), config, as_json=False)
     _says(capsys, r"\x1b[2Ja 100%", r"artifacts  ")
     found = searching.search(runs[0], hostile[0], ["7"], SearchOptions(top=3, drawn=False))
-    searching.show(runs[0], found, as_json=False)
+    print_answers(runs[0], found, as_json=False)
     _says(capsys, r"\x1b[2J7\nb  the query")
     results = [read_results(r, c.source) for r, c in zip(runs, hostile, strict=True)]
-    comparing.show(comparing.compare(*results, hostile), most=3, as_json=False)
+    print_comparison(comparing.compare(*results, hostile), most=3, as_json=False)
     _says(capsys, r"\x1b[2J")
-    inspecting.show(runs[0].folder / "embeddings.h5", as_json=False)
+    print_inspection(runs[0].folder / "embeddings.h5", as_json=False)
     _says(capsys, r"\x1b[2J0\nb, \x1b[2J1\nb")
 
 

@@ -34,19 +34,19 @@ def test_config_tells_value_origin_and_default(
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "my.toml").write_text("seed = 7\n[assign]\nseeds = 5\n")
     config = override(load(Config(), tmp_path / "my.toml", "my.toml"), ["assign.k=12"])
-    settings.show(config, changed_only=False, as_json=False)
+    settings.print_settings(config, changed_only=False, as_json=False)
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
     assert lines["seed"] == ["seed", "7", "my.toml", "0"]
     assert lines["assign.k"] == ["assign.k", "12", "--set", "0"]
     assert lines["assign.seeds"] == ["assign.seeds", "5", "my.toml"]
     assert lines["assign.top"] == ["assign.top", "5", "default"]
     assert len(lines) == len(Config().keys()) + 1
-    settings.show(config, changed_only=True, as_json=False)
+    settings.print_settings(config, changed_only=True, as_json=False)
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_models_are_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    models.show(as_json=False)
+    models.print_models(as_json=False)
     told = capsys.readouterr().out
     for model in MODELS:
         assert model.definition in told

@@ -13,7 +13,7 @@ from clusterpipe.cache.inspection import Inspection, Node, inspect
 from clusterpipe.pipeline.terminal.escaping import escaped
 
 
-def show(path: Path, *, as_json: bool) -> None:
+def print_inspection(path: Path, *, as_json: bool) -> None:
     """Prints what `path` holds on stdout. Raises DamagedArtifact for what is not an artifact."""
     found = inspect(path)
     if as_json:

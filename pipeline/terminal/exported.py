@@ -1,0 +1,28 @@
+"""What `clusterpipe export` prints."""
+
+import json
+from dataclasses import asdict
+
+import typer
+
+from clusterpipe.pipeline.results.export import Exported
+from clusterpipe.pipeline.terminal.escaping import escaped
+
+
+def print_export(done: Exported, *, as_json: bool) -> None:
+    """Prints on stdout where the export lies, or what it would be; what it lacks on stderr."""
+    if as_json:
+        typer.echo(json.dumps({"schema_version": 1, **asdict(done), "path": str(done.path)}))
+        return
+    typer.echo(_intention(done) if done.dry_run else done.path)
+    if done.missing:
+        typer.echo(f"{done.missing:,} images are no longer in the source", err=True)
+
+
+def _intention(done: Exported) -> str:
+    into = " in folders" if done.folders else ""
+    lines = [f"would write {done.images:,} images{into}: {done.path}"]
+    lines += [f"{images:8,}  {escaped(name)}" for name, images in done.folders.items()]
+    if done.replaced:
+        lines.append(f"and replace what an earlier export wrote there ({done.replaced:,} files)")
+    return "\n".join(lines)
