@@ -31,7 +31,7 @@ def run_all(
     `run_dir` is where the artifacts go, by default runs/<name of the source>. Stages in `force`
     run even if they are fresh. Raises the errors of `clusterpipe.cache.errors`.
     """
-    config = config or Config()
+    config = (config or Config()).checked()
     run = RunDirectory(run_dir or default_run_dir(config.source.path))
     config = with_appended(config, run)
     stages = _until(plan.order(config), until)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
@@ -17,7 +17,7 @@ from clusterpipe.cache.schema import (
     StringArray,
 )
 from clusterpipe.cache.words import WordStore
-from clusterpipe.stages.declaration import FolderInput, Input, Source, option, stage
+from clusterpipe.stages.declaration import FolderInput, Input, Source, check, option, stage
 from clusterpipe.stages.fits.choice import fit_and_judge, recorded
 from clusterpipe.stages.fits.fitting import Data, finished
 from clusterpipe.stages.fits.labelling import assigned, with_appended
@@ -26,6 +26,7 @@ from clusterpipe.stages.heads import ALL, BY_WORDS, FINISHING
 from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.zero_shot import ZeroShot
 from clusterpipe.stages.sampling import (
+    as_rows,
     described_rows,
     read_rows,
     read_views,
@@ -44,6 +45,8 @@ MOST_FITTED = 250_000
 class AssignConfig:
     """Settings of the assign stage."""
 
+    table: ClassVar[str] = "assign"
+
     features: str = option(
         "refined",
         "'refined' clusters what refine made of the features, which gained accuracy on nearly "
@@ -55,7 +58,9 @@ class AssignConfig:
         "the feature space to cluster when features = embeddings, such as clip; empty = the first "
         "one, 'concatenate' = all side by side. Refined features are of refine.space",
     )
-    k: int = option(0, "the number of clusters; 0 = as estimated. Give it when you know it")
+    k: int = option(
+        0, "the number of clusters; 0 = as estimated. Give it when you know it", least=0
+    )
     methods: tuple[str, ...] = option(
         ("spherical-kmeans",),
         "one or more of "
@@ -91,21 +96,27 @@ class AssignConfig:
         choices=("noise", "neighbours", "views"),
     )
     finish_share: float = option(
-        0.8, "of self-label: the share of each cluster's images, surest first, that teach"
+        0.8,
+        "of self-label: the share of each cluster's images, surest first, that teach",
+        above=0,
+        most=1,
     )
     finish_rounds: int = option(
-        1, "of self-label: rounds; from the second on, the student learns its own labels"
+        1, "of self-label: rounds; from the second on, the student learns its own labels", least=1
     )
     seeds: int = option(
         5,
         "independent fits. The one of lowest inertia gives the labels (or of least probe error: of "
         "those that are about the least, the most typical); all are kept to tell how much chance "
         "decides",
+        least=1,
     )
     restarts: int = option(
-        4, "runs per fit, of which the one of lowest inertia counts. More is steadier and slower"
+        4,
+        "runs per fit, of which the one of lowest inertia counts. More is steadier and slower",
+        least=1,
     )
-    iterations: int = option(25, "k-means iterations per run")
+    iterations: int = option(25, "k-means iterations per run", least=1)
     center: bool = option(
         True,
         "subtract the mean (kmeans) or the mean direction (all others) first. Backbone features "
@@ -115,28 +126,36 @@ class AssignConfig:
         0.0,
         "of the softmax that gives probabilities; larger is less sure. 0 = such that the mean "
         "probability is the share of images on which independent fits agree",
+        least=0,
     )
     neighbours: int = option(
         0,
         "of spectral: images that each image is joined to. More merges small clusters, fewer "
         "splits large ones. 0 = 15, 40 or 100, whichever gives the clusters that a linear probe "
         "learns best",
+        least=0,
     )
     exact_up_to: int = option(
         10_000,
         "of spectral: up to so many images (of the fit) the graph joins images to each other; "
         "beyond, to landmarks, in time and memory that grow with their number only",
+        least=0,
     )
     landmarks: int = option(
-        1024, "of spectral: how many there are beyond exact_up_to; at least 5 per cluster are taken"
+        1024,
+        "of spectral: how many there are beyond exact_up_to; at least 5 per cluster are taken",
+        least=2,
     )
     components: int = option(
         32,
         "of coding-length: principal components that are coded; at most half as many as the "
         "average cluster has images",
+        least=1,
     )
     rounds: int = option(
-        15, "of coding-length: times that images may move to the cluster that codes them best"
+        15,
+        "of coding-length: times that images may move to the cluster that codes them best",
+        least=0,
     )
     scp_preset: str = option(
         "fast",
@@ -160,20 +179,23 @@ class AssignConfig:
         0,
         "of scp: passes over the images; 0 = as many as make 100 steps after the start, and from a "
         "random start 30",
+        least=0,
     )
     scp_alpha: float = option(
         0.0,
         "of scp: weight of balance, which draws clusters to the sizes of scp_prior; too little and "
         "clusters die out. 0 = of two that are tried, the one whose clusters a linear probe learns "
         "better, unless one comes out tiny",
+        least=0,
     )
     scp_prior: float = option(
         1.0,
         "of scp, 'fast': 1 = the sizes that the start found, 0 = equal sizes, as from a random "
         "start; between, a power of the former",
+        least=0,
     )
-    scp_consistency: float = option(1.0, "of scp: weight of the two of a pair being alike")
-    scp_confidence: float = option(1.0, "of scp: weight of being sure")
+    scp_consistency: float = option(1.0, "of scp: weight of the two of a pair being alike", least=0)
+    scp_confidence: float = option(1.0, "of scp: weight of being sure", least=0)
     temi_preset: str = option(
         "fast",
         "of temi: 'fast' has narrow heads in white components that start from annealed k-means. "
@@ -181,12 +203,16 @@ class AssignConfig:
         choices=("fast", "paper"),
     )
     temi_heads: int = option(
-        0, "of temi: heads per fit, of which that of least loss counts; 0 = 4 ('paper': 50)"
+        0,
+        "of temi: heads per fit, of which that of least loss counts; 0 = 4 ('paper': 50)",
+        least=0,
     )
     temi_epochs: int = option(
-        0, "of temi: passes over the images; 0 = as many as make 100 steps ('paper': 200)"
+        0, "of temi: passes over the images; 0 = as many as make 100 steps ('paper': 200)", least=0
     )
-    temi_beta: float = option(0.6, "of temi: the smaller, the more equal clusters become; 0 to 1")
+    temi_beta: float = option(
+        0.6, "of temi: the smaller, the more equal clusters become; 0 to 1", above=0, most=1
+    )
     turtle_preset: str = option(
         "fast",
         "of turtle: 'fast' starts from annealed k-means in components that are white between "
@@ -195,18 +221,21 @@ class AssignConfig:
         choices=("fast", "paper"),
     )
     turtle_steps: int = option(
-        0, "of turtle: outer steps; 0 = 40 ('fast') or the published 6,000 ('paper')"
+        0, "of turtle: outer steps; 0 = 40 ('fast') or the published 6,000 ('paper')", least=0
     )
     turtle_balance: float = option(
-        10.0, "of turtle: how firmly clusters are held to the sizes of turtle_prior; 0 = not at all"
+        10.0,
+        "of turtle: how firmly clusters are held to the sizes of turtle_prior; 0 = not at all",
+        least=0,
     )
     turtle_prior: float = option(
         1.0,
         "of turtle, 'fast': 1 = the sizes that the start found, 0 = equal sizes, as 'paper' always "
         "has; between, a power of the former",
+        least=0,
     )
-    top: int = option(5, "how many clusters are kept per image, likeliest first")
-    exemplars: int = option(16, "how many images nearest the centre are kept per cluster")
+    top: int = option(5, "how many clusters are kept per image, likeliest first", least=1)
+    exemplars: int = option(16, "how many images nearest the centre are kept per cluster", least=1)
     class_names: str = option(
         "",
         "of zero-shot: the names, one cluster each in their order, whatever k is; those that no "
@@ -230,19 +259,25 @@ class AssignConfig:
     prompt: tuple[str, ...] = option(
         ("a photo of a {}",), "of zero-shot and tac: as caption.prompt"
     )
-    nouns: int = option(5, "of tac: words picked for each of n / 300 or 3 k centres of the images")
+    nouns: int = option(
+        5, "of tac: words picked for each of n / 300 or 3 k centres of the images", least=1
+    )
     text_temperature: float = option(
         0.0,
         "of tac: how the words an image is like are mixed; smaller takes fewer. 0 = 0.05, and "
         "0.005 (as published) without center, where cosines with words differ less",
+        least=0,
     )
     tac_epochs: int = option(
         0,
         "of tac-trained: passes over the images, in at least 100 steps. 0 = as published: 20, and "
         "beyond 100 clusters 100",
+        least=0,
     )
     tac_balance: float = option(
-        5.0, "of tac-trained: weight of clusters of equal size. Lower it where sizes differ much"
+        5.0,
+        "of tac-trained: weight of clusters of equal size. Lower it where sizes differ much",
+        least=0,
     )
     fit_split: str = option(
         "",
@@ -253,6 +288,7 @@ class AssignConfig:
         0,
         f"fit on so many images, drawn at random; 0 = all, up to {MOST_FITTED:,}. All images are "
         "assigned",
+        least=0,
     )
     device: str = option(
         "auto", "that encodes words: auto, cpu, cuda, cuda:1 or mps", affects_result=False
@@ -397,12 +433,14 @@ def assign(
     are not numbers or all the same, words that cannot be scored, or an unusable setting; and
     WeightsMissing when the text tower is not on disk.
     """
+    config = check(config)
     asked = asked_for(config.methods, config.candidates, several=embedded is not None)
     names, members = asked.names, asked.members
     k = 1 if set(names) == {ZeroShot.name} else _number_of_clusters(k, config)
     given = features if features is not None else worded
     if given is None:
         raise UsageError("there are no features to cluster")
+    given = as_rows(given)
     _check(given, k, config)
     data: dict[str, Data] = {}
     judged: Data | None = None
@@ -447,19 +485,7 @@ def _number_of_clusters(k: int, config: AssignConfig) -> int:
 
 
 def _check(features: Rows, k: int, config: AssignConfig) -> None:
-    lowest = {"seeds": 1, "restarts": 1, "iterations": 1, "top": 1, "exemplars": 1}
-    spectral = {"neighbours": 0, "exact_up_to": 0, "landmarks": 2}
-    coding = {"components": 1, "rounds": 0}
-    turtle = {"turtle_steps": 0, "turtle_balance": 0, "turtle_prior": 0}
-    words = {"nouns": 1, "text_temperature": 0, "tac_epochs": 0, "tac_balance": 0}
-    others = {**spectral, **coding, **turtle, **words, "sample": 0, "temperature": 0}
     check_prompts(config.prompt, setting="assign.prompt")
-    for name, least in {**lowest, **others}.items():
-        if not getattr(config, name) >= least:
-            raise UsageError(f"assign.{name} must be at least {least}")
-    if config.finish not in ("none", *FINISHING):
-        there = ", ".join(("none", *FINISHING))
-        raise UsageError(f"assign.finish: there is no {config.finish!r}, only {there}")
     n = features.shape[0]
     if n < 2:
         raise UsageError(f"clustering needs at least 2 images, not {n}")

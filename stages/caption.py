@@ -3,9 +3,8 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +26,11 @@ from clusterpipe.stages.declaration import (
     FolderInput,
     Input,
     Source,
+    check,
     option,
     stage,
 )
+from clusterpipe.stages.sampling import as_column, as_rows
 from clusterpipe.stages.words.vocabulary import (
     CLASSES,
     IMAGENET,
@@ -59,6 +60,8 @@ _FLOOR = 1e-12
 class CaptionConfig:
     """Settings of the caption stage."""
 
+    table: ClassVar[str] = "caption"
+
     space: str = option(
         "",
         "the feature space whose images are described, such as clip; empty = the first one that "
@@ -71,6 +74,7 @@ class CaptionConfig:
         "both. The run stands by the first. Empty = both: distinctive first, which named as many "
         "classes rightly or more on every CLIP set tried; but vote first with a closed "
         "vocabulary, where it read better",
+        choices=METHODS,
     )
     vocabulary: str = option(
         "",
@@ -89,14 +93,15 @@ class CaptionConfig:
         "for other kinds of pictures, such as 'a painting of a {}'. 'simple' and 'openai' stand "
         "for CLIP's ensembles of 7 and 80 sentences",
     )
-    phrases: int = option(5, "how many phrases are kept per cluster, best first")
+    phrases: int = option(5, "how many phrases are kept per cluster, best first", least=1)
     votes: int = option(
-        5, "how many words each image votes for, each with its probability as weight"
+        5, "how many words each image votes for, each with its probability as weight", least=1
     )
     temperature: float = option(
         0.01,
         "of the softmax over cosines; 0.01 is CLIP's own scale. Higher spreads an image's votes "
         "over more words. Unused by a closed vocabulary",
+        above=0,
     )
     sharing: str = option(
         "optimal",
@@ -110,6 +115,7 @@ class CaptionConfig:
         "of distinctive: a cluster is 'unsure' unless its best word stands out from the "
         "vocabulary more than the best of as many meaningless words does in all but this share "
         "of cases (Grubbs' test). Lower it for more doubt; 1 never doubts",
+        above=0,
     )
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps", affects_result=False)
     download: bool = option(
@@ -181,6 +187,7 @@ def caption(
     Raises UsageError for a backbone that knows no words, words that a closed vocabulary lacks,
     an unusable vocabulary or setting, and WeightsMissing when its weights are not on disk.
     """
+    config, features, label = check(config), as_rows(features), as_column(label, "the labels")
     _check(features, label, backbone, words, config)
     tower = Tower(backbone, weights, config.device, config.download)
     closed = not has_features(config.vocabulary) and (words or tower.opened.words) == "closed"
@@ -231,14 +238,6 @@ def _check(
     if len(label) != features.shape[0]:
         raise UsageError(f"{features.shape[0]} rows of features, but {len(label)} labels")
     check_prompts(config.prompt)
-    for name in ("phrases", "votes", "temperature", "doubt"):
-        if not getattr(config, name) > 0:
-            raise UsageError(f"caption.{name} = {getattr(config, name)} must be positive")
-    for method in config.methods:
-        if method not in METHODS:
-            near = get_close_matches(method, METHODS, n=1, cutoff=0.3)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"caption.methods: there is no {method!r}, only {METHODS}{hint}")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,15 @@ from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.rows import MappedRows, Rows, blocks, normalise
 from clusterpipe.cache.schema import Curation, Embeddings, IntArray, StringArray
 from clusterpipe.cache.sources.subset import SelectedRows
-from clusterpipe.stages.declaration import Input, option, stage
-from clusterpipe.stages.sampling import finite
+from clusterpipe.stages.declaration import Input, check, option, stage
+from clusterpipe.stages.sampling import as_rows, finite
 
 
 @dataclass(frozen=True)
 class CurateConfig:
     """Settings of the curate stage."""
+
+    table: ClassVar[str] = "curate"
 
     space: str = option(
         "",
@@ -29,14 +32,20 @@ class CurateConfig:
         "images whose features have a larger cosine, after the mean of all was subtracted, are "
         "near-duplicates. Lower finds stronger edits and also mere look-alikes; 1 leaves exact "
         "copies only",
+        above=0,
+        most=1,
     )
     neighbours: int = option(
         20,
         "images nearest to each, among which near-duplicates are looked for, and by whose distance "
         "outliers are told. A kind of image with fewer than so many stands out",
+        least=1,
     )
     outliers: float = option(
-        0.01, "share of the images that is listed as outliers: those farthest from their neighbours"
+        0.01,
+        "share of the images that is listed as outliers: those farthest from their neighbours",
+        least=0,
+        below=1,
     )
 
 
@@ -75,7 +84,9 @@ def curate(
     precision beyond, and O(n neighbours). Raises UsageError for features that are not numbers or an
     unusable setting.
     """
-    _check(features, config)
+    config, features = check(config), as_rows(features)
+    if features.shape[0] < 1:
+        raise UsageError("there are no images to compare")
     from clusterpipe.stages.numerics import curation as maths
     from clusterpipe.stages.numerics.neighbours import neighbours
 
@@ -97,17 +108,6 @@ def curate(
         isolation=apart,
         outlier=np.asarray(apart > np.quantile(apart, 1 - config.outliers), np.int8),
     )
-
-
-def _check(features: Rows, config: CurateConfig) -> None:
-    if not 0 < config.duplicates_above <= 1:
-        raise UsageError("curate.duplicates_above must be above 0 and at most 1")
-    if config.neighbours < 1:
-        raise UsageError("curate.neighbours must be at least 1")
-    if not 0 <= config.outliers < 1:
-        raise UsageError("curate.outliers is a share of the images: at least 0, below 1")
-    if features.shape[0] < 1:
-        raise UsageError("there are no images to compare")
 
 
 def _distinct(n: int, digest: StringArray | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

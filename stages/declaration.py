@@ -4,10 +4,14 @@ From the declaration come the Python function, the command, the node of `run-all
 `status`. This module imports no science, so that the command line answers at once.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+import difflib
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from numbers import Integral, Real
+from typing import Any, ParamSpec, TypeAlias, TypeVar, get_origin
 
+from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.schema import Artifact
 
 P = ParamSpec("P")
@@ -15,14 +19,98 @@ R = TypeVar("R")
 
 
 def option(
-    default: Any, help: str, *, affects_result: bool = True, choices: tuple[str, ...] = ()
+    default: Any,
+    help: str,
+    *,
+    affects_result: bool = True,
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    absent: Any = MISSING,
 ) -> Any:
-    """A config field: its default, its help text, and whether it can change the result.
+    """Declare a setting: its default, its help text, the values it takes, whether it is in the key.
 
-    Fields that cannot (device, workers, batch size) stay out of the cache key.
+    Settings that cannot change the result (device, workers, batch size) stay out of the cache key.
+    choices: the words it takes; least and most (inclusive), above and below (exclusive): bounds of
+    a number; each holds for every item of a tuple. absent: what a run that was kept before there
+    was this setting is taken to have been made with, so that it stays fresh.
     """
-    metadata = {"help": help, "affects_result": affects_result, "choices": choices}
+    bounds = {"at least": least, "above": above, "at most": most, "below": below}
+    metadata = {
+        "help": help,
+        "affects_result": affects_result,
+        "choices": choices,
+        "bounds": {words: bound for words, bound in bounds.items() if bound is not None},
+        "absent": absent,
+    }
     return field(default=default, metadata=metadata)
+
+
+C = TypeVar("C")
+
+
+def check(config: C) -> C:
+    """Return the settings with every value of its declared type: a list becomes a tuple, 1 is 1.0.
+
+    config: a frozen dataclass of `option` fields with `table`, the name of its table. Raises
+    UsageError, with the nearest word, for a value that a setting does not take.
+    """
+    table, own = config.table, fields(config)  # type: ignore[attr-defined, arg-type]
+    options = [spec for spec in own if "help" in spec.metadata]
+    values = {s.name: checked(s, getattr(config, s.name), f"{table}.{s.name}") for s in options}
+    return replace(config, **values)  # type: ignore[type-var]
+
+
+def checked(spec: Field[Any], value: Any, key: str) -> Any:
+    """Return the value of one setting as the type it declares. Raises UsageError, naming `key`."""
+    if get_origin(spec.type) is not tuple:
+        return _item(spec, spec.type, value, key)
+    items = value if isinstance(value, list | tuple) else [value]
+    element = spec.type.__args__[0]  # type: ignore[union-attr]
+    return tuple(_item(spec, element, item, key) for item in items)
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return '; did you mean ...?' with the most similar of the words; empty if none is near."""
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _item(spec: Field[Any], wanted: Any, value: Any, key: str) -> Any:
+    value = _typed(wanted, value, key)
+    choices = spec.metadata.get("choices", ())
+    if choices and value not in choices:
+        near = nearest(str(value), choices)
+        raise UsageError(f"{key} is one of {', '.join(choices)}, not {value!r}{near}")
+    for words, bound in spec.metadata.get("bounds", {}).items():
+        if not _HOLDS[words](value, bound):
+            raise UsageError(f"{key} must be {words} {bound:g}, not {value!r}")
+    return value
+
+
+_HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "at least": operator.ge,
+    "above": operator.gt,
+    "at most": operator.le,
+    "below": operator.lt,
+}
+_KINDS: Mapping[type, tuple[type, str]] = {
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    bool: (bool, "true or false"),
+    str: (str, "text"),
+}
+
+
+def _typed(wanted: type, value: Any, key: str) -> Any:
+    kind, words = _KINDS[wanted]
+    if wanted is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and wanted is not bool):
+        raise UsageError(f"{key} takes {words}, not {value!r}")
+    return wanted(value)
 
 
 @dataclass(frozen=True)

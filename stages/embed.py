@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from clusterpipe.cache.shards import Ledger, ShardStore, row_digests
 from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest
 from clusterpipe.stages.backbones import BackboneSpec, local_settings, local_weights, parse
 from clusterpipe.stages.backbones.augmentation import AUGMENTATION
-from clusterpipe.stages.declaration import STAGES, option, stage
+from clusterpipe.stages.declaration import STAGES, check, option, stage
 
 if TYPE_CHECKING:
     from clusterpipe.stages.backbones import Backbone
@@ -31,6 +31,8 @@ CHECKPOINT_SECONDS = 60
 @dataclass(frozen=True)
 class EmbedConfig:
     """Settings of the embed stage."""
+
+    table: ClassVar[str] = "embed"
 
     backbones: tuple[str, ...] = option(
         ("packaged=packaged:efficientnet-lite0",),
@@ -54,19 +56,24 @@ class EmbedConfig:
         "Augmented views of each image to embed as well, for heads that learn from pairs of views "
         "(scp with assign.scp_positives = views). Each view costs as much as the image itself, in "
         "time and on disk; 0 = none, 4 is plenty. Adding them later embeds no image anew.",
+        least=0,
     )
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.", affects_result=False)
-    batch_size: int = option(0, "Images per forward pass; 0 chooses.", affects_result=False)
+    batch_size: int = option(
+        0, "Images per forward pass; 0 chooses.", affects_result=False, least=0
+    )
     workers: int = option(
-        0, "Threads that read and decode; 0 means one per core.", affects_result=False
+        0, "Threads that read and decode; 0 means one per core.", affects_result=False, least=0
     )
     shard_size: int = option(
-        1024, "Images per shard: the most that a kill can cost.", affects_result=False
+        1024, "Images per shard: the most that a kill can cost.", affects_result=False, least=1
     )
     max_bad: float = option(
         0.1,
         "Share of unreadable images above which the run stops with exit code 3.",
         affects_result=False,
+        least=0,
+        most=1,
     )
     download: bool = option(
         False, "Allow fetching weights that are not on disk.", affects_result=False
@@ -95,6 +102,7 @@ def embed(
     features that were given, StorageError when the disk
     is full. Whatever ends it, finished batches are kept.
     """
+    config = check(config)
     if isinstance(source, FeatureSource):
         if config.views:
             raise UsageError("embed.views needs images to augment, and these features were given")
@@ -132,8 +140,6 @@ class Target:
 
 def targets(folder: Path, config: EmbedConfig) -> list[Target]:
     """All that is to be embedded, the images of every space first. Raises UsageError."""
-    if config.views < 0:
-        raise UsageError("embed.views must be at least 0")
     specs = backbone_specs(config)
     counts = [0, config.views] if config.views else [0]
     return [

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,8 @@ from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.rows import Rows
 from clusterpipe.cache.schema import Embeddings, KEstimate, Refined
-from clusterpipe.stages.declaration import Input, option, stage
-from clusterpipe.stages.sampling import read_rows, sample_of
+from clusterpipe.stages.declaration import Input, check, option, stage
+from clusterpipe.stages.sampling import as_rows, read_rows, sample_of
 
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.cluster_count import Curve
@@ -27,6 +27,8 @@ MOST_BY_EIGENGAP = 200  # clusters; for more, there are too many eigenvalues to 
 @dataclass(frozen=True)
 class EstimateKConfig:
     """Settings of the estimate-k stage."""
+
+    table: ClassVar[str] = "estimate_k"
 
     space: str = option(
         "",
@@ -50,39 +52,47 @@ class EstimateKConfig:
     k_max: int = option(
         0,
         "the largest number tried; 0 = as many as the images allow. Lower it when you know better",
+        least=0,
     )
     epsilon_squared: float = option(
         0.3,
         "of coding-length: squared distortion up to which an image is described. Smaller tells "
         "finer differences apart and gives more clusters",
+        above=0,
     )
     model_cost: float = option(
         0.32,
         "of coding-length: what a cluster costs beside its images, as a share of the published "
         "cost. Larger gives fewer clusters; watch the interval when you change it",
+        least=0,
     )
     offset: float = option(
         0.2,
         "of coding-length: size of a constant coordinate that tells opposite directions apart. 0 "
         "takes two clusters for one after centring; above 0.2 subspaces fall into halves",
+        least=0,
     )
     dimensions: int = option(
         32,
         "principal components that are kept. Few images need few: never more than a tenth of them",
+        least=1,
     )
     sample: int = option(
         5_000,
         "images the estimate is made on, drawn at random. More finds finer clusters, and takes "
         "memory and time; several hundred clusters need more than the default",
+        least=2,
     )
     cells: int = option(
-        400, "of coding-length: small clusters that merging starts from; more when K comes near"
+        400,
+        "of coding-length: small clusters that merging starts from; more when K comes near",
+        least=2,
     )
     restarts: int = option(
-        3, "independent k-means runs that the lengths are averaged over; 2 at least"
+        3, "independent k-means runs that the lengths are averaged over; 2 at least", least=2
     )
     resamples: int = option(
-        20, "bootstrap draws per run, from which the interval is computed; not of paper"
+        20, "bootstrap draws per run, from which the interval is computed; not of paper", least=2
     )
 
 
@@ -134,7 +144,9 @@ def estimate_k(
 
     Raises UsageError for an empty source, features that are not numbers, or an unusable setting.
     """
-    _check(features, config)
+    config, features = check(config), as_rows(features)
+    if features.shape[0] < 1:
+        raise UsageError("there are no images to count clusters in")
     from clusterpipe.stages.numerics.cluster_count import cells_for
     from clusterpipe.stages.numerics.preparation import are_equal, distinct_rows
 
@@ -158,19 +170,6 @@ def estimate_k(
         cell_size=np.bincount(tree.cell) if tree else None,
         reason=_reason(curve, count, len(rows), n),
     )
-
-
-def _check(features: Rows, config: EstimateKConfig) -> None:
-    lowest = {"k_max": 0, "dimensions": 1, "sample": 2, "cells": 2, "restarts": 2, "resamples": 2}
-    for name, least in lowest.items():
-        if getattr(config, name) < least:
-            raise UsageError(f"estimate_k.{name} must be at least {least}")
-    if not config.epsilon_squared > 0:
-        raise UsageError("estimate_k.epsilon_squared must be above 0")
-    if not min(config.model_cost, config.offset) >= 0:
-        raise UsageError("estimate_k.model_cost and offset must be at least 0")
-    if features.shape[0] < 1:
-        raise UsageError("there are no images to count clusters in")
 
 
 def _merged(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,9 @@ from clusterpipe.cache.schema import (
     StringArray,
 )
 from clusterpipe.cache.words import WordStore
-from clusterpipe.stages.declaration import FolderInput, Input, Source, option, stage
+from clusterpipe.stages.declaration import FolderInput, Input, Source, check, option, stage
 from clusterpipe.stages.name_evaluation import ClassNames, caption_scores
-from clusterpipe.stages.sampling import read_rows, sample_of
+from clusterpipe.stages.sampling import as_column, as_rows, read_rows, sample_of
 from clusterpipe.stages.search_evaluation import search_scores
 from clusterpipe.stages.words.word_features import Tower
 
@@ -48,6 +48,8 @@ DIMENSIONS, EPSILON_SQUARED = 32, 0.1
 class EvaluateConfig:
     """Settings of the evaluate stage."""
 
+    table: ClassVar[str] = "evaluate"
+
     features: str = option(
         EMBEDDINGS,
         "features that silhouette and coding length are measured in; 'embeddings' lets methods "
@@ -63,14 +65,18 @@ class EvaluateConfig:
         4_000,
         "images that silhouette and coding length are measured on, drawn at random from each "
         "split. Memory grows with its square (64 MB at 4,000)",
+        least=2,
     )
     permutations: int = option(
-        5, "random labellings of the same cluster sizes from which chance levels are averaged"
+        5,
+        "random labellings of the same cluster sizes from which chance levels are averaged",
+        least=1,
     )
     queries: int = option(
         5_000,
         "labelled images that search is measured with, drawn at random; each is looked for among "
         "all the others. Time grows with this x images",
+        least=1,
     )
     device: str = option(
         "auto", "auto, cpu, cuda, cuda:1 or mps, for the names of classes", affects_result=False
@@ -126,6 +132,9 @@ def evaluate(
 
     Raises UsageError for lengths that do not agree, or features that are not numbers.
     """
+    config, features = check(config), as_rows(features)
+    refined = None if refined is None else as_rows(refined)
+    label = None if label is None else as_column(label, "the ground truth")
     _check(assignments, features, refined, label, split, config)
     n = features.shape[0]
     measured = refined if refined is not None and config.features == REFINED else features
@@ -203,10 +212,6 @@ def _check(
         raise UsageError("evaluate.features is 'refined', but no refined features were given")
     if len({len(m.label_per_seed) for m in assignments.methods.values()}) > 1:
         raise UsageError("all methods must have been fitted with the same number of seeds")
-    if config.sample < 2 or min(config.permutations, config.queries) < 1:
-        raise UsageError(
-            "evaluate.sample must be at least 2, evaluate.permutations and evaluate.queries 1"
-        )
 
 
 def _clustered_by_all(methods: Mapping[str, Assignment]) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from clusterpipe.cache.errors import Interrupted, UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.rows import LaterRows, MappedRows, Rows, StackedRows
 from clusterpipe.cache.schema import Checkpoint, Embeddings, Refined, StringArray
-from clusterpipe.stages.declaration import Input, option, stage
+from clusterpipe.stages.declaration import Input, check, option, stage
 from clusterpipe.stages.sampling import (
+    as_rows,
     described_rows,
     finite,
     read_rows,
@@ -38,26 +39,13 @@ SCALABLE_LEARNING_RATE = 2e-4
 SCALABLE_STEPS = 60  # at most
 GROUP_TEMPERATURE = 0.1  # of the softmax over cosines that starts `groups`
 PUBLISHED_LEARNING_RATE = 1e-4
-LOWEST = {
-    "width": 0,
-    "temperature": 0,
-    "neighbours": 1,
-    "shrinkage": 0,
-    "groups": 0,
-    "compression": 0,
-    "epochs": 0,
-    "batch": 2,
-    "learning_rate": 0,
-    "hidden": 0,
-    "warmup_steps": 0,
-    "sample": 2,
-    "checkpoint_seconds": 0,
-}
 
 
 @dataclass(frozen=True)
 class RefineConfig:
     """How features are refined. 0 means: chosen by the preset, or from the data."""
+
+    table: ClassVar[str] = "refine"
 
     space: str = option(
         "",
@@ -75,64 +63,78 @@ class RefineConfig:
         0,
         "Numbers per image after refinement. 0 takes 128 ('scalable'), never more than the "
         "features have, or the published number ('paper'). Raise it for thousands of kinds.",
+        least=0,
     )
     epsilon_squared: float = option(
         0.1,
         "Squared distortion up to which features are coded; the published value. "
         "Smaller values pay attention to finer differences and to noise.",
+        above=0,
     )
     temperature: float = option(
         0.0,
         "How soft 'belongs together' is: low means only near duplicates, high means all neighbours "
         "alike. 0 measures the features and picks it ('scalable') or takes the published value "
         "('paper').",
+        least=0,
     )
     neighbours: int = option(
         8,
         "How many images each image is kept together with, for 'scalable': its nearest ones. "
         "Lower it if kinds hold only a handful of images.",
+        least=1,
     )
     shrinkage: float = option(
         0.2,
         "How much of the differences between neighbours is taken to be the same in every "
         "direction, for 'scalable'. Raise it for few or noisy images, up to 1 and beyond; lower it "
         "to suppress more strongly what varies among neighbours.",
+        least=0,
     )
     groups: int = option(
         0,
         "Soft groups that the objective is computed on, for 'scalable', learnt along with the map "
         "and started from k-means; some more than there are kinds. 0 makes a group of each image "
         "and its neighbours, which needs no number and was better on every data set tried.",
+        least=0,
     )
     compression: float = option(
         1.0,
         "How hard alike images are drawn together, relative to how hard all are spread apart, for "
         "'scalable'; 1 is balance, as measured on the features. Lower it if kinds run into one "
         "another, raise it if they stay loose.",
+        least=0,
     )
     epochs: int = option(
         0,
         "Passes over the images, exactly. 0 lets the preset choose: one, or 60 steps if that is "
         "less, of 'scalable'; the published number of 'paper'. More is not better.",
+        least=0,
     )
     batch: int = option(
         1024,
         "Images per step, neighbours included; keep it several times `width`. Fewer images than "
         "this is fine.",
+        least=2,
     )
     learning_rate: float = option(
-        0.0, "Step size. 0 takes the preset's own; lower it if refinement collapses."
+        0.0, "Step size. 0 takes the preset's own; lower it if refinement collapses.", least=0
     )
     hidden: int = option(
-        0, "Hidden units of the 'paper' network. 0 takes the published number for this many images."
+        0,
+        "Hidden units of the 'paper' network. 0 takes the published number for this many images.",
+        least=0,
     )
     warmup_steps: int = option(
-        0, "Steps that only spread features apart, for 'paper'. 0 takes the published number."
+        0,
+        "Steps that only spread features apart, for 'paper'. 0 takes the published number.",
+        least=0,
     )
     sample: int = option(
         100_000,
         "Images the map is trained on, drawn at random and held in memory; all are refined by it. "
         "Lower it if memory is short (4 bytes x this x feature width, twice).",
+        least=2,
     )
     fit_split: str = option(
         "",
@@ -150,6 +152,7 @@ class RefineConfig:
         "Training is kept on disk this often, in seconds: the most that a kill can cost. Ctrl-C "
         "keeps it, too, and the same command goes on from there.",
         affects_result=False,
+        least=0,
     )
 
 
@@ -191,7 +194,9 @@ def refine(
     from clusterpipe.stages.numerics.feature_map import apply_map
     from clusterpipe.stages.numerics.preparation import center_of, prepare
 
-    _check(features, config)
+    config, features = check(config), as_rows(features)
+    if features.shape[0] < 2:
+        raise UsageError(f"refine needs at least 2 images, not {features.shape[0]}")
     candidates = rows_of_split(
         features.shape[0], split, config.fit_split, setting="refine.fit_split"
     )
@@ -446,19 +451,6 @@ def _collapsed(what: str) -> UsageError:
         f"refinement collapsed: {what}. Lower refine.learning_rate, or use refine.preset=scalable "
         "with its defaults."
     )
-
-
-def _check(features: Rows, config: RefineConfig) -> None:
-    """Refuses what could not be trained, before anything is read."""
-    if config.preset not in ("scalable", "paper"):
-        raise UsageError(f"refine.preset must be scalable or paper, not {config.preset!r}")
-    for name, least in LOWEST.items():
-        if getattr(config, name) < least:
-            raise UsageError(f"refine.{name} must be at least {least}")
-    if config.epsilon_squared <= 0:
-        raise UsageError("refine.epsilon_squared must be above 0")
-    if features.shape[0] < 2:
-        raise UsageError(f"refine needs at least 2 images, not {features.shape[0]}")
 
 
 def _principal_directions(sample: NDArray[np.float32], width: int) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
-"""Which rows of features are read (a split, a sample), as numbers that can be computed with."""
+"""Row selection (a split, a random sample), and arrays of any kind as numbers to compute with."""
 
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
@@ -9,6 +10,57 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.rows import MappedRows, Rows, take
 from clusterpipe.cache.schema import StringArray
+
+
+def as_rows(features: Any, what: str = "the features") -> Rows:
+    """Return features as a matrix (n, d) whose rows can be sliced.
+
+    Numpy arrays, HDF5 datasets and other `Rows` are taken as they are; lists, tensors and data
+    frames become arrays. Raises UsageError, naming `what`, for anything that is no matrix of real
+    numbers.
+    """
+    if not isinstance(getattr(features, "dtype", None), np.dtype) or hasattr(features, "toarray"):
+        features = _array(features, what)
+    if len(features.shape) != 2 or not features.shape[1]:
+        raise UsageError(
+            f"{what} must be a matrix (n, d), one row per image, not of shape {features.shape}"
+        )
+    if features.dtype.kind in "biuf":
+        return features  # type: ignore[no-any-return]
+    return _numbers(features[:], what)
+
+
+def as_column(values: Any, what: str) -> NDArray[np.int64]:
+    """Return whole numbers, one per image, as an array (n,). Raises UsageError otherwise."""
+    column = _array(values, what)
+    if column.ndim != 1:
+        raise UsageError(f"{what} must be one number per image, not of shape {column.shape}")
+    numbers = column if column.dtype.kind in "biuf" else _numbers(column, what)
+    whole = numbers.astype(np.int64) if np.isfinite(numbers).all() else None
+    if whole is None or (whole != numbers).any():
+        raise UsageError(f"{what} must be whole numbers, -1 where unknown")
+    return np.asarray(whole)
+
+
+def _array(values: Any, what: str) -> NDArray[Any]:
+    """A tensor, sparse matrix, data frame or (nested) list as an array."""
+    if hasattr(values, "detach"):
+        tensor = values.detach().cpu()
+        values = tensor.float() if tensor.is_floating_point() else tensor
+    if hasattr(values, "toarray"):
+        values = values.toarray()
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{what} are no array of numbers: {error}") from error
+
+
+def _numbers(array: NDArray[Any], what: str) -> NDArray[np.float32]:
+    """An array of objects, such as a data frame has with columns of several types, as numbers."""
+    if array.dtype.kind == "O":
+        with suppress(ValueError, TypeError):
+            return array.astype(np.float32)
+    raise UsageError(f"{what} must be real numbers, not {array.dtype}")
 
 
 def rows_of_split(

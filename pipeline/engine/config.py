@@ -1,18 +1,18 @@
 """The settings of a run: defaults, then a file, then `--set`, then options."""
 
-import difflib
 import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
 import tomlkit
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.sources import SourceConfig
 from clusterpipe.stages import STAGES
+from clusterpipe.stages.declaration import check, checked, nearest
 
 _SEED_HELP = "the one seed; every stage derives its own from it"
 
@@ -54,13 +54,17 @@ class Config:
         table, name = self._locate(key)
         owner = self.tables()[table] if table else self
         spec = next(f for f in fields(owner) if f.name == name)
-        changed = {name: _coerced(spec, value, key)}
+        changed = {name: checked(spec, value, key)}
         moved = replace(self, origin={**self.origin, f"{table}.{name}".lstrip("."): origin})
         if not table:
             return replace(moved, **changed)
         if table == "source":
             return replace(moved, source=replace(self.source, **changed))
         return replace(moved, stages={**self.stages, table: replace(owner, **changed)})
+
+    def checked(self) -> "Config":
+        """The same with every stage's settings checked. Raises UsageError like `set`."""
+        return replace(self, stages={table: check(owner) for table, owner in self.stages.items()})
 
     def keys(self) -> list[str]:
         """Every valid key."""
@@ -70,7 +74,7 @@ class Config:
     def _locate(self, key: str) -> tuple[str, str]:
         normal = key.replace("-", "_")
         if normal not in self.keys():
-            raise UsageError(f"there is no setting {key!r}{_nearest(normal, self.keys())}")
+            raise UsageError(f"there is no setting {key!r}{nearest(normal, self.keys())}")
         table, _, name = normal.rpartition(".")
         return table, name
 
@@ -158,33 +162,6 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _coerced(spec: Field[Any], value: Any, key: str) -> Any:
-    """`value` as the field's type. Raises UsageError when it is not of that type."""
-    wanted: Any = spec.type
-    if get_origin(wanted) is tuple:
-        element = wanted.__args__[0]
-        items = value if isinstance(value, list | tuple) else [value]
-        return tuple(_scalar(element, item, key) for item in items)
-    value = _scalar(wanted, value, key)
-    choices = spec.metadata.get("choices", ())
-    if choices and value not in choices:
-        raise UsageError(
-            f"{key} is one of {', '.join(choices)}, not {value!r}{_nearest(str(value), choices)}"
-        )
-    return value
-
-
-def _scalar(wanted: type, value: Any, key: str) -> Any:
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if wanted is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        raise UsageError(f"{key} takes {names[wanted]}, not {value!r}")
-    return value
-
-
 def _comment(spec: Field[Any]) -> str:
     choices = spec.metadata.get("choices", ())
     return f"{spec.metadata['help']}" + (f" [{' | '.join(choices)}]" if choices else "")
@@ -196,8 +173,3 @@ def _wrapped(text: str, width: int = 96) -> list[str]:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _nearest(word: str, words: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -79,7 +79,7 @@ def run_stage(
     `clusterpipe.cache.errors`.
     """
     stage, run = STAGES[name], RunDirectory(run_dir)
-    config = with_appended(config, run)
+    config = with_appended(config.checked(), run)
     plan.order(config)
     source = open_source(config.source, progress=progress) if name == "embed" else None
     if source is None and not run.artifact(Embeddings).exists():

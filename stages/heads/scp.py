@@ -36,8 +36,6 @@ NEIGHBOURS = 10  # that positives are drawn from
 NOISE = 0.5  # of each dimension's deviation
 ALPHAS = (1.0, 3.0)  # tried where none is given
 SMALLEST_SHARE = 0.1  # of 1 / k, for the prior; an alpha that leaves less is taken last
-PRESETS, POSITIVES = ("fast", "paper"), ("neighbours", "views", "noise")
-STARTS = ("clusters", "random")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,16 +109,6 @@ class Scp:
         return probed(models, training, seeds[0], given=self.temperature)
 
     def _check(self, training: Training) -> None:
-        choices = {"scp_preset": PRESETS, "scp_positives": POSITIVES, "scp_start": STARTS}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise UsageError(
-                    f"assign.{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}"
-                )
-        weights = ("scp_alpha", "scp_prior", "scp_consistency", "scp_confidence")
-        for name in (*weights, "scp_epochs"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"assign.{name} must be at least 0")
         if self.scp_positives == "views" and (
             training.views is None or training.views.shape[1] < 2
         ):

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 WIDTH = 256
 NOISE = 0.18  # deviation along every axis, of unit rows: in proportion to each it did harm
 NEIGHBOURS = 10  # that a distorted row is drawn from
-DISTORTIONS = ("noise", "neighbours", "views")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,15 +78,6 @@ class SelfLabel:
         return Fits(models, lesson.objective, chosen)
 
     def _check(self, training: Training) -> None:
-        if self.finish_distortion not in DISTORTIONS:
-            raise UsageError(
-                f"assign.finish_distortion must be one of {', '.join(DISTORTIONS)}, "
-                f"not {self.finish_distortion!r}"
-            )
-        if not 0 < self.finish_share <= 1:
-            raise UsageError("assign.finish_share must be above 0 and at most 1")
-        if self.finish_rounds < 1:
-            raise UsageError("assign.finish_rounds must be at least 1")
         if self.finish_distortion == "views" and (
             training.views is None or training.views.shape[1] < 2
         ):

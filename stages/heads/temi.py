@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.calibration import probabilities
 from clusterpipe.stages.heads.coordinates import Axes, Placed
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from clusterpipe.stages.numerics.scp import Pairs
     from clusterpipe.stages.numerics.temi import Layers, Recipe
 
-PRESETS = ("fast", "paper")
 SMALLEST_BATCH, PER_CLUSTER = 64, 5
 BATCHES = 32  # of 'fast' per epoch, where images are few
 TAUGHT, TRAINED = 300, 100  # least steps of 'fast' to learn a start's labels, and then pairs
@@ -90,24 +88,12 @@ class Temi:
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         from clusterpipe.stages.numerics.scp import neighbour_pairs
 
-        self._check()
         placed = Placed.of(training, k, seeds[0], white=not self._is_paper)
         pairs = neighbour_pairs(placed.rows, placed.near(SIZES[self.temi_preset].neighbours))
         total = self._recipe(len(placed.z), k).epochs * len(seeds)
         with progress(f"fitting {self.name}", total=total, unit="epochs") as advance:
             models = [self._train(placed, pairs, k, seed, advance) for seed in seeds]
         return probed(models, training, seeds[0], given=self.temperature)
-
-    def _check(self) -> None:
-        if self.temi_preset not in PRESETS:
-            raise UsageError(
-                f"assign.temi_preset must be {' or '.join(PRESETS)}, not {self.temi_preset!r}"
-            )
-        for name in ("temi_heads", "temi_epochs"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"assign.{name} must be at least 0")
-        if not 0 < self.temi_beta <= 1:
-            raise UsageError("assign.temi_beta must be above 0 and at most 1")
 
     @property
     def _is_paper(self) -> bool:

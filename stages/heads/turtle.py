@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.heads.coordinates import Axes, own_axes, studied, white_axes
 from clusterpipe.stages.heads.probing import PROBE_ERROR, probed
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 SCALE = 10.0  # length of the rows: about the norm of CLIP's features
 SHARPNESS = 2.0  # of the first labels: a softmax of SCALE * SHARPNESS * cosine
 SMALLEST_SHARE = 0.1  # that the prior leaves a cluster, of 1 / k
-PRESETS = ("fast", "paper")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +76,6 @@ class Turtle:
     turtle_prior: float
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
-        self._check()
         paper = self.turtle_preset == "paper"
         axes = own_axes(training) if paper else white_axes(training, k, seeds[0])
         spaces, recipe = axes.placed(training.z, SCALE), self._recipe(k)
@@ -88,12 +85,6 @@ class Turtle:
                 maps = _trained(self._start(spaces, k, seed), spaces, recipe, seed, advance)
                 models.append(_model(maps, axes, training.z))
         return probed(models, training, seeds[0], given=self.temperature)
-
-    def _check(self) -> None:
-        if self.turtle_preset not in PRESETS:
-            raise UsageError(
-                f"assign.turtle_preset must be {' or '.join(PRESETS)}, not {self.turtle_preset!r}"
-            )
 
     def _recipe(self, k: int) -> "Recipe":
         from clusterpipe.stages.numerics.turtle import Recipe

@@ -100,7 +100,7 @@ def test_views_are_what_the_student_sees() -> None:
         ({"finish_share": 1.1}, "at most 1"),
         ({"finish_rounds": 0}, "finish_rounds must be at least 1"),
         ({"finish_distortion": "fog"}, "one of noise, neighbours, views, not 'fog'"),
-        ({"finish": "self-lable"}, "no 'self-lable'.*self-label"),
+        ({"finish": "self-lable"}, "did you mean self-label"),
     ],
 )
 def test_refuses_what_it_cannot_use(change: dict[str, object], message: str) -> None:

@@ -77,7 +77,7 @@ def test_duplicates_are_in_one_cluster() -> None:
 
 def test_refuses_settings_that_it_cannot_use() -> None:
     rows, _ = groups([20, 20])
-    with pytest.raises(UsageError, match=r"turtle_preset must be fast or paper, not 'slow'"):
+    with pytest.raises(UsageError, match=r"turtle_preset is one of fast, paper, not .slow."):
         assign(rows, 2, AssignConfig(methods=("turtle",), turtle_preset="slow"))
     with pytest.raises(UsageError, match=r"assign\.turtle_balance must be at least 0"):
         assign(rows, 2, AssignConfig(methods=("turtle",), turtle_balance=-1))
