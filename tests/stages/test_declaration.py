@@ -10,8 +10,8 @@ import pytest
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.sources import SourceConfig, open_source
-from clusterpipe.pipeline.engine.config import Config, override
 from clusterpipe.pipeline import run_all
+from clusterpipe.pipeline.engine.config import Config, override
 from clusterpipe.stages.assign import AssignConfig, assign
 from clusterpipe.stages.caption import CaptionConfig, caption
 from clusterpipe.stages.curate import CurateConfig, curate
