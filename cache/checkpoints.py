@@ -26,7 +26,7 @@ class CheckpointStore:
     identity: Identity
 
     def header(self) -> Header | None:
-        """What is stamped on the checkpoint; None if there is none of the same work.
+        """Stamp of the checkpoint; None if there is none of the same work.
 
         Raises DamagedArtifact.
         """

@@ -1,4 +1,4 @@
-"""Whether an artifact was made from the first rows of what is there now."""
+"""Growth: an artifact compared with the first rows of what is there now."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How long work reports its progress without knowing who listens."""
+"""Progress of long work, reported without knowing who listens."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

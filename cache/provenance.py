@@ -1,4 +1,4 @@
-"""Where an artifact came from, as root attributes, and the key that tells fresh from stale."""
+"""Provenance of an artifact, as root attributes, and the key that tells fresh from stale."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What is stamped on an artifact last, so that a stamped artifact is a complete one.
+    """Stamp of an artifact, written last, so that a stamped artifact is a complete one.
 
     `appended` counts the images that were added after the stage ran, without running it again.
     """

@@ -111,18 +111,18 @@ class Space:
         "n d", "float", doc="features as the backbone gave them, not normalised"
     )
     views: Rows | None = dataset(
-        "n v d", "float", optional=True, doc="the same of augmented views of each image"
+        "n v d", "float", optional=True, doc="features of augmented views of each image"
     )
     backbone: str = attribute(doc="the backbone as configured; empty for features that were given")
     weights: str = attribute(doc="SHA-256 of the weights")
     preprocessing: str = attribute(doc="resolved preprocessing, as JSON")
     words: str = attribute(doc="open: any words; closed: a fixed vocabulary; none", default="none")
-    normalised: bool = attribute(doc="whether every row has unit length as stored", default=False)
+    normalised: bool = attribute(doc="true if every row has unit length as stored", default=False)
     shard: StringArray | None = dataset(
-        "z", "str", optional=True, address=True, doc="files the rows live in"
+        "z", "str", optional=True, address=True, doc="shard files that hold the rows"
     )
     shard_id: StringArray | None = dataset(
-        "z", "str", optional=True, address=True, doc="their content ids"
+        "z", "str", optional=True, address=True, doc="content ids of the shard files"
     )
 
 
@@ -146,8 +146,10 @@ class Embeddings(Artifact):
     )
     class_name: StringArray | None = dataset("c", "str", optional=True, doc="ground-truth names")
     split: StringArray | None = dataset("n", "str", optional=True, doc="train, test, ...")
-    skipped_path: StringArray = dataset("x", "str", path="skipped/path", doc="unreadable images")
-    skipped_reason: StringArray = dataset("x", "str", path="skipped/reason", doc="why")
+    skipped_path: StringArray = dataset(
+        "x", "str", path="skipped/path", doc="paths of unreadable images"
+    )
+    skipped_reason: StringArray = dataset("x", "str", path="skipped/reason", doc="reason, in words")
     skipped_size: IntArray = dataset("x", "int", path="skipped/size", unit="bytes", doc="file size")
     skipped_mtime: IntArray = dataset(
         "x", "int", path="skipped/mtime", unit="ns", doc="modification time when last read"
@@ -156,7 +158,7 @@ class Embeddings(Artifact):
         "x", "str", path="skipped/digest", doc="blake2b of the file; empty if it could not be read"
     )
     fingerprint: str = attribute(doc="blake2b of the features that were given")
-    default_space: str = attribute(doc="the space that stages read when none is named")
+    default_space: str = attribute(doc="space that stages read when none is named")
     spaces: Mapping[str, Space] = groups(Space, doc="one group per feature space")
 
 
@@ -174,11 +176,11 @@ class Shard(Artifact):
     width: IntArray = dataset("m", "int", unit="pixels", doc="width, upright")
     height: IntArray = dataset("m", "int", unit="pixels", doc="height, upright")
     bad: StringArray = dataset("y", "str", doc="blake2b of files that are no readable image")
-    bad_reason: StringArray = dataset("y", "str", doc="why")
-    seen_id: StringArray = dataset("r", "str", doc="ids looked at")
-    seen_size: IntArray = dataset("r", "int", unit="bytes", doc="their sizes")
-    seen_mtime: IntArray = dataset("r", "int", unit="ns", doc="their modification times")
-    seen_digest: StringArray = dataset("r", "str", doc="their digests")
+    bad_reason: StringArray = dataset("y", "str", doc="reason, in words")
+    seen_id: StringArray = dataset("r", "str", doc="ids of the files examined")
+    seen_size: IntArray = dataset("r", "int", unit="bytes", doc="sizes of these files")
+    seen_mtime: IntArray = dataset("r", "int", unit="ns", doc="modification times of these files")
+    seen_digest: StringArray = dataset("r", "str", doc="digests of these files")
     backbone: str = attribute(doc="the backbone as configured")
     weights: str = attribute(doc="SHA-256 of the weights")
     preprocessing: str = attribute(doc="resolved preprocessing, as JSON")
@@ -216,9 +218,12 @@ class KEstimate(Artifact):
         "g", "int", unit="images", doc="images of the sample in each cell", optional=True
     )
     merge: IntArray | None = dataset(
-        "h 2", "int", doc="merging clusters; step t makes g + t; g - k steps leave k", optional=True
+        "h 2",
+        "int",
+        doc="pair merged at step t into cluster g + t; g - k merges leave k",
+        optional=True,
     )
-    reason: str = attribute(doc="why this k, in words")
+    reason: str = attribute(doc="reason for this k, in words")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +239,7 @@ class Refined(Artifact):
     rate: FloatArray = dataset("t", "float", unit="nats", doc="R(Z) at each step")
     membership_rate: FloatArray = dataset("t", "float", unit="nats", doc="R_c(Z, Pi) at each step")
     loss: FloatArray = dataset("t", "float", unit="nats", doc="the objective at each step")
-    fitted_on: str = attribute(doc="the rows the map was fitted on")
+    fitted_on: str = attribute(doc="rows the map was fitted on, in words")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,8 +256,8 @@ class Checkpoint(Artifact):
         "t", "float", unit="nats", doc="R_c(Z, Pi) at each step so far"
     )
     loss: FloatArray = dataset("t", "float", unit="nats", doc="the objective at each step so far")
-    done: int = attribute(doc="steps that were taken")
-    steps: int = attribute(doc="steps that there are in all")
+    done: int = attribute(doc="steps taken")
+    steps: int = attribute(doc="steps in total")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,49 +267,44 @@ class Assignment:
     label: IntArray = dataset("n", "int", doc="cluster, 0..k-1; -1 unassigned")
     probability: FloatArray = dataset("n", "float", doc="probability of the label, 0..1")
     top_label: IntArray = dataset("n m", "int", doc="the m likeliest clusters, likeliest first")
-    top_probability: FloatArray = dataset("n m", "float", doc="their probabilities")
+    top_probability: FloatArray = dataset("n m", "float", doc="probabilities of these clusters")
     centroid: FloatArray = dataset("k d", "float", doc="centres in the prepared space")
-    center: FloatArray = dataset("d", "float", doc="subtracted from each row; zeros if uncentred")
+    center: FloatArray = dataset(
+        "d", "float", doc="mean subtracted from each row; zeros if uncentred"
+    )
     width: IntArray = dataset(
-        "r", "int", doc="widths of the feature spaces, which are side by side"
+        "r", "int", doc="widths of the feature spaces that stand side by side"
     )
     cluster: IntArray = dataset(
         "k",
         "int",
-        doc="which of the clusters of the fit they are; those without images are left out",
+        doc="index of the cluster in the fit; clusters without images are left out",
     )
     name: StringArray | None = dataset(
-        "k", "str", optional=True, doc="of zero-shot: the names that clusters stand for"
+        "k", "str", optional=True, doc="zero-shot: class names, one per cluster"
     )
     exemplar: IntArray = dataset("k q", "int", doc="rows nearest the centre, best first; -1 none")
     outlier_score: FloatArray = dataset(
         "n", "float", doc="distance to the own centre over the cluster's median distance"
     )
     label_per_seed: IntArray = dataset("s n", "int", doc="labels of each seed")
-    objective_per_seed: FloatArray = dataset(
-        "s", "float", doc="the objective that the fit of each seed minimised"
-    )
-    parameters: Mapping[str, NDArray[Any]] = members(
-        doc="what else the head needs to assign an image"
-    )
-    head: str = attribute(doc="the kind of head that was fitted, which assigns new images too")
-    finishes: str = attribute(
-        doc="the head whose labels that one learnt, where assign.finish asked for it; else empty"
-    )
-    objective: str = attribute(doc="what was minimised")
+    objective_per_seed: FloatArray = dataset("s", "float", doc="objective of the fit of each seed")
+    parameters: Mapping[str, NDArray[Any]] = members(doc="further parameters of the head")
+    head: str = attribute(doc="kind of head that was fitted, which assigns new images too")
+    finishes: str = attribute(doc="head whose labels were learnt, with assign.finish; else empty")
+    objective: str = attribute(doc="objective that was minimised")
     chosen_seed: int = attribute(
-        doc="the fit whose labels these are: of the lowest objective, of probe errors that are "
-        "about the lowest the most typical, of a consensus that in which all members are heard"
+        doc="index of the selected fit; of a consensus, that of the vote of all members"
     )
-    space: str = attribute(doc="the features clustered, e.g. embeddings/clip")
-    normalised: bool = attribute(doc="whether rows are scaled to unit length", default=True)
-    temperature: float = attribute(doc="of the soft assignment", default=0.0)
+    space: str = attribute(doc="features clustered, e.g. embeddings/clip")
+    normalised: bool = attribute(doc="true if rows are scaled to unit length", default=True)
+    temperature: float = attribute(doc="temperature of the soft assignment", default=0.0)
     effective_k: int = attribute(doc="clusters that hold at least one image", default=0)
     stability: float = attribute(
         doc="mean adjusted Rand index between the labels of two seeds; NaN for one",
         default=math.nan,
     )
-    fitted_on: str = attribute(doc="the rows the centres were fitted on")
+    fitted_on: str = attribute(doc="rows the centres were fitted on, in words")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,37 +315,41 @@ class Assignments(Artifact):
     schema: ClassVar[int] = 5
     stage: ClassVar[str] = "assign"
 
-    chosen: str = dataset("", "str", doc="the method the run stands by")
+    chosen: str = dataset("", "str", doc="method the run stands by")
     selection_method: StringArray | None = dataset(
         "a",
         "str",
         optional=True,
         path="selection/method",
-        doc="the methods there were to choose from",
+        doc="candidate methods",
     )
     selection_measure: StringArray | None = dataset(
         "b",
         "str",
         optional=True,
         path="selection/measure",
-        doc="how they were measured, unlabelled",
+        doc="measures that need no labels",
     )
     selection_value: FloatArray | None = dataset(
-        "a b", "float", optional=True, path="selection/value", doc="of each method's labels"
+        "a b",
+        "float",
+        optional=True,
+        path="selection/value",
+        doc="measures of each method's labels",
     )
     selection_score: FloatArray | None = dataset(
         "a",
         "float",
         optional=True,
         path="selection/score",
-        doc="how well a linear probe learns them",
+        doc="score of a linear probe on each method's labels",
     )
     selection_score_per_seed: FloatArray | None = dataset(
         "a s",
         "float",
         optional=True,
         path="selection/score_per_seed",
-        doc="of each fit's labels; the better half of all vote in a consensus",
+        doc="score of each fit; the better half of all fits votes in a consensus",
     )
     methods: Mapping[str, Assignment] = groups(Assignment, doc="one group per method")
 
@@ -373,16 +377,16 @@ class Naming:
         "k c",
         "float",
         unit="standard deviations",
-        doc="how far a phrase's likelihood stands out among all words",
+        doc="distance of a phrase's likelihood from the mean of all words",
     )
     rank: IntArray = dataset(
-        "k", "int", doc="place of the cluster when all are searched for its caption; 0 none"
+        "k", "int", doc="rank of the cluster when all are searched for its caption; 0 none"
     )
-    space: str = attribute(doc="the feature space whose images are described")
-    assignment: str = attribute(doc="the assignment that is described")
-    clustered: str = attribute(doc="the features that assignment clustered")
-    vocabulary: str = attribute(doc="the words that stood for election")
-    vocabulary_digest: str = attribute(doc="blake2b of those words")
+    space: str = attribute(doc="feature space whose images are described")
+    assignment: str = attribute(doc="assignment that is described")
+    clustered: str = attribute(doc="features that the assignment clustered")
+    vocabulary: str = attribute(doc="vocabulary of the phrases")
+    vocabulary_digest: str = attribute(doc="blake2b of the vocabulary")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -393,22 +397,22 @@ class Captions(Artifact):
     schema: ClassVar[int] = 3
     stage: ClassVar[str] = "caption"
 
-    chosen: str = dataset("", "str", doc="the captioner the run stands by")
+    chosen: str = dataset("", "str", doc="captioner the run stands by")
     word: StringArray = dataset("v", "str", doc="the vocabulary")
     synonyms: StringArray = dataset("v", "str", doc="other names of each word, as a JSON list")
-    definition: StringArray = dataset("v", "str", doc="what each word means; empty if unknown")
+    definition: StringArray = dataset("v", "str", doc="definition of each word; empty if unknown")
     feature: FloatArray | None = dataset(
         "v d", "float", optional=True, doc="the words in the space of the images, unit rows"
     )
     prompt: StringArray | None = dataset(
-        "p", "str", optional=True, doc="the sentences words were put into for the text tower"
+        "p", "str", optional=True, doc="prompts of the text tower, with {} for the word"
     )
     backbone: str = attribute(
         doc="the backbone whose text tower encoded the words; empty if none did", default=""
     )
     weights: str = attribute(doc="SHA-256 of its weights", default="")
     leaks: bool = attribute(
-        doc="whether the vocabulary is the source's own class names", default=False
+        doc="true if the vocabulary is the source's own class names", default=False
     )
     methods: Mapping[str, Naming] = groups(Naming, doc="one group per captioner")
 
@@ -422,7 +426,7 @@ class WordFeatures(Artifact):
     stage: ClassVar[str] = "caption"
 
     word: StringArray = dataset("v", "str", doc="the words")
-    prompt: StringArray = dataset("p", "str", doc="the sentences each was put into, at {}")
+    prompt: StringArray = dataset("p", "str", doc="prompts of the text tower, with {} for the word")
     features: FloatArray = dataset(
         "v d", "float", doc="mean over prompts of the words' unit features, unit rows"
     )
@@ -446,43 +450,57 @@ class Metrics(Artifact):
     spread: FloatArray = dataset("a b", "float", doc="standard deviation over seeds, all rows")
     value_per_seed: FloatArray = dataset("s a b", "float", doc="each seed, all rows")
     value_per_split: FloatArray = dataset("u a b", "float", doc="mean over seeds, each split")
-    chosen_value: FloatArray = dataset("a b", "float", doc="of the labels the run stands by")
-    chance: FloatArray = dataset("a b", "float", doc="of random labels with the same sizes")
+    chosen_value: FloatArray = dataset("a b", "float", doc="value of the selected labels")
+    chance: FloatArray = dataset(
+        "a b", "float", doc="value of random labels with the same cluster sizes"
+    )
     count_per_split: IntArray = dataset("u", "int", unit="images", doc="labelled images")
     confusion: IntArray | None = dataset(
         "c k", "int", optional=True, doc="images per true class and chosen cluster"
     )
     retrieval_space: StringArray | None = dataset(
-        "r", "str", optional=True, path="retrieval/space", doc="the features searched in"
+        "r", "str", optional=True, path="retrieval/space", doc="features searched in"
     )
     retrieval_metric: StringArray | None = dataset(
-        "g", "str", optional=True, path="retrieval/metric", doc="how the search is measured"
+        "g", "str", optional=True, path="retrieval/metric", doc="measures of the search"
     )
     retrieval_value: FloatArray | None = dataset(
         "r g", "float", optional=True, path="retrieval/value", doc="mean over the queries, 0..1"
     )
     retrieval_chance: FloatArray | None = dataset(
-        "g", "float", optional=True, path="retrieval/chance", doc="of a random order, on average"
+        "g", "float", optional=True, path="retrieval/chance", doc="expectation for a random order"
     )
     retrieval_protocol: str | None = dataset(
-        "", "str", optional=True, path="retrieval/protocol", doc="who searched for what, and where"
+        "",
+        "str",
+        optional=True,
+        path="retrieval/protocol",
+        doc="queries, collection and measures, in words",
     )
     caption_method: StringArray | None = dataset(
         "h", "str", optional=True, path="captions/method", doc="captioners"
     )
     caption_metric: StringArray | None = dataset(
-        "o", "str", optional=True, path="captions/metric", doc="how captions are measured"
+        "o", "str", optional=True, path="captions/metric", doc="measures of the captions"
     )
     caption_value: FloatArray | None = dataset(
         "h o", "float", optional=True, path="captions/value", doc="mean over the clusters counted"
     )
     caption_chance: FloatArray | None = dataset(
-        "h o", "float", optional=True, path="captions/chance", doc="of the captions dealt at random"
+        "h o",
+        "float",
+        optional=True,
+        path="captions/chance",
+        doc="value of captions dealt at random",
     )
     caption_protocol: str | None = dataset(
-        "", "str", optional=True, path="captions/protocol", doc="which clusters were counted"
+        "",
+        "str",
+        optional=True,
+        path="captions/protocol",
+        doc="clusters that were counted, in words",
     )
-    protocol: str = attribute(doc="what was fitted on which rows, and reported on which")
+    protocol: str = attribute(doc="rows of the fit and of the report, in words")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ class Seen(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where an image's features are, and how large the image is."""
+    """Place of an image's features, and the size of the image."""
 
     shard: int
     row: int
@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
 @dataclass
 class Ledger:
-    """What the shards of a space hold, looked up by the digest of an image."""
+    """Content of the shards of a space, looked up by the digest of an image."""
 
     place: dict[str, Place] = field(default_factory=dict)
     row_digest: dict[str, str] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Ledger:
     digest_of: dict[Seen, str] = field(default_factory=dict)
 
     def knows(self, image: str | None) -> bool:
-        """Whether nothing is left to do for the image with this digest."""
+        """True if nothing is left to do for the image with this digest."""
         return image in self.place or image in self.bad
 
     def add(self, number: int, shard: Shard) -> None:
@@ -88,7 +88,7 @@ class ShardStore:
                 continue
 
     def ledger(self, *, weights: str | None = None) -> Ledger:
-        """What is known from shards that `weights` made, by default those of the newest shard."""
+        """Ledger of the shards that `weights` made, by default those of the newest shard."""
         ledger, shards = Ledger(), list(self.shards())
         for number, shard in shards:
             if shard.weights == (weights or shards[-1][1].weights):

@@ -19,7 +19,7 @@ class WordStore:
         return self.folder / f"{identity.key()[:16]}.h5"
 
     def read(self, identity: Identity) -> WordFeatures | None:
-        """What was kept under `identity`; a file that is missing or damaged counts as lost."""
+        """Word features kept under `identity`; a missing or damaged file counts as none."""
         path = self.path(identity)
         try:
             if artifact.header(path, WordFeatures).identity != identity:

@@ -1,4 +1,4 @@
-"""How good captions are: against the names of the true classes, where there are some."""
+"""Evaluation of captions against the names of the true classes, where there are some."""
 
 import json
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class _Classes:
-    """Which words of the vocabulary are right for each class, by name and by synonym; coverage
+    """Words of the vocabulary that are right for each class, by name and by synonym; coverage
     counts the classes that occur."""
 
     exact: tuple[NDArray[np.int64], ...]
@@ -123,7 +123,7 @@ def _vocabulary(captions: Captions) -> Vocabulary:
 
 @dataclass(frozen=True)
 class _Right:
-    """What is right for each class by its features: words of the vocabulary, and its own name.
+    """Right answers for each class: words of the vocabulary, and its own name.
 
     feature: (v + c, d) unit rows of the words, then of the names that were encoded; None if there
     are none.

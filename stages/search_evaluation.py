@@ -1,4 +1,4 @@
-"""How well images of a class find each other: precision@20 and mAP@100 of image search."""
+"""Evaluation of image search: precision@20 and mAP@100 within classes."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ METRICS = (f"precision@{FIRST_HITS}", f"mAP@{LISTED_HITS}")
 
 @dataclass(frozen=True)
 class _Search:
-    """Who searches among whom: rows with ground truth, and which of those ask.
+    """Queries and collection of the evaluation: rows with ground truth, and those that ask.
 
     row, label: (l,) the labelled rows and their classes; query: (m,) places among them whose class
     has another row; available: (m,) how many others.

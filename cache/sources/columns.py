@@ -1,4 +1,4 @@
-"""What may stand beside arrays in the same file: `ids`, `labels`, `class_names` and `split`."""
+"""Columns that may stand beside arrays in a file: `ids`, `labels`, `class_names` and `split`."""
 
 from typing import Any
 

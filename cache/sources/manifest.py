@@ -1,4 +1,4 @@
-"""What a source holds, column by column, before anything has been decoded."""
+"""Manifest of a source: its images column by column, before anything has been decoded."""
 
 import re
 from collections.abc import Iterable

@@ -23,7 +23,7 @@ class WordFile:
 
 
 def holds_word_features(path: Path) -> bool:
-    """Whether a file with this ending is one of text features, not a list of words."""
+    """True if a file with this ending holds text features, not a list of words."""
     return path.suffix.lower() in SUFFIXES
 
 

@@ -1,4 +1,4 @@
-"""How long an embedding takes and how much disk it fills, found by timing a few of its images."""
+"""Cost of an embedding, in time and on disk, estimated by timing a few of its images."""
 
 import time
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ TRIAL = 16
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a pending embedding takes: images, views of them, bytes and seconds on `device`."""
+    """Cost of a pending embedding: images, views of them, bytes and seconds on `device`."""
 
     images: int
     views: int

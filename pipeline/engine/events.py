@@ -1,4 +1,4 @@
-"""What happens to the stages of a run, as it is told to whoever watches."""
+"""Events of a run: what happens to its stages, told to whoever watches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Action: TypeAlias = Literal["starts", "note", "ran", "fresh", "skipped", "refres
 
 @dataclass(frozen=True)
 class StageEvent:
-    """What happens to a stage of a run, as it happens, and why."""
+    """Event of one stage of a run, and the reasons for it."""
 
     stage: str
     action: Action

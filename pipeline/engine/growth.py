@@ -1,4 +1,4 @@
-"""Whether only images were appended since a stage ran: its artifact then need only be extended."""
+"""Growth of a run: where only images were appended, an artifact need only be extended."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,7 +25,7 @@ class Growth:
 
 
 def growth(stage: Stage, run: RunDirectory, was: Identity, now: Identity) -> Growth | None:
-    """How the run has grown since the stage ran under `was`; None if anything else changed, too."""
+    """Growth of the run since the stage ran under `was`; None if anything else changed, too."""
     same = replace(was, inputs=now.inputs) == now and was.inputs.keys() == now.inputs.keys()
     if stage.extend is None or not same or not run.appended.exists():
         return None
@@ -43,7 +43,7 @@ def appended_ids(run: RunDirectory) -> set[str]:
 
 
 def _known_rows(run: RunDirectory) -> Iterator[int]:
-    """How many images the artifacts with a row for each speak of."""
+    """Number of images in the artifacts that have a row for each."""
     with suppress(MissingArtifact, DamagedArtifact):
         yield int(artifact.read_value(run.artifact(Refined), Refined, "features").shape[0])
     with suppress(MissingArtifact, DamagedArtifact):
@@ -52,7 +52,7 @@ def _known_rows(run: RunDirectory) -> Iterator[int]:
 
 
 def _had(was: Identity, now: Identity, before: int, run: RunDirectory) -> bool:
-    """Whether what was read under `was` are the first `before` rows of what is there now."""
+    """True if what was read under `was` are the first `before` rows of what is there now."""
     for name, content in was.inputs.items():
         if now.inputs[name] == content:
             continue

@@ -1,4 +1,4 @@
-"""What a stage reads: from the names in its declaration to places in the run's artifacts."""
+"""Inputs of a stage: from the names in its declaration to places in the run's artifacts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ _BY_WORDS = ("open", "closed", "none")
 
 
 def declared(stage: Stage, config: Config) -> Mapping[str, Source]:
-    """What `stage` reads under `config`, by parameter name."""
+    """Inputs of `stage` under `config`, by parameter name."""
     return stage.reads(config.of(stage.name))
 
 
@@ -86,7 +86,7 @@ def content(stage: Stage, config: Config, run: RunDirectory) -> dict[str, str]:
 
 
 def describes(kind: type[Artifact], run: RunDirectory) -> bool:
-    """Whether the artifact is there and was made from what the others hold now.
+    """True if the artifact is there and was made from what the others hold now.
 
     After `--until assign`, captions and metrics may still speak of the clusters before, or be of
     the schema before.
@@ -109,7 +109,7 @@ def _content_now(kind: type[Artifact], place: str, run: RunDirectory) -> str:
 
 
 def _is_left_out(source: Input, run: RunDirectory) -> bool:
-    """Whether it can be done without, and its artifact is not there or speaks of other images."""
+    """True if it is optional, and its artifact is not there or speaks of other images."""
     return source.optional and not describes(source.artifact, run)
 
 

@@ -1,4 +1,4 @@
-"""What has to run and why: the state of every stage of a run, found without running anything."""
+"""Plan of a run: the state of every stage and its reasons, found without running anything."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -112,7 +112,7 @@ def state_of(
 
 
 def identity(stage: Stage, config: Config, run: RunDirectory) -> Identity:
-    """What the stage's artifact would be stamped with now. Raises like `inputs.content`."""
+    """Identity of the stage's artifact, were it made now. Raises like `inputs.content`."""
     return Identity(
         stage=stage.name,
         stage_version=stage.version,
@@ -124,7 +124,7 @@ def identity(stage: Stage, config: Config, run: RunDirectory) -> Identity:
 
 
 def checkpoint(stage: Stage, config: Config, run: RunDirectory) -> CheckpointStore:
-    """Where the stage keeps what it has not finished. Raises like `inputs.content`."""
+    """The stage's checkpoint store. Raises like `inputs.content`."""
     return CheckpointStore(run.artifact(Checkpoint), identity(stage, config, run))
 
 
@@ -186,7 +186,7 @@ def _foreseen(
 
 
 def _kept(stage: Stage, config: Config, run: RunDirectory) -> tuple[str, ...]:
-    """How far the stage came before it was broken off, in words; nothing if it starts anew."""
+    """Progress of a stage that was broken off, in words; empty if it starts anew."""
     if not stage.resumes:
         return ()
     with suppress(DamagedArtifact):
@@ -223,7 +223,7 @@ def _refreshed(found: Survey) -> tuple[str, ...]:
 
 
 def _embed_progress(config: Config, run: RunDirectory, source: Source | None) -> StageState:
-    """How far an unfinished embed has come, from its shards."""
+    """Progress of an unfinished embed, from its shards."""
     if not isinstance(source, ImageSource):
         return StageState("embed", "missing")
     settings = config.of("embed")

@@ -1,4 +1,4 @@
-"""What the page's scripts read: the shown images and the clusters, as plain values."""
+"""Data for the page's scripts: the shown images and the clusters, as plain values."""
 
 import os
 from collections.abc import Sequence

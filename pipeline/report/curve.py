@@ -22,7 +22,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Curve:
-    """What the page draws: pixels, and the numbers told in words. `band` is (left, width)."""
+    """Curve as the page draws it: pixels, and the numbers in words. `band` is (left, width)."""
 
     points: str
     chosen: tuple[float, float]

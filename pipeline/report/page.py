@@ -1,4 +1,4 @@
-"""What the page itself says: overview, curve, confusion, skipped files, provenance."""
+"""Text of the page: overview, curve, confusion, skipped files, provenance."""
 
 import json
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """How one artifact came to be."""
+    """Record of one stage: how its artifact came to be."""
 
     name: str
     time: str

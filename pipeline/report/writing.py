@@ -34,7 +34,7 @@ _MARK = 'content="clusterpipe '
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """What a report shows. At most `images` images, each with a thumbnail and a point on the map.
+    """Settings of a report: at most `images` images, each with a thumbnail and a point on the map.
 
     `map` is one of MAPS; "auto" takes UMAP where it is installed, else t-SNE.
     """
@@ -114,7 +114,7 @@ def _points(
     seed: int,
     progress: Progress,
 ) -> NDArray[np.float32]:
-    """Where the rows lie on the map (n, 2); taken from an earlier report if it is the same map."""
+    """Points of the rows on the map (n, 2); from an earlier report if it is the same map."""
     head = artifact.header(results.run.artifact(Assignments), Assignments)
     what = [head.content_id, dict(head.identity.inputs), method, seed, rows.tolist()]
     key = digest(canonical(what).encode())

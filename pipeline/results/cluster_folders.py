@@ -24,7 +24,7 @@ UNASSIGNED = "unassigned"
 
 @dataclass(frozen=True)
 class Place:
-    """Where one image of the run goes: `name` is its folder and file name.
+    """Destination of one image of the run: `name` is its folder and file name.
 
     `digest` is that of its file, empty for what is to be drawn. It is linked to `file`, or drawn
     from its `position` in the source; an image that is gone has neither.
@@ -42,7 +42,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Folders:
-    """What was put in folders: `sizes` counts the images of each by name.
+    """Folders that were written: `sizes` counts the images of each by name.
 
     `missing` images are no longer in the source; `replaced` files were of an earlier export.
     """
@@ -164,7 +164,7 @@ def _drawn(source: ImageSource, position: int | None, target: Path) -> str:
 
 
 def _earlier(folder: Path) -> list[Path]:
-    """What an earlier export made in `folder`: links, and files that are still as it made them."""
+    """Files of an earlier export in `folder`: links, and files that are still as it made them."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return []
     made = {folder / name: digest for name, digest in _recorded(folder).items()}

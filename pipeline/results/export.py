@@ -46,7 +46,7 @@ Columns = Mapping[str, list[Any]]
 
 @dataclass(frozen=True)
 class Exported:
-    """Where an export lies, and how many images it holds; with `dry_run`, where it would lie.
+    """Place of an export, and its number of images; with `dry_run`, where it would lie.
 
     `missing` images are no longer in the source; `replaced` files were there before; `folders`
     counts the images of each folder by name.
@@ -203,7 +203,7 @@ _WRITERS: Mapping[str, Callable[[Columns, Path], None]] = {
 
 
 def writer_of(path: Path) -> Callable[[Columns, Path], None]:
-    """What writes a table of our columns in the format that the ending of `path` names.
+    """Writer of a table of our columns, in the format that the ending of `path` names.
 
     Raises UsageError for another ending.
     """

@@ -1,4 +1,4 @@
-"""What is searched for, and where: images, or whatever else becomes a row of a run's features."""
+"""Queries and collections of a search: whatever becomes a row of a run's features."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ FloatRows: TypeAlias = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Collection:
-    """What is searched in: the rows (n, e) of one space of a run.
+    """Rows (n, e) of one space of a run, which is searched in.
 
     spaces: the feature spaces they come from; mapped: from features as embedded (m, d) to such
     rows; name: what they are called.
@@ -106,7 +106,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Query:
-    """What is looked for, as a row (e,) of the space that is searched in.
+    """Query as a row (e,) of the space that is searched in.
 
     row: its place in the run, if it has one; read_as: what a text was taken for.
     """

@@ -47,7 +47,7 @@ class Results:
 
     @cached_property
     def is_representative(self) -> NDArray[np.bool_]:
-        """Which images (n,) remain when one is kept of each group of duplicates."""
+        """Mask (n,) of the images that remain when one is kept of each group of duplicates."""
         if self.curation is None:
             return np.ones(len(self.index.id), np.bool_)
         kept = self.curation.group < 0

@@ -45,7 +45,7 @@ IMAGE, TEXT = "image", "text"
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How to search: in which features, for how many, and what goes with it.
+    """Options of a search: features, number of hits, and what goes with it.
 
     `sheet` is the contact sheet's file, None for one inside the run; `drawn` says whether there
     is one at all.
@@ -80,7 +80,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found for one query.
+    """Hits of one query.
 
     `by` is image or text; `read_as` what a text was taken for: a sentence, or a word that is known;
     `row` the query's own place in the run, if it has one.
@@ -96,7 +96,7 @@ class Answer:
 
     @property
     def title(self) -> str:
-        """What was asked, in words."""
+        """The query in words."""
         if self.by == IMAGE:
             return f"most like {self.query}"
         read_as = f", read as {self.read_as}" if self.read_as != self.query else ""
@@ -205,7 +205,7 @@ def _unit_blocks(rows: Rows, advance: Advance) -> Iterator[FloatRows]:
 
 @dataclass(frozen=True)
 class _Describer:
-    """What is told of an image that was found."""
+    """Describes the images that were found."""
 
     index: Embeddings
     label: NDArray[Any] | None
@@ -224,7 +224,7 @@ class _Describer:
     def hits(
         self, rows: NDArray[np.int64], scores: FloatRows, query: int | None
     ) -> tuple[Hit, ...]:
-        """What is told of rows (q,) with those scores, best first; `query` is the query's row."""
+        """Hits of rows (q,) with those scores, best first; `query` is the query's row."""
         ranked = enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1)
         return tuple(self._hit(rank, row, score, row == query) for rank, (row, score) in ranked)
 

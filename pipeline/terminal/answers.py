@@ -1,4 +1,4 @@
-"""What `clusterpipe search` prints."""
+"""Output of `clusterpipe search`."""
 
 import json
 from collections.abc import Sequence

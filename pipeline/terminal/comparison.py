@@ -1,4 +1,4 @@
-"""What `clusterpipe compare` prints."""
+"""Output of `clusterpipe compare`."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What `clusterpipe export` prints."""
+"""Output of `clusterpipe export`."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""What `clusterpipe predict` prints."""
+"""Output of `clusterpipe predict`."""
 
 import json
 from collections.abc import Mapping, Sequence

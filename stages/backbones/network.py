@@ -1,4 +1,4 @@
-"""What the families share: a torch model on a device, run without gradients."""
+"""Base of the families: a torch model on a device, run without gradients."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -133,7 +133,7 @@ def resolve_precision(precision: str, device: str) -> str:
 
 
 def parameter_count(build: Callable[[], torch.nn.Module]) -> int:
-    """How many parameters the model has that `build` makes; nothing is allocated."""
+    """Number of parameters of the model that `build` makes; nothing is allocated."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build().parameters())
 

@@ -136,7 +136,7 @@ def _need_transformers(spec: BackboneSpec) -> None:
 
 
 def _tag(spec: BackboneSpec) -> dict[str, Any]:
-    """What open_clip publishes under the tag. Raises UsageError with the model's tags."""
+    """Settings that open_clip publishes under the tag. Raises UsageError with the model's tags."""
     found: dict[str, Any] = get_pretrained_cfg(spec.model, spec.weights)
     if not found:
         tags = open_clip.list_pretrained_tags_by_model(spec.model)

@@ -1,4 +1,4 @@
-"""What a backbone is: the spec that a user writes, and the protocol that every family keeps."""
+"""Backbones: the spec that a user writes, and the protocol that every family keeps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ EXAMPLES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """What the user asked for: the space's `name`, and where its features come from.
+    """Backbone as the user wrote it: the space's `name`, and where its features come from.
 
     `weights` is a pretrained tag, the path of a local file, or "" for the model's default.
     """

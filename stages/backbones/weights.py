@@ -141,7 +141,7 @@ def readable_bytes(count: int) -> str:
 
 @dataclass(frozen=True)
 class SettingsForm:
-    """What a settings file must say: `example` shows each key with a value of its kind.
+    """Form of a settings file: `example` shows each key with a value of its kind.
 
     `optional` keys may be left out; `choices` lists the words that a key may hold.
     """

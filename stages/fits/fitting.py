@@ -49,7 +49,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What one method made of the rows of the fit: a model per seed, and the head of the chosen.
+    """Fits of one method on the sampled rows: a model per seed, and the head of the selected one.
 
     kind: of the head; minimised: by its fits, or by those that it learnt from.
     """

@@ -23,7 +23,7 @@ class Asked:
 
 
 def asked_for(methods: tuple[str, ...], candidates: tuple[str, ...], *, several: bool) -> Asked:
-    """What `assign.methods` and `assign.candidates` ask for.
+    """Methods that `assign.methods` and `assign.candidates` ask for.
 
     several: whether there are features beside the refined ones that a method may name; without,
     candidates that name some are left out. Raises UsageError for a name that is not known, stands

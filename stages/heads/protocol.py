@@ -1,4 +1,4 @@
-"""What a cluster head is: how it is fitted, what it knows afterwards, and how it labels any row.
+"""Protocol of a cluster head: its fit, the fitted model, and the labels of any row.
 
 A *method* is a frozen dataclass of its settings, each named as in the config of assign; `fit` gives
 one *model* per seed. A model is a frozen dataclass of plain arrays, which is also how it is stored.
@@ -27,7 +27,7 @@ Probabilities = NDArray[np.float32]
 
 
 class Model(Protocol):
-    """What was fitted. A frozen dataclass whose every field is an array or a number, or else with
+    """Fitted model. A frozen dataclass whose every field is an array or a number, or else with
     `arrays()`, from which `Method.model` makes it again.
 
     centroid: (k, d) mean of each cluster's prepared rows; temperature: of the soft assignment, 0
@@ -61,14 +61,14 @@ class Words:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a fit says of n rows: the likeliest cluster of each, and the probability of it, (n,)."""
+    """Labels of n rows by one fit: the likeliest cluster of each, and its probability, (n,)."""
 
     label: NDArray[np.int64]
     probability: NDArray[np.float32]
 
     @classmethod
     def of(cls, soft: Probabilities) -> Self:
-        """What probabilities (n, k) come to."""
+        """Labels and their probabilities, from probabilities (n, k)."""
         return cls(soft.argmax(axis=1), soft.max(axis=1))
 
     @classmethod
@@ -82,7 +82,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the fits of a head say of the rows, for another to learn; the rest is as in `Fits`."""
+    """Labels by the fits of a head, for another head to learn; the rest is as in `Fits`."""
 
     verdicts: Sequence[Verdict]
     objective: NDArray[np.float64]
@@ -91,7 +91,7 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Training:
-    """What heads are fitted on: prepared rows of one feature space, or of several side by side.
+    """Training data of heads: prepared rows of one feature space, or of several side by side.
 
     z: (n, d) float32; widths: of each space, they sum to d; views: (n, v, d) augmented views of the
     same images, prepared as `z` is, if there are any; words: of that space, for heads that read
@@ -151,13 +151,13 @@ class Fits:
         return self.models[self.chosen]
 
     def soft(self, z: NDArray[np.float32]) -> Iterator[Probabilities]:
-        """What each seed's model makes of prepared rows, in turn."""
+        """Memberships of prepared rows by each seed's model, in turn."""
         for model in self.models:
             yield model.soft(z)
 
 
 class Method(Protocol):
-    """How a head is fitted. A frozen dataclass of settings, named as in the config of assign."""
+    """Fitting of a head. A frozen dataclass of settings, named as in the config of assign."""
 
     name: ClassVar[str]
     about: ClassVar[str]  # completes "<name>: ..." in the help

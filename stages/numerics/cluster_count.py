@@ -72,7 +72,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Space:
-    """What rows are reduced to before they are coded: principal components beside a constant.
+    """Reduction of rows before they are coded: principal components beside a constant.
 
     dimensions: components kept, never more than a tenth of the rows; offset: size of the constant.
     """
@@ -142,7 +142,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Counting:
-    """How one set of rows, or a piece of it, is counted."""
+    """Counting of one set of rows, or of a piece of it."""
 
     code: Code
     space: Space

@@ -1,4 +1,4 @@
-"""How many nats a partition takes, and the merging of clusters that makes it shortest.
+"""Coding length of a partition in nats, and the merging of clusters that makes it shortest.
 
 Everything is computed from additive statistics of groups of rows (how many, and the Gram matrix),
 so that a partition is scored, two clusters are merged or a sample is reweighted without the rows.
@@ -23,7 +23,7 @@ LOG_DET_BATCH = 2**21  # matrix entries that are factored at a time: 16 MiB
 
 @dataclass(frozen=True)
 class Code:
-    """What distortion is allowed and what a cluster costs.
+    """Code: the distortion that is allowed, and the cost of a cluster.
 
     epsilon_squared: squared distortion of a unit row. model_cost: the share of the p directions
     that each cluster pays for, beside its rows; 1 as published, 0 makes clusters free. growth: the

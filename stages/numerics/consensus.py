@@ -1,4 +1,4 @@
-"""What several labellings agree on: their clusters are matched one to one, and then they vote.
+"""Consensus of several labellings: their clusters are matched one to one, then they vote.
 
 A labelling has no names for its clusters that another would know, so all are matched with one of
 them, the reference, by the rows they share (Dudoit and Fridlyand 2003, "bagged clustering"), and
@@ -19,7 +19,7 @@ LabelRows = Sequence[Labels] | NDArray[np.integer[Any]]  # m labellings (n,)
 
 
 def matches(labels: LabelRows, reference: Labels, k: int) -> NDArray[np.intp]:
-    """Which of k clusters of `reference` each of the k clusters of each labelling is; (m, k).
+    """Index of the cluster of `reference` that each cluster of each labelling is; (m, k).
 
     labels, reference: (n,) 0..k-1 each. One to one, by the Hungarian method.
     """
@@ -50,7 +50,7 @@ def votes(
 
 
 def matched(labels: LabelRows, weight: NDArray[np.floating[Any]], k: int) -> NDArray[np.intp]:
-    """What the k clusters of each labelling are called, (m, k), so that they can vote.
+    """Common numbers of the k clusters of each labelling, (m, k), so that they can vote.
 
     Matched with the labelling of most weight (the first of equal ones), then with their vote.
     """
@@ -62,7 +62,7 @@ def matched(labels: LabelRows, weight: NDArray[np.floating[Any]], k: int) -> NDA
 
 
 def better_half(score: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
-    """Where the larger half of the scores (s,) is, rounded up, the largest first; (ceil(s / 2),).
+    """Indices of the larger half of the scores (s,), rounded up, largest first; (ceil(s / 2),).
 
     Equal ones in their order.
     """

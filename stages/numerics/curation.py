@@ -15,7 +15,7 @@ LEAST = 1e-4  # squared length below which a centred row is rounding
 
 @dataclass(frozen=True)
 class Centring:
-    """What subtracting the mean of unit rows does to them, in three numbers per pair.
+    """Effect of subtracting the mean of unit rows, in three numbers per pair.
 
     along: (n,) product of each row with the mean; squared: (n,) squared length of the row, 1, or 0
     for a zero row; mean: squared length of the mean.

@@ -1,4 +1,4 @@
-"""Where the spectrum of neighbour graphs falls, which tells the number of clusters near a guess.
+"""Eigengaps of neighbour graphs, which tell the number of clusters near a guess.
 
 A graph of k clusters with few edges between them has k eigenvalues near 1 and then a gap; where
 clusters lie in groups, there is another gap after the number of groups. So gaps alone may take
@@ -34,7 +34,7 @@ TINY = 1e-9
 
 @dataclass(frozen=True)
 class Gaps:
-    """How far the spectrum falls after the 1st, 2nd, ... eigenvalue, (m,), and resampled (r, m)."""
+    """Falls of the spectrum after the 1st, 2nd, ... eigenvalue, (m,), and resampled (r, m)."""
 
     width: Array
     drawn: Array

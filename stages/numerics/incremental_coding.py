@@ -21,7 +21,7 @@ BLOCK = 8192
 
 @dataclass(frozen=True)
 class Increments:
-    """What one more row costs in each of k clusters: base + weight log(1 + |factor row|^2) nats.
+    """Cost of one more row in each of k clusters: base + weight log(1 + |factor row|^2) nats.
 
     mean: (k, p) unit means, by which clusters are shortlisted; factor: (k, p, p) float64; weight
     and base: (k,).
@@ -45,7 +45,7 @@ def cluster_statistics(rows: NDArray[np.float32], label: NDArray[np.int64], k: i
 def increments(
     rows: NDArray[np.float32], label: NDArray[np.int64], k: int, code: Code
 ) -> Increments:
-    """What one more row costs in each of the k clusters of rows (n, p) with labels (n,).
+    """Cost of one more row in each of the k clusters of rows (n, p) with labels (n,).
 
     Up to a constant that is the same for all clusters.
     """

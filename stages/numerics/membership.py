@@ -62,7 +62,7 @@ def _transport(
 def _temperature(
     support: NDArray[np.int64], similarity: NDArray[np.float64], share: float
 ) -> float:
-    """Where the median diagonal entry is `share`, or the nearer end of the range."""
+    """Temperature at which the median diagonal entry is `share`, or the nearer end of the range."""
 
     def excess(logarithm: float) -> float:
         weight = _transport(support, similarity, float(np.exp(logarithm)))

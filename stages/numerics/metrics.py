@@ -1,4 +1,4 @@
-"""How well a partition agrees with a reference, and how well it holds together by itself."""
+"""Metrics of a partition: its agreement with a reference, and its cohesion by itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def shared_labels(first: Labels, second: Labels) -> float:
 
 
 def mutual_agreement(labels: Sequence[Labels]) -> NDArray[np.float64]:
-    """How well each of s labellings (n,) agrees with the others: mean adjusted Rand index, (s,).
+    """Agreement of each of s labellings (n,) with the others: mean adjusted Rand index, (s,).
 
     Its mean is that over all pairs. NaN for one labelling.
     """

@@ -20,7 +20,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 @dataclass
 class Evidence:
-    """What n images say about v words, summed over the images of each of k clusters.
+    """Evidence of n images about v words, summed over the images of each of k clusters.
 
     `votes` (k, v) as in `cast_votes`; `log_sum` (k, v) sums of log-probabilities, nats; `count`
     (k,) images. Memory is O(k v), however many images are added.
@@ -94,7 +94,7 @@ def by_distinction(evidence: Evidence, count: int, *, sharing: str, level: float
 
 
 def fit(evidence: Evidence) -> Floats:
-    """How each word fits each cluster (k, v): its mean log-probability, standardised over words.
+    """Fit of each word to each cluster (k, v): its mean log-probability, standardised over words.
 
     In standard deviations; independent of the softmax's temperature. Zero for empty clusters.
     """
@@ -105,7 +105,7 @@ def fit(evidence: Evidence) -> Floats:
 
 
 def outstanding(v: int, level: float) -> float:
-    """How many standard deviations the largest of v values must exceed their mean to stand out.
+    """Standard deviations by which the largest of v values must exceed their mean to stand out.
 
     The critical value of Grubbs' one-sided test: among v independent normal values the largest
     exceeds it with probability `level`, 0..1. With a level of 1, or fewer than 3 values, every
@@ -177,7 +177,7 @@ def _named(
 
 
 def retrieval_rank(evidence: Evidence, word: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each cluster comes when all are searched for its caption: 1 is first, 0 no caption.
+    """Rank of each cluster when all are searched for its caption: 1 is first, 0 no caption.
 
     `word` (k,) indices of captions or -1. Clusters are ordered by the word's mean log-probability;
     ties count against the cluster, empty clusters are not searched.

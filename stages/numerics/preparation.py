@@ -1,4 +1,4 @@
-"""What is done to features before they are clustered: unit length, centring, fewer dimensions."""
+"""Preparation of features before they are clustered: unit length, centring, fewer dimensions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -72,7 +72,7 @@ def means(
 
 
 def are_equal(rows: NDArray[Any]) -> bool:
-    """Whether all directions (n, d) are the same but for rounding."""
+    """True if all directions (n, d) are the same but for rounding."""
     rows = unit_rows(rows)
     return bool(np.abs(rows - rows[0]).max(initial=0) < SAME)
 

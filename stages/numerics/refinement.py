@@ -1,4 +1,4 @@
-"""How maps that refine features are trained: by the objective of rate reduction.
+"""Training of maps that refine features, by the objective of rate reduction.
 
 A map is to spread all samples apart (a high coding rate R) while keeping alike samples together (a
 low membership rate R_c); how many clusters there are is never asked.
@@ -53,7 +53,7 @@ class Terms:
 
 
 def is_collapsed(rate: float, *, width: int, epsilon_squared: float) -> bool:
-    """Whether R says that all rows lie along one direction, or is not a number at all.
+    """True if R says that all rows lie along one direction, or is not a number at all.
 
     One direction alone has R = 1/2 log(1 + e/eps^2), the least that unit rows can have.
     """

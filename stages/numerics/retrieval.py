@@ -1,4 +1,4 @@
-"""How well a search finds rows of the query's class.
+"""Metrics of a search for rows of the query's class.
 
 A list of hits is judged by `relevant` (m, q): for each of m queries whether its 1st, 2nd, ... hit
 is of its class; `available` (m,) is how many such rows there are to be found.
@@ -34,12 +34,12 @@ def average_precision(relevant: Flags, available: Counts, depth: int) -> PerQuer
 
 
 def chance_precision(available: Counts, rows: int) -> PerQuery:
-    """What `precision` is in expectation when `rows` rows come in random order."""
+    """Expectation of `precision` when `rows` rows come in random order."""
     return np.asarray(available / rows)
 
 
 def chance_average_precision(available: Counts, rows: int, depth: int) -> PerQuery:
-    """What `average_precision` is in expectation when `rows` rows come in random order.
+    """Expectation of `average_precision` when `rows` rows come in random order.
 
     Rank i is relevant with probability p = available / rows, and each rank before it then with
     p' = (available - 1) / (rows - 1): its term is p (1 + (i - 1) p') / i on average.

@@ -32,7 +32,7 @@ Pairs = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long, how fast and for what: weights of the three losses, and the schedule.
+    """Training recipe: weights of the three losses, and the schedule.
 
     start_epochs: epochs of learning given labels first, at the same rate; weighted: whether a pair
     counts as much as the network thinks that it is one thing, for pairs that may not be. It has to
@@ -155,6 +155,6 @@ def _losses(p: Tensor, q: Tensor, prior: Tensor, recipe: Recipe) -> list[Tensor]
 
 
 def _likelihood(p: Tensor, q: Tensor) -> Tensor:
-    """How likely each pair is one thing, over the mean of all pairs; (b,), no gradient."""
+    """Likelihood that each pair is one thing, over the mean of all pairs; (b,), no gradient."""
     likely = (p * q).sum(dim=1).detach()
     return likely / likely.mean()

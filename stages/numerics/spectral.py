@@ -110,7 +110,7 @@ def local_affinity(near: Nearest, radius: NDArray[np.float32]) -> csr_array:
 
 
 def row_coordinates(affinity: csr_array, count: int, *, seed: int = 0) -> NDArray[np.float32]:
-    """What each row adds to the place of the rows it is like, (n, q), from affinities (n, n).
+    """Contribution of each row to the place of the rows it is like, (n, q), from affinities (n, n).
 
     A row's place is `embedded(its affinities, coordinates)`: the Nystroem extension of the `count`
     leading eigenvectors, which gives a row of the n its own entries as far as its affinities are
@@ -163,7 +163,7 @@ def joined(
 
 
 def _pieces(affinity: csr_array) -> NDArray[np.int64]:
-    """Which piece of the graph between rows and landmarks each landmark is in, (p,)."""
+    """Connected component, of the graph between rows and landmarks, of each landmark, (p,)."""
     both = block_array([[None, affinity], [affinity.T, None]])
     return np.asarray(connected_components(both, directed=False)[1][affinity.shape[0] :])
 

@@ -1,4 +1,4 @@
-"""How the variance of rows spreads over their principal components."""
+"""Spectrum of rows: the spread of their variance over principal components."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def variance_shares(rows: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def effective_rank(shares: NDArray[np.float64]) -> float:
-    """How many equal components would be as spread out: the exponential of the shares' entropy.
+    """Number of equal components that are as spread out: the exponential of the shares' entropy.
 
     shares: (r,), from `variance_shares`; Roy and Vetterli 2007.
     """

@@ -33,7 +33,7 @@ FloatRows: TypeAlias = NDArray[np.float32]
 
 
 def centre_count(n: int, k: int) -> int:
-    """How many semantic centres n images have: one per 300, or 3 k where that is below k.
+    """Number of semantic centres of n images: one per 300, or 3 k where that is below k.
 
     Inferred from the numbers that TAC's authors use on eight data sets. Never more than n.
     """
@@ -63,7 +63,7 @@ def _likeliest(cosine: FloatRows) -> tuple[NDArray[np.int64], NDArray[np.float64
 
 
 def text_counterparts(rows: FloatRows, words: FloatRows, *, temperature: float) -> FloatRows:
-    """What the words say of each image, (b, d) unit rows: their mean, weighted by likeness.
+    """Text counterpart of each image, (b, d) unit rows: the mean of words, weighted by likeness.
 
     rows: (b, d), words: (m, d), unit rows; the weights are a softmax over words of cosine /
     temperature. TAC, eq. 4.
@@ -78,7 +78,7 @@ def text_counterparts(rows: FloatRows, words: FloatRows, *, temperature: float) 
 
 
 def distillation(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
-    """How badly the k columns of two assignments (b, k) find each other, a 0-d tensor in nats.
+    """Loss by which the k columns of two assignments (b, k) find each other, 0-d, in nats.
 
     Each cluster is a vector of b memberships; among the 2 k - 1 others, the one that is like it
     should be its counterpart: mean cross-entropy of a softmax of cosine / temperature. TAC, eq. 7.
@@ -171,7 +171,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Weights:
-    """What training weighs: `balance` of the two entropies, `temperature` of the distillation."""
+    """Training weights: `balance` of the two entropies, `temperature` of the distillation."""
 
     balance: float
     temperature: float

@@ -1,4 +1,4 @@
-"""How soft a soft assignment should be: as sure as independent fits agree."""
+"""Temperature of a soft assignment: as sure as independent fits agree."""
 
 from collections.abc import Callable, Sequence
 

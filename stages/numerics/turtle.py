@@ -24,7 +24,7 @@ SMALLEST_SHARE = 1e-9  # of a cluster in a batch, where its logarithm is taken
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the two problems are solved, both by Adam.
+    """Recipe for the two problems, both solved by Adam.
 
     steps: of the outer problem, each after `inner_steps` of the inner one; cold: whether the
     classifiers start anew at every step; decay: whether the outer learning rate falls to zero along

@@ -1,4 +1,4 @@
-"""Where the scalable refinement starts: the linear map at which rate reduction stands still.
+"""Start of the scalable refinement: the linear map at which rate reduction stands still.
 
 For a linear map W, groups made of an image and its nearest neighbours, and deviations d within a
 group that are small, R_c grows by c/2 tr(W S W^T), where S is the mean of d d^T, while R grows by

@@ -33,7 +33,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """How words become rows of one space: through its `tower`, as they are given, or not at all.
+    """Lexicon of one space: its words become rows by its `tower`, as they are given, or not at all.
 
     kind: "open", "closed" or "none", what the tower scores, "" if that is not known; prompts: see
     `word_features.templates`; classes: the class names of the source; store: where encoded words
@@ -93,7 +93,7 @@ class Lexicon:
 
 
 def _places(asked: Sequence[str], known: Vocabulary, backbone: str) -> dict[str, int]:
-    """Where the words stand among those that are known. Raises UsageError if none of them does."""
+    """Indices of the words among those that are known. Raises UsageError if none is."""
     place, unknown = dict[str, int](), list[UsageError]()
     for word in asked:
         try:

@@ -86,7 +86,7 @@ def file_inputs(name: str, role: str) -> dict[str, FileInput]:
 
 
 def has_features(name: str) -> bool:
-    """Whether the vocabulary is a file that brings its text features along."""
+    """True if the vocabulary is a file that brings its text features along."""
     return name not in NAMED and holds_word_features(Path(name))
 
 
