@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import struct
+import threading
+import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
+from importlib import import_module
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from clusterpipe.cache import depth, png_chunks
 from clusterpipe.cache.errors import UnreadableImage
+from clusterpipe.cache.limits import USUAL, Limits, wanting
+from clusterpipe.cache.signatures import EXTRA, HEAD, HEIC, TIFF, Kind, kind_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
     [
@@ -36,6 +40,7 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
         ".jpf",
         ".jpg",
         ".jpx",
+        ".jxl",
         ".mpo",
         ".pbm",
         ".pgm",
@@ -52,7 +57,6 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
 
 # Raster formats only: Pillow would hand PostScript, whatever the file is called, to Ghostscript.
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "AVIF", "JPEG2000", "PPM", "TGA")
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 # Pillow's plug-ins let whatever a damaged header provokes through.
 _DAMAGE: tuple[type[Exception], ...] = (
@@ -66,33 +70,68 @@ _DAMAGE: tuple[type[Exception], ...] = (
     EOFError,
     RuntimeError,
     MemoryError,
+    ImportError,
     struct.error,
     zlib.error,
 )
 
 _ENDS_EARLY = ("truncated", "but only got", "unexpected end")
+_ORIGINAL = "clusterpipe size"  # in the `info` of an image that was decoded at a smaller scale
+_LARGE = 32_000_000  # pixels, from which on images are decoded one at a time
+_SCALES = (8, 4, 2, 1)
+_STRIP = 512  # rows
+_START_OF_SCAN = b"\xff\xda"
+
+MARGIN, LONGEST = 4, 64
+DECODER: Mapping[str, int] = {"version": 2, "margin": MARGIN, "longest": LONGEST}
+"""What, besides the bytes of a file, decides its pixels; features are kept apart by it."""
 
 _SIZE = struct.Struct("<II")
 
 
-def decode(data: bytes) -> Image:
+def decode(data: bytes, *, needed: int = 0, limits: Limits = USUAL) -> Image:
     """The upright RGB image, 8 bits per channel, in `data`, the bytes of an image file.
 
     EXIF orientation is applied; of an animation the first frame is taken; transparent pixels show
-    white; 16-bit gray is scaled by its full range, and integers or floats beyond the usual ranges
-    from their lowest to their highest value. Embedded colour profiles are not applied.
+    white; samples of more bits are scaled as `depth.eight_bits` says. Embedded colour profiles are
+    not applied.
+
+    With `needed`, a number of pixels, an image whose shorter side has more than twice `MARGIN`
+    times as many comes at 1/2, 1/4 or 1/8 of its size, whichever leaves it `MARGIN` times as many:
+    JPEG is decoded at that scale, and of other formats what has more than 32 million pixels is
+    averaged. `size_of` tells what it had.
 
     Safe to call from several threads. Raises `UnreadableImage`, with the reason, for anything
-    that is not a whole image of at most `PIL.Image.MAX_IMAGE_PIXELS` pixels.
+    that is not a whole image within `limits`.
     """
     if not data:
         raise UnreadableImage("empty file")
-    with _damage_is_unreadable():
-        image = _open(data)
-        _refuse_bomb(image.size)
-        image.load()
-        _turn_upright(image)
-        return _rgb(image)
+    kind = kind_of(data[:HEAD])
+    with _damage_is_unreadable(kind):
+        if kind is TIFF:
+            return _tiff(data, needed, limits)
+        plain = png_chunks.without_extras(data) if kind.name == "PNG" else data
+        image = _opened(plain, kind, limits)
+        with _alone(image.size):
+            deep = kind.name == "PNG" and depth.deep_png(image, _opened(plain, kind, limits))
+            return _finished(deep or image, needed)
+
+
+def size_of(image: Image) -> tuple[int, int]:
+    """Width and height, upright, that a decoded image has in its file."""
+    width, height = image.info.get(_ORIGINAL, image.size)
+    return width, height
+
+
+def middle(image: Image) -> Image:
+    """The image; of one more than `LONGEST` times as long as wide the middle of that shape.
+
+    Backbones scale the shorter side to theirs and then take a square: the ends of a line of pixels
+    would not be seen, and cost gigabytes.
+    """
+    (width, height), most = image.size, LONGEST * min(image.size)
+    left, top = max(width - most, 0) // 2, max(height - most, 0) // 2
+    return image.crop((left, top, width - left, height - top)) if left or top else image
 
 
 def pack(image: Image) -> bytes:
@@ -119,50 +158,92 @@ def unpack(data: bytes) -> Image:
 
 
 @contextmanager
-def _damage_is_unreadable() -> Iterator[None]:
-    from PIL.Image import DecompressionBombError, DecompressionBombWarning
-
+def _damage_is_unreadable(kind: Kind) -> Iterator[None]:
     try:
         yield
-    except (DecompressionBombError, DecompressionBombWarning) as error:
-        raise UnreadableImage("too many pixels (decompression bomb)") from error
     except _DAMAGE as error:
-        raise UnreadableImage(_reason(error)) from error
+        raise UnreadableImage(_reason(error, kind)) from error
 
 
-def _reason(error: Exception) -> str:
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image, or of an unknown format"
+def _reason(error: Exception, kind: Kind) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
-    if any(phrase in str(error).lower() for phrase in _ENDS_EARLY):
+    if any(phrase in text.lower() for phrase in _ENDS_EARLY):
         return "truncated"
-    return f"damaged: {' '.join(str(error).split()) or type(error).__name__}"
+    if isinstance(error, _Unidentified) and not kind.image:
+        said = f"not an image, but of the kind: {kind.name}"
+        return said if kind.name else "not an image, or of an unknown format"
+    return f"damaged, or an unusual {kind.name or 'image'}: {text}"
 
 
-def _open(data: bytes) -> Image:
+class _Unidentified(ValueError):
+    """No decoder takes it; the text is what the one for its first bytes says, if there is one."""
+
+
+@contextmanager
+def _alone(size: tuple[int, int]) -> Iterator[None]:
+    """Large images wait for each other, so that more threads do not need more memory."""
+    with _one_large if size[0] * size[1] > _LARGE else nullcontext():
+        yield
+
+
+_one_large = threading.Lock()
+
+
+class _Stream(BytesIO):
+    """The bytes of a file for a decoder that may compute for so many seconds."""
+
+    def __init__(self, data: bytes, limits: Limits) -> None:
+        super().__init__(data)
+        self.limits, self.end = limits, time.thread_time() + limits.seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() > self.end:
+            raise self.limits.too_long()
+        return super().read(size)
+
+
+# ---------------------------------------------------------------- opening
+
+
+def _opened(data: bytes, kind: Kind, limits: Limits) -> ImageFile:
+    """The image, not decoded yet. Raises UnreadableImage for what `limits` refuse."""
+    image = _identified(data, [_plugin(kind)] if kind in EXTRA else _known_formats(), limits)
+    limits.refuse_size(image.size)
+    if kind.name == "JPEG":
+        limits.refuse_scans(data.count(_START_OF_SCAN), image.size)
+    return image
+
+
+def _identified(data: bytes, names: Iterable[str], limits: Limits) -> ImageFile:
+    """As `Image.open`, which has a limit of its own and keeps for itself what plug-ins say."""
     from PIL import Image
 
-    if _is_heif(data):
-        _register_heif()
-        return Image.open(BytesIO(data), formats=["HEIF"])
-    return Image.open(BytesIO(data), formats=_known_formats())
-
-
-def _is_heif(data: bytes) -> bool:
-    """Whether this is HEIC or HEIF; AVIF, which shares the container, Pillow reads by itself."""
-    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS and b"avif" not in data[:64]
+    said = ""
+    for name in names:
+        factory, accept = Image.OPEN[name]
+        if accept and accept(data[:16]) is not True:
+            continue
+        try:
+            return factory(_Stream(data, limits), "")
+        except (SyntaxError, LookupError, TypeError, struct.error) as error:
+            said = said or (str(error) if accept else "")
+    raise _Unidentified(said)
 
 
 @cache
-def _register_heif() -> None:
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise UnreadableImage("HEIC needs `pip install 'clusterpipe[heic]'`") from error
-    pillow_heif.register_heif_opener()
+def _plugin(kind: Kind) -> str:
+    """The name in Pillow of a kind that needs a package. Raises UnreadableImage without it."""
+    if not kind.readable:
+        raise wanting(kind)
+    from PIL import Image
+
+    module = import_module(kind.module)
+    if kind is HEIC:
+        module.register_heif_opener()
+        return "HEIF"
+    return next(name for name in Image.OPEN if name in ("JXL", "JPEGXL"))
 
 
 @cache
@@ -174,13 +255,55 @@ def _known_formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _refuse_bomb(size: tuple[int, int]) -> None:
-    """Pillow itself only warns up to twice its limit."""
-    from PIL import Image
+def _tiff(data: bytes, needed: int, limits: Limits) -> Image:
+    """A TIFF by Pillow, or else, where that would misread its samples or not read them at all, by
+    tifffile, which knows fewer compressions."""
+    page = depth.first_page(_Stream(data, limits))
+    if page is None or not page.deep:
+        with suppress(_Unidentified):
+            return _by_pillow(data, needed, limits)
+    if page is None:
+        raise _Unidentified("it holds no page")
+    try:
+        with _alone(page.size):
+            return _finished(page.image(limits), needed)
+    except (ValueError, ImportError):
+        if not page.trusted:
+            raise
+        return _by_pillow(data, needed, limits)
 
-    width, height = size
-    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
-        raise UnreadableImage("too many pixels (decompression bomb)")
+
+def _by_pillow(data: bytes, needed: int, limits: Limits) -> Image:
+    image = _opened(data, TIFF, limits)
+    with _alone(image.size):
+        return _finished(image, needed)
+
+
+# ---------------------------------------------------------------- decoding
+
+
+def _finished(image: Image, needed: int) -> Image:
+    """The upright RGB image at the scale that is needed; its `info` tells the size it had."""
+    from PIL.ImageFile import ImageFile
+
+    full, scale = image.size, _scale(image.size, needed)
+    if isinstance(image, ImageFile):
+        image.draft("", (full[0] // scale, full[1] // scale))
+    image.load()
+    stored = image.size
+    _turn_upright(image)
+    turned = image.size != stored
+    pixels = _rgb(image)
+    if pixels.width * pixels.height > _LARGE and (scale := _scale(pixels.size, needed)) > 1:
+        pixels = pixels.reduce(scale)
+    pixels.info[_ORIGINAL] = full[::-1] if turned else full
+    return pixels
+
+
+def _scale(size: tuple[int, int], needed: int) -> int:
+    if not needed:
+        return 1
+    return next(s for s in _SCALES if min(size) >= s * MARGIN * needed or s == 1)
 
 
 def _turn_upright(image: Image) -> None:
@@ -192,36 +315,20 @@ def _turn_upright(image: Image) -> None:
 
 def _rgb(image: Image) -> Image:
     if image.mode == "F" or image.mode.startswith("I"):
-        return _eight_bits(image).convert("RGB")
+        return depth.gray(image).convert("RGB")
     if image.has_transparency_data:
-        return _on_white(image.convert("RGBA"))
-    return image.convert("RGB")
+        return _on_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _on_white(image: Image) -> Image:
+    """Strip by strip, since it takes ten bytes for each pixel."""
     from PIL import Image
 
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
-
-
-def _eight_bits(image: Image) -> Image:
-    """Gray of more than 8 bits, or of floats, as 8-bit gray."""
-    from PIL import Image
-
-    values = np.asarray(image, np.float32)
-    finite = np.isfinite(values)
-    lowest = values[finite].min() if finite.any() else 0
-    values = np.where(finite, values, lowest)
-    low, high = _gray_range(image.mode, values)
-    scaled = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
-    return Image.fromarray(np.rint(scaled).astype(np.uint8))
-
-
-def _gray_range(mode: str, values: NDArray[Any]) -> tuple[float, float]:
-    """The values shown as black and white: a usual full range if it holds them, else their own."""
-    low, high = float(values.min()), float(values.max())
-    for full in (1.0, 255.0) if mode == "F" else (65535.0,):
-        if low >= 0 and high <= full:
-            return 0.0, full
-    return low, high
+    shown = Image.new("RGB", image.size)
+    for top in range(0, image.height, _STRIP):
+        box = (0, top, image.width, min(top + _STRIP, image.height))
+        strip = image.crop(box).convert("RGBA")
+        white = Image.new("RGBA", strip.size, "white")
+        shown.paste(Image.alpha_composite(white, strip).convert("RGB"), box)
+    return shown

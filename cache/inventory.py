@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.errors import UnreadableImage, UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.schema import Embeddings
@@ -154,7 +154,7 @@ def _same_column(manifest: Manifest, index: Embeddings, name: str) -> bool:
 def _hash(source: ImageSource, row: int) -> str:
     try:
         return digest(source.read(row))
-    except OSError:
+    except (OSError, UnreadableImage):
         return ""
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache import artifact, inventory
 from clusterpipe.cache.errors import SourceError, UsageError
+from clusterpipe.cache.images import DECODER
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import Identity, Provenance, canonical, digest, file_digest
 from clusterpipe.cache.rows import Rows, blocks
@@ -80,7 +81,7 @@ class EmbedConfig:
     )
 
 
-@stage(version=1, config=EmbedConfig, reads=lambda config: {}, writes=Embeddings)
+@stage(version=2, config=EmbedConfig, reads=lambda config: {}, writes=Embeddings)
 def embed(
     source: ImageSource | FeatureSource,
     config: EmbedConfig = EmbedConfig(),
@@ -160,6 +161,7 @@ def store(folder: Path, spec: BackboneSpec, config: EmbedConfig, *, views: int =
         "files": list(files.values()),
         "dtype": config.dtype,
         "precision": config.precision,
+        "decoder": dict(DECODER),
     }
     if views:
         identity |= {"views": views, "augmentation": dict(AUGMENTATION)}
@@ -303,7 +305,7 @@ class _Pending:
 
     def _preprocessing(self) -> dict[str, Any]:
         augmentation = {"augmentation": dict(AUGMENTATION)} if self.target.views else {}
-        return {**self.backbone.preprocessing, **augmentation}
+        return {**self.backbone.preprocessing, "decoder": dict(DECODER), **augmentation}
 
     def _stored(self, features: NDArray[np.float32]) -> NDArray[Any]:
         with np.errstate(over="ignore"):

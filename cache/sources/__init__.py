@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from clusterpipe.cache import limits
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.sources import containers, demonstration
@@ -72,6 +73,18 @@ class SourceConfig:
         "Use only this many images, spread evenly over the source, for a quick trial; 0 uses all.",
         affects_result=True,
     )
+    max_pixels: int = _option(
+        limits.PIXELS,
+        "Skip images of more pixels than this, and files of more than 8 bytes for each of them. "
+        "Raise it for large scans; an image takes up to 10 bytes of memory per pixel.",
+        affects_result=False,
+    )
+    max_seconds: float = _option(
+        limits.SECONDS,
+        "Skip an image of which no bytes come for so long while it is read, or that takes so much "
+        "computing to decode.",
+        affects_result=False,
+    )
 
 
 def open_source(
@@ -117,12 +130,23 @@ def _open(config: SourceConfig, progress: Progress) -> ImageSource | FeatureSour
     path = Path(config.path).expanduser().absolute()
     suffix = path.suffix.lower()
     if _is_folder(path):
-        return open_folder(path, labels_from_folders=config.labels_from_folders, progress=progress)
+        return open_folder(
+            path,
+            labels_from_folders=config.labels_from_folders,
+            limits=_limits(config),
+            progress=progress,
+        )
     if suffix in _TABLES:
-        return open_table(path, progress=progress)
+        return open_table(path, limits=_limits(config), progress=progress)
     if suffix in containers.SUFFIXES:
         return _open_arrays(path)
     raise UsageError(f"{path} is no source of images. Accepted: {_KINDS}")
+
+
+def _limits(config: SourceConfig) -> limits.Limits:
+    if config.max_pixels < 1 or not config.max_seconds > 0:
+        raise UsageError("source.max_pixels and source.max_seconds must be above 0")
+    return limits.Limits(config.max_pixels, config.max_seconds)
 
 
 def _is_folder(path: Path) -> bool:

@@ -41,7 +41,7 @@ class ArrayImages:
         block, within = divmod(row, self._block_rows)
         return images.pack(Image.fromarray(self._block(block)[within]))
 
-    def decode(self, data: bytes) -> Image:
+    def decode(self, data: bytes, needed: int = 0) -> Image:
         """The image in `read`'s bytes. Raises `UnreadableImage`."""
         return images.unpack(data)
 

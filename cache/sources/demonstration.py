@@ -105,7 +105,7 @@ class DemonstrationImages:
             self._photographs[crop.photograph] = photograph
         return images.pack(_cut(photograph, crop))
 
-    def decode(self, data: bytes) -> Image:
+    def decode(self, data: bytes, needed: int = 0) -> Image:
         """The image in `read`'s bytes. Raises `UnreadableImage`."""
         return images.unpack(data)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from clusterpipe.cache import images
+from clusterpipe.cache.limits import USUAL, Limits
 from clusterpipe.cache.sources.manifest import Manifest
+from clusterpipe.cache.sources.reading import read_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,14 +48,13 @@ class FileImages:
     name: str
     root: Path
     manifest: Manifest
+    limits: Limits = USUAL
 
     def read(self, row: int) -> bytes:
-        """The file's bytes. Raises `OSError`; never opens what is not a regular file."""
-        path = self.root / file_path(self.manifest.path[row])
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        return path.read_bytes()
+        """The file's bytes. Raises `OSError` and `UnreadableImage` as `read_file` does; never
+        opens what is not a regular file."""
+        return read_file(self.root / file_path(self.manifest.path[row]), self.limits)
 
-    def decode(self, data: bytes) -> Image:
-        """The upright RGB image. Raises `UnreadableImage`."""
-        return images.decode(data)
+    def decode(self, data: bytes, needed: int = 0) -> Image:
+        """The upright RGB image, smaller if no more is `needed`. Raises `UnreadableImage`."""
+        return images.decode(data, needed=needed, limits=self.limits)

@@ -11,6 +11,7 @@ import numpy as np
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.images import IMAGE_SUFFIXES
+from clusterpipe.cache.limits import USUAL, Limits
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.schema import StringArray
 from clusterpipe.cache.sources.files import FileImages, file_path, stored_path
@@ -45,7 +46,11 @@ class _Findings:
 
 
 def open_folder(
-    root: Path, *, labels_from_folders: bool = False, progress: Progress = silent
+    root: Path,
+    *,
+    labels_from_folders: bool = False,
+    limits: Limits = USUAL,
+    progress: Progress = silent,
 ) -> FileImages:
     """The images in `root` and below, in code-point order of their paths, which are their ids.
 
@@ -70,7 +75,7 @@ def open_folder(
         skipped_path=strings(item.path for item in unusable),
         skipped_reason=strings(item.reason for item in unusable),
     )
-    return FileImages(name=_name(root), root=root, manifest=manifest)
+    return FileImages(name=_name(root), root=root, manifest=manifest, limits=limits)
 
 
 def _name(root: Path) -> str:

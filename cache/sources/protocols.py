@@ -24,10 +24,15 @@ class ImageSource(Protocol):
     def manifest(self) -> Manifest: ...
 
     def read(self, row: int) -> bytes:
-        """The encoded image. Raises `OSError` when it cannot be read."""
+        """The encoded image. Raises `OSError` when it cannot be read, and `UnreadableImage` for
+        what is not worth reading."""
 
-    def decode(self, data: bytes) -> Image:
-        """The upright RGB image in `read`'s bytes. Raises `UnreadableImage`."""
+    def decode(self, data: bytes, needed: int = 0) -> Image:
+        """The upright RGB image in `read`'s bytes. Raises `UnreadableImage`.
+
+        With `needed`, a number of pixels, one whose shorter side has many times as many may come
+        smaller; `images.size_of` tells the size it had.
+        """
 
 
 @runtime_checkable

@@ -61,8 +61,8 @@ class ImageSubset:
     def read(self, row: int) -> bytes:
         return self.source.read(int(self.index[row]))
 
-    def decode(self, data: bytes) -> Image:
-        return self.source.decode(data)
+    def decode(self, data: bytes, needed: int = 0) -> Image:
+        return self.source.decode(data, needed)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.limits import USUAL, Limits
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.schema import StringArray
 from clusterpipe.cache.sources.files import FileImages
@@ -35,7 +36,7 @@ class _Status(NamedTuple):
     trouble: str = ""
 
 
-def open_table(table: Path, *, progress: Progress = silent) -> FileImages:
+def open_table(table: Path, *, limits: Limits = USUAL, progress: Progress = silent) -> FileImages:
     """The images listed in `table`, in its order.
 
     UTF-8 with a header line. Column `path` is relative to the table's folder, or absolute; `id`
@@ -62,7 +63,9 @@ def open_table(table: Path, *, progress: Progress = silent) -> FileImages:
         skipped_reason=strings(status[row].trouble for row in unusable),
     )
     manifest = listed.take(np.array(usable, np.intp))
-    return FileImages(name=safe_name(table.stem), root=table.parent, manifest=manifest)
+    return FileImages(
+        name=safe_name(table.stem), root=table.parent, manifest=manifest, limits=limits
+    )
 
 
 def _lines(table: Path) -> Iterator[_Line]:

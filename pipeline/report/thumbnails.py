@@ -57,7 +57,7 @@ def write_thumbnails(
 
 def _draw(source: ImageSource, row: int, path: Path, longest: int) -> None:
     try:
-        image = source.decode(source.read(row))
+        image = source.decode(source.read(row), longest)
     except (OSError, UnreadableImage):
         return
     image.thumbnail((longest, longest))

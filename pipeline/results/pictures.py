@@ -140,7 +140,7 @@ def tile_of(source: ImageSource, row: int | None) -> "Image":
     try:
         if row is None:
             raise UnreadableImage("no longer in the source")
-        image = source.decode(source.read(row))
+        image = source.decode(source.read(row), TILE)
     except (OSError, UnreadableImage):
         return Image.new("RGB", (TILE, TILE), "lightgray")
     image.thumbnail((TILE, TILE))

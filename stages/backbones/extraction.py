@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UnreadableImage
+from clusterpipe.cache.images import middle, size_of
 from clusterpipe.cache.provenance import digest
 from clusterpipe.cache.sources import ImageSource
 from clusterpipe.stages.backbones.augmentation import view
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _AHEAD = 3
+_UNFIT = (ValueError, MemoryError, RuntimeError, OSError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -93,16 +95,16 @@ def _batches(
 ) -> Iterator[list[Loaded]]:
     remaining = iter(rows)
     ahead: list[list[Future[Loaded]]] = []
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            while True:
-                while len(ahead) < _AHEAD and (part := list(islice(remaining, size))):
-                    ahead.append([pool.submit(load, row) for row in part])
-                if not ahead:
-                    return
-                yield [future.result() for future in ahead.pop(0)]
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        while True:
+            while len(ahead) < _AHEAD and (part := list(islice(remaining, size))):
+                ahead.append([pool.submit(load, row) for row in part])
+            if not ahead:
+                return
+            yield [future.result() for future in ahead.pop(0)]
+    finally:  # whoever interrupts does not wait for reads that hang
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _load(
@@ -110,17 +112,25 @@ def _load(
 ) -> Loaded:
     try:
         data = source.read(row)
+    except UnreadableImage as error:
+        return Loaded(row, "", reason=str(error))
     except OSError as error:
         return Loaded(row, "", reason=error.strerror or str(error))
+    except MemoryError:
+        return Loaded(row, "", reason="not enough memory to read it")
     name = digest(data)
     if known(name):
         return Loaded(row, name)
     try:
-        image = source.decode(data)
+        image = source.decode(data, max(backbone.input_shape[1:]))
+        pixels = _prepared(backbone, middle(image), name, views)
     except UnreadableImage as error:
         return Loaded(row, name, reason=str(error))
-    pixels = _prepared(backbone, image, name, views)
-    return Loaded(row, name, pixels, "", image.width, image.height)
+    except _UNFIT as error:
+        what = " ".join(str(error).split()) or type(error).__name__
+        size = f"{image.width:,} x {image.height:,} pixels"
+        return Loaded(row, name, reason=f"{size}, which cannot be scaled for the model: {what}")
+    return Loaded(row, name, pixels, "", *size_of(image))
 
 
 def _prepared(backbone: Backbone, image: "Image", name: str, views: int) -> NDArray[np.float32]:

@@ -1,6 +1,10 @@
 """Every kind of image file that people have, and every kind of file that is none."""
 
+import struct
+import sys
 import threading
+import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -8,13 +12,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageCms
 
+from clusterpipe.cache import images
 from clusterpipe.cache.errors import UnreadableImage
-from clusterpipe.cache.images import IMAGE_SUFFIXES, decode, pack, packed_size, unpack
+from clusterpipe.cache.images import (
+    IMAGE_SUFFIXES,
+    LONGEST,
+    MARGIN,
+    decode,
+    middle,
+    pack,
+    packed_size,
+    size_of,
+    unpack,
+)
+from clusterpipe.cache.limits import Limits
 
 ORIENTATION = 0x0112
 
@@ -228,41 +245,273 @@ def test_a_jpeg_that_lost_its_last_rows_is_truncated_too() -> None:
         decode(data[:-200])
 
 
-@pytest.mark.parametrize("excess", [1.001, 1.5, 2.5])
-def test_decompression_bombs(excess: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow warns up to twice its limit and raises beyond; to us both are too large."""
+def test_more_pixels_than_the_limit_are_refused_with_the_figures_and_the_setting() -> None:
     data = encoded(Image.new("1", (1000, 100)))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(100_000 / excess))
-    with pytest.raises(UnreadableImage, match="too many pixels"):
-        decode(data)
-
-
-@pytest.mark.filterwarnings("default::PIL.Image.DecompressionBombWarning")
-def test_a_bomb_is_refused_also_where_warnings_are_only_printed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99_000)
-    with (
-        pytest.warns(Image.DecompressionBombWarning),
-        pytest.raises(UnreadableImage, match="too many pixels"),
+    with pytest.raises(
+        UnreadableImage,
+        match=r"^too many pixels: 1,000 x 100 = 100,000, .* 99,999 that source.max_pixels allows$",
     ):
-        decode(encoded(Image.new("1", (1000, 100))))
+        decode(data, limits=Limits(pixels=99_999))
+    assert decode(data, limits=Limits(pixels=100_000)).size == (1000, 100)
 
 
-def test_an_image_at_the_limit_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 96 * 64)
+def test_the_limit_of_pillow_itself_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert decode(encoded(photograph())).size == (96, 64)
 
 
 def test_heic_without_its_package_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    from clusterpipe.cache import images
-
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    images._register_heif.cache_clear()
-    with pytest.raises(UnreadableImage, match=r"clusterpipe\[heic\]"):
+    with pytest.raises(UnreadableImage, match=r"pip install pillow-heif$"):
         decode(b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf")
+
+
+def chunk(kind: bytes, content: bytes, checksum: int | None = None) -> bytes:
+    right = zlib.crc32(kind + content) if checksum is None else checksum
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", right)
+
+
+def with_chunk(data: bytes, extra: bytes) -> bytes:
+    """The PNG with one more chunk after its header."""
+    end = 8 + 25
+    return data[:end] + extra + data[end:]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        chunk(b"zTXt", b"workflow\0\0" + zlib.compress(bytes(3_000_000))),
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(3_000_000))),
+        chunk(b"iCCP", b"profile\0\0" + zlib.compress(bytes(3_000_000))),
+        chunk(b"tEXt", b"Comment\0hello", checksum=0),
+        chunk(b"iCCP", b"profile\0\0no zlib at all"),
+        chunk(b"iTXt", b"no zero in it"),
+        chunk(b"pHYs", b"12"),
+        chunk(b"gAMA", b""),
+        chunk(b"acTL", b"1"),
+        chunk(b"prVt", bytes(100_000)),
+    ],
+    ids=lambda extra: f"{extra[4:8].decode()} of {len(extra)}",
+)
+def test_what_stands_beside_the_pixels_of_a_png_does_not_decide_on_them(extra: bytes) -> None:
+    expected = np.asarray(photograph())
+    assert_array_equal(pixels(with_chunk(encoded(photograph()), extra)), expected)
+
+
+def test_what_a_png_says_of_its_orientation_is_heard_beside_the_rest() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    data = encoded(photograph(96, 64), exif=exif)
+    assert decode(with_chunk(data, chunk(b"tEXt", b"a\0b", checksum=0))).size == (64, 96)
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6"/></x:xmpmeta>'
+    text = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+    assert decode(with_chunk(encoded(photograph(96, 64)), text)).size == (64, 96)
+
+
+def progressive(scans: int, size: tuple[int, int] = (64, 64)) -> bytes:
+    """A progressive JPEG that goes over its pixels so many times more than it needs to."""
+    data = encoded(Image.new("L", size), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * scans + data[-2:]
+
+
+def test_a_jpeg_of_many_scans_is_refused_at_once() -> None:
+    began = time.thread_time()
+    with pytest.raises(UnreadableImage, match=r"^too costly: 20,0\d\d scans of 2,000 x 2,000"):
+        decode(progressive(20_000, (2000, 2000)))
+    assert time.thread_time() - began < 1
+    assert decode(progressive(20)).size == (64, 64)
+
+
+def test_a_decoder_that_computes_too_long_is_stopped() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3)).astype(np.uint8)
+    data = encoded(Image.fromarray(noise))
+    with pytest.raises(UnreadableImage, match=r"^too costly: .* 0.001 s .* source.max_seconds"):
+        decode(data, limits=Limits(seconds=0.001))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_16_bit_png_is_as_bright_as_the_bits_it_uses(bits: int, channels: int) -> None:
+    white = 2**bits - 1
+    ramp = np.rint(np.linspace(0, white, 256)).astype(np.uint16)[None, :, None]
+    samples = np.repeat(ramp, channels, axis=2)
+    if channels == 4:
+        samples[..., -1] = white
+    shape = {1: 0, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", 256, 1, 16, shape, 0, 0, 0)
+    body = zlib.compress(b"\0" + samples.astype(">u2").tobytes())
+    data = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    )
+    for channel in pixels(data)[0].T:
+        assert_allclose(channel.astype(int), np.arange(256), atol=1)
+
+
+def tiff(samples: np.ndarray[Any, Any], **options: Any) -> bytes:
+    stream = BytesIO()
+    tifffile.imwrite(stream, samples, **options)
+    return stream.getvalue()
+
+
+PLANES = np.moveaxis(np.asarray(photograph()), 2, 0)
+GRAY = np.asarray(photograph().convert("L"))
+WHOLE = {"photometric": "rgb"}
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize(
+    ("samples", "options"),
+    [
+        (PLANES.astype(np.uint16) * 257, {**WHOLE, "planarconfig": "separate"}),
+        (PLANES, {**WHOLE, "planarconfig": "separate"}),
+        (np.asarray(photograph()).astype(np.uint16) * 257, WHOLE),
+        (np.asarray(photograph()).astype(np.float32) / 255, WHOLE),
+        (np.asarray(photograph()).astype(np.float64), WHOLE),
+        (np.asarray(photograph()).astype(np.float16), WHOLE),
+        (np.asarray(photograph()).astype(np.uint32), WHOLE),
+        (np.asarray(photograph()).astype(np.uint16) * 257, {**WHOLE, "tile": (16, 16)}),
+        (np.asarray(photograph()).astype(np.uint16) * 257, {**WHOLE, "byteorder": ">"}),
+        (np.asarray(photograph()).astype(np.uint16) * 257, {**WHOLE, "bigtiff": True}),
+    ],
+)
+def test_colours_of_a_tiff_are_read_right_whatever_their_samples(
+    samples: np.ndarray[Any, Any], options: dict[str, Any], compression: str | None
+) -> None:
+    decoded = pixels(tiff(samples, compression=compression, **options))
+    assert_allclose(decoded.astype(int), np.asarray(photograph()), atol=1)
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize(
+    "samples",
+    [
+        GRAY.astype(np.uint16) * 257,
+        GRAY.astype(np.uint32) * np.uint32(2**24 + 2**16 + 2**8 + 1),
+        GRAY.astype(np.uint64),
+        GRAY.astype(np.int16),
+        GRAY.astype(np.float32) / 255,
+        GRAY.astype(np.float64),
+    ],
+    ids=lambda samples: samples.dtype.name,
+)
+def test_gray_of_a_tiff_is_read_right_whatever_its_samples(
+    samples: np.ndarray[Any, Any], photometric: str
+) -> None:
+    expected = GRAY if photometric == "minisblack" else 255 - GRAY
+    decoded = pixels(tiff(samples, photometric=photometric))[..., 0].astype(int)
+    own = (0, 255) if samples.dtype != np.uint32 else (GRAY.min(), GRAY.max())
+    expected = (
+        (expected - own[0]) * (255 / (own[1] - own[0]))
+        if photometric == "minisblack"
+        else (255 - (GRAY - own[0]) * (255 / (own[1] - own[0])))
+    )
+    assert_allclose(decoded, expected, atol=1)
+
+
+def test_of_five_bands_the_first_is_gray() -> None:
+    bands = np.stack([GRAY, *[np.zeros_like(GRAY)] * 4], axis=2)
+    for samples in (bands, bands.astype(np.uint16) * 257):
+        data = tiff(samples, photometric="minisblack", planarconfig="contig")
+        assert_allclose(pixels(data)[..., 1].astype(int), GRAY, atol=1)
+
+
+def test_16_bit_cmyk_and_transparency_of_a_tiff() -> None:
+    ink = np.zeros((16, 16, 4), np.uint16)
+    ink[..., 1:3] = 65535
+    assert_allclose(
+        pixels(tiff(ink, photometric="separated")).mean(axis=(0, 1)), [255, 0, 0], atol=4
+    )
+    red = np.zeros((16, 16, 4), np.uint16)
+    red[..., 0] = red[:8, :, 3] = 65535
+    decoded = pixels(tiff(red, photometric="rgb", extrasamples=["unassalpha"]))
+    assert_array_equal(decoded[0, 0], [255, 0, 0])
+    assert_array_equal(decoded[-1, 0], [255, 255, 255])
+
+
+def test_a_deep_tiff_is_turned_upright() -> None:
+    samples = np.asarray(photograph()).astype(np.uint16) * 257
+    data = tiff(samples, photometric="rgb", extratags=[(ORIENTATION, "H", 1, 6, True)])
+    assert_array_equal(pixels(data), UPRIGHT[6](np.asarray(photograph())))
+
+
+def test_samples_of_unknown_meaning_are_refused_with_what_they_are() -> None:
+    for samples in (GRAY.astype(np.complex64), GRAY.astype(np.complex128)):
+        with pytest.raises(UnreadableImage, match=r"complex"):
+            decode(tiff(samples, photometric="minisblack"))
+
+
+def test_a_deep_tiff_beyond_the_limit_is_refused_before_it_is_read() -> None:
+    data = tiff(GRAY.astype(np.float32), photometric="minisblack")
+    with pytest.raises(UnreadableImage, match=r"^too many pixels"):
+        decode(data, limits=Limits(pixels=100))
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
+def test_a_large_jpeg_is_decoded_at_the_scale_that_is_needed(scale: int) -> None:
+    data = encoded(photograph(64 * MARGIN * scale, 48 * MARGIN * scale), "JPEG", quality=95)
+    image = decode(data, needed=48)
+    assert image.size == (64 * MARGIN, 48 * MARGIN)
+    assert size_of(image) == (64 * MARGIN * scale, 48 * MARGIN * scale)
+    expected = np.asarray(photograph(64 * MARGIN, 48 * MARGIN)).astype(int)
+    assert_allclose(np.asarray(image), expected, atol=12)
+
+
+def test_a_jpeg_that_is_not_much_larger_is_decoded_whole() -> None:
+    image = decode(encoded(photograph(640, 480), "JPEG"), needed=480 // MARGIN // 2 + 1)
+    assert image.size == size_of(image) == (640, 480)
+
+
+def test_the_size_of_a_scaled_portrait_is_upright() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    image = decode(encoded(photograph(1600, 1200), "JPEG", exif=exif), needed=100)
+    assert size_of(image) == (1200, 1600)
+    assert image.size == (600, 800)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "BMP"])
+def test_large_pictures_of_other_formats_are_averaged(
+    format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_LARGE", 10_000)
+    image = decode(encoded(photograph(320, 320), format), needed=20)
+    assert image.size == (80, 80)
+    assert size_of(image) == (320, 320)
+    assert decode(encoded(photograph(320, 320), format)).size == (320, 320)
+
+
+def test_of_a_line_of_pixels_the_middle_is_taken() -> None:
+    thin = Image.new("RGB", (60_000, 1))
+    thin.putpixel((30_000, 0), (255, 0, 0))
+    assert middle(thin).size == (LONGEST, 1)
+    assert middle(thin).getpixel((LONGEST // 2, 0)) == (255, 0, 0)
+    assert middle(thin.transpose(Image.Transpose.ROTATE_90)).size == (1, LONGEST)
+    square = photograph(LONGEST, 1)
+    assert middle(square) is square
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"%PDF-1.7 and so on", "PDF document"),
+        (b"PK\x03\x04 and so on", "archive"),
+        (b"\0\0\0\x18ftypmp42 and so on", "video"),
+        (b"\x1aE\xdf\xa3 and so on", "video"),
+        (b"8BPS and so on", "Photoshop"),
+        (bytes(128) + b"DICM", "DICOM"),
+    ],
+)
+def test_what_is_no_image_is_called_what_it_is(data: bytes, said: str) -> None:
+    with pytest.raises(UnreadableImage, match=rf"^not an image, but of the kind: .*{said}"):
+        decode(data)
+
+
+def test_a_sound_file_of_an_unusual_sort_is_not_called_no_image() -> None:
+    data = bytearray(encoded(photograph(), "JPEG"))
+    data[data.index(b"\xff\xc0") + 4] = 12  # bits
+    with pytest.raises(UnreadableImage, match=r"unusual JPEG: .*12-bit"):
+        decode(bytes(data))
 
 
 SAMPLES = {

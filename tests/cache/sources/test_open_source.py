@@ -205,6 +205,8 @@ def test_every_option_has_help() -> None:
         "labels_from_folders": False,
         "limit": True,
         "appended": False,
+        "max_pixels": False,
+        "max_seconds": False,
     }
 
 

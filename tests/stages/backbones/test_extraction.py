@@ -200,9 +200,9 @@ class Watched:
         self.threads.add(threading.get_ident())
         return self.source.read(row)
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes, needed: int = 0) -> Image.Image:
         self.decoded.append(digest(data))
-        return self.source.decode(data)
+        return self.source.decode(data, needed)
 
 
 def test_known_images_are_not_decoded(photos: Path, backbone: Backbone) -> None:
@@ -245,7 +245,7 @@ def test_only_some_batches_are_read_ahead(tmp_path: Path, backbone: Backbone) ->
 class Failing(Watched):
     """A source that breaks in a way that is nobody's bad image."""
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes, needed: int = 0) -> Image.Image:
         raise ZeroDivisionError
 
 

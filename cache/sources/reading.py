@@ -1,0 +1,91 @@
+"""Reading a file without waiting for ever: a drive that is gone does not answer, and does not fail.
+
+A blocked read cannot be broken off, so each happens in a thread that can be left behind.
+"""
+
+import errno
+import stat
+import threading
+from pathlib import Path
+
+from clusterpipe.cache.errors import UnreadableImage
+from clusterpipe.cache.limits import Limits, stalled
+from clusterpipe.cache.signatures import HEAD
+
+_BLOCK = 1 << 20
+
+
+def read_file(path: Path, limits: Limits) -> bytes:
+    """The bytes of a regular file.
+
+    Raises `UnreadableImage` for a file beyond `limits`, before it is read, and `OSError` when it
+    cannot be read, is no regular file, or when no bytes came for `limits.seconds`. Each such wait
+    halves the next one, down to a second, until a file is read again: of a drive that is gone
+    not every file is waited for.
+    """
+    reading = _Reading(path, limits)
+    reading.start()
+    try:
+        content = reading.result(_patience.seconds(limits.seconds))
+    except TimeoutError:
+        _patience.stalls += 1
+        raise
+    _patience.stalls = 0
+    return content
+
+
+def first_bytes(path: Path) -> bytes:
+    """What is enough to tell the kind of a file. Raises OSError."""
+    with path.open("rb", buffering=0) as file:
+        return file.read(HEAD)
+
+
+class _Patience:
+    """How long the next read is waited for. Counted roughly: threads may meet here."""
+
+    stalls = 0
+
+    def seconds(self, most: float) -> float:
+        return max(most * 0.5**self.stalls, min(most, 1.0))
+
+
+_patience = _Patience()
+
+
+class _Reading(threading.Thread):
+    """One read; what it left is there when it has ended."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        super().__init__(daemon=True, name=f"reading {path.name}")
+        self.path, self.limits = path, limits
+        self.blocks: list[bytes] = []
+        self.count = 0
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._read()
+        except (OSError, MemoryError, UnreadableImage) as error:
+            self.error = error
+
+    def result(self, patience: float) -> bytes:
+        before = -1
+        while self.is_alive() and before != self.count:
+            before = self.count
+            self.join(patience)
+        if self.is_alive():
+            raise TimeoutError(errno.ETIMEDOUT, stalled(patience), str(self.path))
+        if self.error:
+            raise self.error
+        return b"".join(self.blocks)
+
+    def _read(self) -> None:
+        status = self.path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(self.path))
+        self.limits.refuse_bytes(status.st_size)
+        with self.path.open("rb", buffering=0) as file:
+            while block := file.read(_BLOCK):
+                self.blocks.append(block)
+                self.count += len(block)
+                self.limits.refuse_bytes(self.count)
