@@ -18,9 +18,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterpipe.cache import gate, seal, storage
 from clusterpipe.cache import provenance as origin
-from clusterpipe.cache import storage
-from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, RunLocked
+from clusterpipe.cache.errors import DamagedArtifact
+from clusterpipe.cache.gate import opened, remedy
 from clusterpipe.cache.rows import Rows, blocks
 from clusterpipe.cache.schema import FORMAT, Artifact, Attribute, Dataset, Groups, Members
 
@@ -46,10 +47,9 @@ class StoredRows:
     def __getitem__(self, rows: slice, /) -> NDArray[Any]:
         with opened(self.path) as file, naming(self.path):
             node = file[self.dataset]
-            block = np.asarray(node[rows])
-            if node.is_virtual and np.isnan(block).any():
-                _check_sources(node, self.path)
-            return block
+            if node.is_virtual:
+                check_sources(node, self.path, rows)
+            return np.asarray(node[rows])
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def write(path: Path, artifact: Artifact, provenance: origin.Provenance) -> str:
     """
     with storage.replacing(path) as temporary, _refusals():
         storage.reserve(temporary, _room(artifact))
-        with h5py.File(temporary, "w", libver=_LIBVER) as file:
+        with h5py.File(temporary, "w", libver=_LIBVER, userblock_size=seal.BLOCK) as file:
             contents = dict(_write_record(file, artifact))
             _build(file, type(artifact), path, load=False)
             content_id = origin.digest(origin.canonical(contents).encode())
@@ -109,7 +109,9 @@ def write(path: Path, artifact: Artifact, provenance: origin.Provenance) -> str:
             file.attrs["artifact"] = artifact.name
             file.attrs["content_id"] = content_id
             file.attrs.update(provenance.attributes())
-        return content_id
+        seal.stamp(temporary, content_id)
+    gate.trust(path)
+    return content_id
 
 
 @contextmanager
@@ -126,7 +128,7 @@ def _refusals() -> Iterator[None]:
 
 def _room(record: Any) -> int:
     """Bytes that a file of `record` takes at the most: the data, and what HDF5 adds."""
-    total = 0
+    total = seal.BLOCK
     for field in fields(record):
         spec, value = field.metadata["hdf5"], getattr(record, field.name)
         if isinstance(spec, Groups):
@@ -292,7 +294,7 @@ def header(path: Path, artifact: type[Artifact] | None = None) -> Header:
     if artifact and found.get("schema") != artifact.schema:
         raise DamagedArtifact(
             f"{path} has schema {found.get('schema')}, this version reads {artifact.schema}: "
-            f"{_remedy(path, artifact)}"
+            f"{remedy(path, artifact)}"
         )
     try:
         return Header(
@@ -304,25 +306,6 @@ def header(path: Path, artifact: type[Artifact] | None = None) -> Header:
         )
     except (KeyError, ValueError, TypeError) as error:
         raise DamagedArtifact(f"{path} is incomplete ({error}): it was not stamped") from error
-
-
-@contextmanager
-def opened(path: Path, artifact: type[Artifact] | None = None) -> Iterator[h5py.File]:
-    """The file opened read-only. Raises MissingArtifact, DamagedArtifact or RunLocked."""
-    if not path.exists():
-        raise MissingArtifact(f"{path} is missing: {_remedy(path, artifact)}")
-    try:
-        file = h5py.File(path, "r")
-    except PermissionError:
-        raise
-    except BlockingIOError as error:
-        raise RunLocked(f"{path} is open for writing in another program: close it there") from error
-    except OSError as error:
-        raise DamagedArtifact(
-            f"{path} cannot be read as HDF5 (damaged or foreign): {_remedy(path, artifact)}"
-        ) from error
-    with file:
-        yield file
 
 
 def names(path: Path, artifact: type[Artifact]) -> list[str]:
@@ -393,7 +376,7 @@ def _check_stored(node: Any, path: Path) -> None:
     if not isinstance(node, h5py.Dataset):
         raise DamagedArtifact(f"{path} {node.name} is not a dataset")
     if node.is_virtual:
-        _check_sources(node, path)
+        check_sources(node, path)
 
 
 def _check(node: h5py.Dataset, spec: Dataset, path: Path, sizes: dict[str, int]) -> None:
@@ -420,21 +403,35 @@ def _load(node: h5py.Dataset, path: Path, *, lazy: bool) -> Any:
     return value.item() if node.ndim == 0 else value
 
 
-def _check_sources(node: h5py.Dataset, path: Path) -> None:
-    """A missing shard would read as fill values: every source must be there, and be itself."""
+def check_sources(node: h5py.Dataset, path: Path, rows: slice = slice(None)) -> None:
+    """Verifies the shards that `rows` of a virtual dataset are in; HDF5 reads NaN for a lost one.
+
+    Raises DamagedArtifact, naming the shard.
+    """
     folder = Path(node.file.filename).resolve().parent
     embed = f"run `clusterpipe embed --run-dir {path.parent}` again, only lost images are embedded"
     expected = dict(zip(node.parent["shard"].asstr(), node.parent["shard_id"].asstr(), strict=True))
-    for source in sorted({s.file_name for s in node.virtual_sources()}):
+    start, stop, _ = rows.indices(node.shape[0])
+    for source in _sources(node, start, stop):
         shard = folder / source
         if not shard.exists():
             raise DamagedArtifact(f"{shard} is missing, {path} points to it: {embed}")
         try:
-            found = header(shard).content_id
+            found = gate.content_id(shard)
         except DamagedArtifact as error:
             raise DamagedArtifact(f"{shard} is damaged: {embed}") from error
         if found != expected.get(source):
             raise DamagedArtifact(f"{shard} is not the one {path} was built from: {embed}")
+
+
+def _sources(node: h5py.Dataset, start: int, stop: int) -> list[str]:
+    """The files that rows start..stop of a virtual dataset are in."""
+    found = set[str]()
+    for source in node.virtual_sources():
+        first, last = source.vspace.get_select_bounds()
+        if first[0] < stop and last[0] >= start:
+            found.add(source.file_name)
+    return sorted(found)
 
 
 @contextmanager
@@ -462,8 +459,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return value
-
-
-def _remedy(path: Path, artifact: type[Artifact] | None) -> str:
-    stage = artifact.stage if artifact else "run-all"
-    return f"run `clusterpipe {stage} --run-dir {path.parent}`"

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from clusterpipe.cache import artifact
+from clusterpipe.cache import artifact, gate
 from clusterpipe.cache.rows import BLOCK, Rows
 from clusterpipe.cache.schema import Artifact
 from clusterpipe.cache.shards import row_digests, rows_digest
@@ -22,7 +22,7 @@ def prefix_id(path: Path, kind: type[Artifact], place: str, rows: int) -> str:
     """
     if "@" in place:
         return artifact.content_id(path, kind, place)
-    with artifact.opened(path, kind) as file, artifact.naming(path):
+    with gate.opened(path, kind) as file, artifact.naming(path):
         if place not in file or not str(file[place].attrs["dims"]).startswith("n"):
             return artifact.content_id(path, kind, place)
         sharded = bool(file[place].is_virtual)

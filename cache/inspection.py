@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from clusterpipe.cache import artifact
+from clusterpipe.cache import artifact, gate
 from clusterpipe.cache.errors import DamagedArtifact
 from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.rows import blocks
@@ -56,10 +56,11 @@ def inspect(path: Path) -> Inspection:
 
     Raises MissingArtifact or DamagedArtifact, naming what is wrong.
     """
+    gate.admit(path, anew=True)
     head = artifact.header(path)
     kind = _kind(head.artifact, path)
     artifact.check(path, kind)
-    with artifact.opened(path, kind) as file, artifact.naming(path):
+    with gate.opened(path, kind) as file, artifact.naming(path):
         _verify(file, path)
         if head.content_id != digest(canonical(dict(_contents(file, kind))).encode()):
             raise DamagedArtifact(f"{path} is damaged: what it holds does not fit its content id")

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from faults import edited
 from records import datasets, provenance, sample
 
 from clusterpipe.cache import artifact
@@ -79,7 +80,7 @@ def test_what_cannot_be_inspected_says_why(tmp_path: Path) -> None:
         inspect(tmp_path / "absent.h5")
     path = tmp_path / "file.h5"
     artifact.write(path, sample(KEstimate), provenance(schema=KEstimate.schema))
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file.attrs["artifact"] = "horoscope"
     with pytest.raises(DamagedArtifact, match="'horoscope', which this version does not know"):
         inspect(path)

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from faults import edited, unsealed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -328,20 +329,38 @@ def test_a_shard_that_is_lost_while_rows_are_read_does_not_read_as_nothing(index
         rows[4:8]
 
 
-def test_changed_features_of_a_shard_are_found_by_inspect(index: Path) -> None:
-    shard = shard_of(index, 2)
+def flip_a_feature(shard: Path) -> None:
     with h5py.File(shard) as file:
         offset = file["features"].id.get_offset()
     data = bytearray(shard.read_bytes())
     data[offset + 3] ^= 4
     shard.write_bytes(data)
+
+
+def test_changed_features_of_a_shard_are_found_before_they_are_read(index: Path) -> None:
+    features = artifact.read(index, Embeddings).spaces["clip"].features
+    flip_a_feature(shard_of(index, 2))
+    for look in (inspect, read_features, lambda path: features[:]):
+        with pytest.raises(DamagedArtifact, match=r"000002\.h5 is damaged"):
+            look(index)
+    with pytest.raises(DamagedArtifact, match=r"000002\.h5 is damaged"):
+        inspect(shard_of(index, 2))
+    assert_array_equal(features[:6], in_order(IMAGES)[:6])
+
+
+def test_changed_features_of_a_shard_without_a_seal_do_not_fit_their_content_id(
+    index: Path,
+) -> None:
+    shard = shard_of(index, 2)
+    flip_a_feature(shard)
     for path, place in ((index, "/clip/features"), (shard, "/features")):
+        unsealed(path)
         with pytest.raises(DamagedArtifact, match=f"{place} does not fit its content id"):
             inspect(path)
 
 
 def test_an_index_that_lost_its_list_of_shards_is_damaged(index: Path) -> None:
-    with h5py.File(index, "r+") as file:
+    with edited(index) as file:
         del file["clip/shard"]
     with pytest.raises(DamagedArtifact, match=str(index)):
         artifact.read(index, Embeddings)

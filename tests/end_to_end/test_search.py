@@ -5,6 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from faults import edited
 from PIL import Image
 from program import Command
 
@@ -107,7 +108,7 @@ def test_what_a_person_sees(home: Path, clusterpipe: Command) -> None:
 def test_a_run_outlives_its_images_and_its_weights(
     home: Path, copied: Path, clusterpipe: Command
 ) -> None:
-    with h5py.File(home / "runs/photos/embeddings.h5", "r+") as file:
+    with edited(home / "runs/photos/embeddings.h5") as file:
         file["packaged"].attrs["backbone"] = "open_clip:ViT-B-32@openai"
     (home / "photos").rename(home / "gone")
     known = clusterpipe("search", "--image", "gone/kind0/001.png", "--json", cwd=home)
@@ -121,7 +122,7 @@ def test_a_run_outlives_its_images_and_its_weights(
 def test_a_backbone_that_is_another_one_now_is_refused(
     home: Path, copied: Path, clusterpipe: Command
 ) -> None:
-    with h5py.File(home / "runs/photos/embeddings.h5", "r+") as file:
+    with edited(home / "runs/photos/embeddings.h5") as file:
         file["packaged"].attrs["weights"] = "those before"
     done = clusterpipe("search", "--image", copied, cwd=home)
     assert done.code == 2

@@ -1,0 +1,146 @@
+"""The process that opens HDF5 files of others: questions on stdin, answers on stdout.
+
+A question is a line of JSON; an answer is a line of JSON, with the number of bytes that follow.
+"""
+
+import io
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import numpy as np
+
+from clusterpipe.cache import gate, inspection, structure
+from clusterpipe.cache.errors import ClusterpipeError, DamagedArtifact
+from clusterpipe.cache.foreign import Answer
+
+_LIMITS = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)
+
+
+def main() -> None:
+    """Answers until stdin ends."""
+    with os.fdopen(os.dup(1), "wb") as out:
+        os.dup2(2, 1)  # what a library prints is no answer
+        for kind in _LIMITS:
+            resource.setrlimit(kind, (0, 0))
+        gate.take_as_they_are()
+        for line in sys.stdin.buffer:
+            _reply(json.loads(line), out)
+
+
+def _reply(question: Mapping[str, Any], out: IO[bytes]) -> None:
+    try:
+        _limit(question["seconds"], question["memory"])
+        answer = _ANSWERS[question["what"]](question)
+    except MemoryError:
+        answer = Answer({"refused": f"it needs more than {question['memory'] >> 30} GiB"}, b"")
+    except (structure.Unsound, ClusterpipeError, *_DAMAGE) as error:
+        answer = Answer({"refused": str(error)}, b"")
+    out.write(json.dumps({**answer.told, "bytes": len(answer.data)}).encode() + b"\n")
+    out.write(answer.data)
+    out.flush()
+
+
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, OverflowError)
+
+
+def _limit(seconds: float, memory: int) -> None:
+    """Allows this process so much more CPU time, and so many bytes of data."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _lower(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + seconds) + 1)
+    _lower(resource.RLIMIT_DATA, memory)
+
+
+def _lower(kind: int, wanted: int) -> None:
+    _, most = resource.getrlimit(kind)
+    limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(kind, (limit, most))
+
+
+# ---------------------------------------------------------------- answers
+
+
+def _list(question: Mapping[str, Any]) -> Answer:
+    """Shape and dtype of each dataset at the top of a file, or why it is not to be read."""
+    with h5py.File(question["path"], "r") as file:
+        found = {name: described for name in file if (described := _described(file, name))}
+    return Answer({"arrays": found}, b"")
+
+
+def _described(file: h5py.File, name: str) -> dict[str, Any] | None:
+    try:
+        node = structure.dataset(file, name, Path(file.filename).parent)
+        return None if node is None else {"shape": node.shape, "dtype": _dtype(node)}
+    except (structure.Unsound, *_DAMAGE) as error:
+        return {"refused": str(error)}
+
+
+def _dtype(node: h5py.Dataset) -> str:
+    """What numpy calls the values as they are sent; "O" for strings."""
+    if h5py.check_string_dtype(node.dtype) and node.dtype.kind == "O":
+        return "O"
+    if node.dtype.hasobject or node.dtype.kind == "V":
+        raise structure.Unsound(f"holds {node.dtype}, which is no array of numbers or strings")
+    return str(node.dtype.str)
+
+
+def _read(question: Mapping[str, Any]) -> Answer:
+    """Rows start..stop of a dataset: a `.npy` file, or a list of strings."""
+    path, name = Path(question["path"]), question["name"]
+    with h5py.File(path, "r") as file:
+        node = _sound(file, name)
+        if h5py.check_string_dtype(node.dtype):
+            node = node.asstr("utf-8")
+        block = np.asarray(node[question["start"] : question["stop"]])
+    if block.dtype.kind == "O":
+        return Answer({"text": True}, json.dumps(block.tolist()).encode())
+    buffer = io.BytesIO()
+    np.save(buffer, block, allow_pickle=False)
+    return Answer({"text": False}, buffer.getvalue())
+
+
+def _sound(file: h5py.File, name: str) -> Any:
+    _check_once(file.filename, name, Path(file.filename).stat().st_ctime_ns)
+    return file[name]
+
+
+@lru_cache(maxsize=64)
+def _check_once(path: str, name: str, changed: int) -> None:
+    with h5py.File(path, "r") as file:
+        structure.dataset(file, name, Path(path).parent)
+
+
+def _verify(question: Mapping[str, Any]) -> Answer:
+    """The content id of an artifact, every value of which fits it; or what is damaged of it."""
+    path = Path(question["path"])
+    with h5py.File(path, "r") as file:
+        for name in _places(file):
+            structure.dataset(file, name, path.parent)
+    try:
+        return Answer({"content_id": inspection.inspect(path).provenance["content_id"]}, b"")
+    except DamagedArtifact as error:
+        return Answer({"damaged": str(error)}, b"")
+
+
+def _places(file: h5py.File) -> Iterator[str]:
+    """The place of every dataset, none of them behind a link."""
+    structure.check_links(file)
+    found: list[str] = []
+    file.visit(found.append)
+    yield from found
+
+
+_ANSWERS: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
+    "list": _list,
+    "read": _read,
+    "verify": _verify,
+}
+
+if __name__ == "__main__":
+    main()
