@@ -71,13 +71,13 @@ class Page:
 
     @property
     def deep(self) -> bool:
-        """Whether its samples are others than Pillow is to be trusted with."""
+        """True if its samples are others than Pillow is to be trusted with."""
         kind = self.page.dtype
         return kind is not None and kind.str[1:] not in _PLAIN
 
     @property
     def trusted(self) -> bool:
-        """Whether Pillow reads such samples right though it does not keep all of their bits."""
+        """True if Pillow reads such samples right though it does not keep all of their bits."""
         together = self.page.planarconfig == 1 or self.page.samplesperpixel == 1
         return together and self.page.dtype is not None and self.page.dtype.str[1:] == "u2"
 

@@ -1,4 +1,4 @@
-"""What of a source is already known from an earlier run, told without reading what has not changed.
+"""Survey of a source: what an earlier run knows of it, without reading what has not changed.
 
 Same size and modification time as recorded: the digest is trusted. Another modification time:
 that file is hashed. A new name: nothing is known yet.
@@ -23,7 +23,7 @@ COLUMNS = ("label", "class_name", "split")
 
 @dataclass(frozen=True)
 class Survey:
-    """How a source differs from the index of an earlier run.
+    """Difference of a source from the index of an earlier run.
 
     `identity` digests every id and content; None while new images have not been read.
     `columns` names the ground-truth columns that differ; `touched` counts files whose time
@@ -38,7 +38,7 @@ class Survey:
     columns: tuple[str, ...]
 
     def reasons(self) -> list[str]:
-        """Why images have to be embedded or dropped, in words."""
+        """Reasons to embed or drop images, in words."""
         counts = {"new": self.new, "changed": self.changed, "removed": self.removed}
         return [
             f"{count} {what} image{'s' * (count > 1)}" for what, count in counts.items() if count

@@ -1,4 +1,4 @@
-"""What one image file may cost, and whether a file that cost too much could be read now."""
+"""Limits of one image file, and a second chance for files that were above earlier ones."""
 
 import re
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Limits:
 
     @property
     def bytes(self) -> int:
-        """What a file of so many pixels could need on disk."""
+        """Largest size on disk of a file of so many pixels."""
         return BYTES_PER_PIXEL * self.pixels
 
     def refuse_size(self, size: tuple[int, int]) -> None:
@@ -76,7 +76,7 @@ def stalled(seconds: float) -> str:
 
 
 def may_succeed(reason: str, limits: Limits) -> bool:
-    """Whether a file that was skipped for `reason` could be read now.
+    """True if a file that was skipped for `reason` could be read now.
 
     So it is when its decoder has been installed since, when its limit has been raised, and, as
     far as anybody can tell, when its drive did not answer.

@@ -1,4 +1,4 @@
-"""What of a PNG decides its pixels; the rest, however large or damaged, does not."""
+"""Chunks of a PNG that decide its pixels; the rest, however large or damaged, does not."""
 
 import struct
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes; its name only helps where bytes are shared."""
+"""Kind of a file, told by its first bytes; its name only helps where bytes are shared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Kind:
 
     @property
     def readable(self) -> bool:
-        """Whether what it takes is installed."""
+        """True if the decoder it takes is installed."""
         return self.image and (not self.module or find_spec(self.module) is not None)
 
 

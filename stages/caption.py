@@ -64,62 +64,48 @@ class CaptionConfig:
 
     space: str = option(
         "",
-        "the feature space whose images are described, such as clip; empty = the first one that "
-        "any words can be scored in. The clusters may come from another one",
+        "Feature space to describe, such as clip. Empty = the first one that words can be "
+        "scored in.",
     )
     methods: tuple[str, ...] = option(
         (),
-        "distinctive (the words that fit a cluster better than they fit the others, no word "
-        "twice, 'unsure' where none fits), vote (CPP as published: the word with most votes), or "
-        "both. The run stands by the first. Empty = both: distinctive first, which named as many "
-        "classes rightly or more on every CLIP set tried; but vote first with a closed "
-        "vocabulary, where it read better",
+        "Captioners: distinctive, vote (CPP) or both; the run stands by the first. Empty = "
+        "both, distinctive first (vote first with a closed vocabulary).",
         choices=METHODS,
     )
     vocabulary: str = option(
         "",
-        "the words that may become captions: imagenet-1k, imagenet-21k (WordNet's nouns), a text "
-        "file with one word or phrase per line (of a .csv or .tsv, the first column), or a file "
-        "of text features (.npz or .h5 with features and names; .npy or .safetensors with the "
-        "names in a .txt beside it), for features that came without their text tower. Empty = the "
-        "backbone's own words if it has a closed vocabulary, else imagenet-1k. Give a list that "
-        "suits your pictures: no other word can be found. 'classes' takes the class names of the "
-        "source: that leaks the answer, so the captions say nothing about how well classes are "
-        "found",
+        "Words: imagenet-1k, imagenet-21k, a text file, a file of text features, or 'classes'"
+        " (leaks the answer). Empty = the backbone's own, else imagenet-1k.",
     )
     prompt: tuple[str, ...] = option(
         ("a photo of a {}",),
-        "the sentences a word is put into, at {}; features of several are averaged. Change them "
-        "for other kinds of pictures, such as 'a painting of a {}'. 'simple' and 'openai' stand "
-        "for CLIP's ensembles of 7 and 80 sentences",
+        "Sentences to put a word into, at {}; their features are averaged. 'simple' and "
+        "'openai' = CLIP's ensembles of 7 and 80.",
     )
-    phrases: int = option(5, "how many phrases are kept per cluster, best first", least=1)
-    votes: int = option(
-        5, "how many words each image votes for, each with its probability as weight", least=1
-    )
+    phrases: int = option(5, "Phrases to keep per cluster, best first.", least=1)
+    votes: int = option(5, "Words each image votes for, weighted by probability.", least=1)
     temperature: float = option(
         0.01,
-        "of the softmax over cosines; 0.01 is CLIP's own scale. Higher spreads an image's votes "
-        "over more words. Unused by a closed vocabulary",
+        "Temperature over cosines; 0.01 is CLIP's own. Higher spreads votes over more words. "
+        "Unused by a closed vocabulary.",
         above=0,
     )
     sharing: str = option(
         "optimal",
-        "of distinctive: how words are dealt out to clusters that have the same best one. "
-        "'optimal' makes the sum of scores largest, 'greedy' gives a word to where it fits best "
-        "first, 'allowed' lets clusters share a caption",
+        "Rule for clusters with the same best word ('distinctive'): largest sum of scores, "
+        "best fit first, or sharing allowed.",
         choices=("optimal", "greedy", "allowed"),
     )
     doubt: float = option(
         0.1,
-        "of distinctive: a cluster is 'unsure' unless its best word stands out from the "
-        "vocabulary more than the best of as many meaningless words does in all but this share "
-        "of cases (Grubbs' test). Lower it for more doubt; 1 never doubts",
+        "Significance below which a cluster's best word stands out, else it is 'unsure' "
+        "('distinctive'). Lower doubts more; 1 never.",
         above=0,
     )
-    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps", affects_result=False)
+    device: str = option("auto", "Device: auto, cpu, cuda, cuda:1 or mps.", affects_result=False)
     download: bool = option(
-        False, "allow fetching weights that are not on disk", affects_result=False
+        False, "Allow fetching weights that are not on disk.", affects_result=False
     )
 
 
@@ -307,7 +293,7 @@ def _gather(
     config: CaptionConfig,
     progress: Progress,
 ) -> "Evidence":
-    """What all images say; there is one cluster more than the largest label."""
+    """Evidence of all images; there is one cluster more than the largest label."""
     from clusterpipe.stages.numerics.naming import Evidence
 
     v = len(words.vocabulary.word)

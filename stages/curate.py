@@ -24,26 +24,23 @@ class CurateConfig:
 
     space: str = option(
         "",
-        "the feature space that is compared in, such as clip; empty = the first one, 'concatenate' "
-        "= all side by side",
+        "Feature space to compare in, such as clip. Empty = the first, 'concatenate' = all "
+        "side by side.",
     )
     duplicates_above: float = option(
         0.9,
-        "images whose features have a larger cosine, after the mean of all was subtracted, are "
-        "near-duplicates. Lower finds stronger edits and also mere look-alikes; 1 leaves exact "
-        "copies only",
+        "Cosine of centred features above which images are near-duplicates. 1 = exact copies only.",
         above=0,
         most=1,
     )
     neighbours: int = option(
         20,
-        "images nearest to each, among which near-duplicates are looked for, and by whose distance "
-        "outliers are told. A kind of image with fewer than so many stands out",
+        "Nearest images to look for near-duplicates among and to tell outliers by.",
         least=1,
     )
     outliers: float = option(
         0.01,
-        "share of the images that is listed as outliers: those farthest from their neighbours",
+        "Share of the images to list as outliers, the most isolated first.",
         least=0,
         below=1,
     )

@@ -1,4 +1,4 @@
-"""How a stage is declared: one frozen config dataclass and `@stage` on one function.
+"""Declaration of a stage: one frozen config dataclass and `@stage` on one function.
 
 From the declaration come the Python function, the command, the node of `run-all` and the row of
 `status`. This module imports no science, so that the command line answers at once.
@@ -115,7 +115,7 @@ def _typed(wanted: type, value: Any, key: str) -> Any:
 
 @dataclass(frozen=True)
 class Input:
-    """Where an argument of a stage comes from: dataset or attribute `field` of `artifact`.
+    """Source of a stage's argument: dataset or attribute `field` of `artifact`.
 
     `field` is the path within the file; `{space}` stands for the configured space, `{words}` for
     the same or, if none is configured, one that words can be scored in, and `{word_space}` for that
@@ -149,7 +149,7 @@ Source: TypeAlias = Input | FileInput | FolderInput
 
 @dataclass(frozen=True)
 class Stage:
-    """What is known of a stage without importing what it needs to run."""
+    """Stage as declared, known without importing what it needs to run."""
 
     name: str
     version: int

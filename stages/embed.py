@@ -37,41 +37,38 @@ class EmbedConfig:
 
     backbones: tuple[str, ...] = option(
         ("packaged=packaged:efficientnet-lite0",),
-        "The frozen encoder, as name=family:model@weights; give several for several feature "
-        "spaces. The default needs no download but is supervised on ImageNet: for real work take "
-        "CLIP (clip=open_clip:ViT-L-14@openai) or DINOv2 "
-        "(dino=timm:vit_small_patch14_dinov2.lvd142m).",
+        "Frozen encoders, as name=family:model@weights; one feature space each. The packaged "
+        "one is supervised on ImageNet: for real work take CLIP or DINOv2.",
     )
     dtype: str = option(
         "float16",
-        "How features are stored.",
+        "Number format of stored features.",
         choices=("float16", "float32"),
     )
     precision: str = option(
         "auto",
-        "Arithmetic of the backbone: auto is fp32 on a CPU and half precision on a GPU.",
+        "Arithmetic of the backbone. auto = fp32 on a CPU, half precision on a GPU.",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
     views: int = option(
         0,
-        "Augmented views of each image to embed as well, for heads that learn from pairs of views "
-        "(scp with assign.scp_positives = views). Each view costs as much as the image itself, in "
-        "time and on disk; 0 = none, 4 is plenty. Adding them later embeds no image anew.",
+        "Augmented views to embed of each image, for heads that learn from views. 0 = none, 4"
+        " is plenty; each costs as much as the image.",
         least=0,
     )
-    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.", affects_result=False)
+    device: str = option("auto", "Device: auto, cpu, cuda, cuda:1 or mps.", affects_result=False)
     batch_size: int = option(
-        0, "Images per forward pass; 0 chooses.", affects_result=False, least=0
+        0, "Images per forward pass. 0 = by device.", affects_result=False, least=0
     )
     workers: int = option(
-        0, "Threads that read and decode; 0 means one per core.", affects_result=False, least=0
+        0, "Threads that read and decode. 0 = one per core.", affects_result=False, least=0
     )
     shard_size: int = option(
-        1024, "Images per shard: the most that a kill can cost.", affects_result=False, least=1
+        1024, "Images per shard, the most that a kill can cost.", affects_result=False, least=1
     )
     max_bad: float = option(
         0.1,
-        "Share of unreadable images above which the run stops with exit code 3.",
+        "Largest share of unreadable images; above it the run stops with exit code 3.",
         affects_result=False,
         least=0,
         most=1,
@@ -129,7 +126,7 @@ def backbone_specs(config: EmbedConfig) -> list[BackboneSpec]:
 
 @dataclass(frozen=True)
 class Target:
-    """What is embedded of each image: it as it is, or `views` augmented views; and where to."""
+    """Target of an embedding: each image as it is, or `views` augmented views; and where to."""
 
     spec: BackboneSpec
     views: int

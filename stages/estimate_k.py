@@ -32,67 +32,63 @@ class EstimateKConfig:
 
     space: str = option(
         "",
-        "the feature space that is counted in, such as clip; empty = the first one, "
-        "'concatenate' = all side by side",
+        "Feature space to count in, such as clip. Empty = the first, 'concatenate' = all side"
+        " by side.",
     )
     features: str = option(
         "embeddings",
-        "'embeddings' counts in the features as the backbone gave them; 'refined' runs refine "
-        "first and counts in what it made",
+        "Count in the features as embedded, or in refined ones (refine then runs first).",
         choices=("embeddings", "refined"),
     )
     method: str = option(
         "eigengap",
-        "'coding-length' merges many small clusters as long as that shortens the description; "
-        "'eigengap' then takes the number near there after which the eigenvalues of the graph of "
-        "nearest neighbours fall most; 'paper' is CPP's criterion over spectral partitions, with "
-        "its published constants: it finds too few clusters unless they are large and well apart",
+        "Criterion: coding length of merged cells, then the eigengap near it; coding length "
+        "alone; or CPP's published criterion.",
         choices=("eigengap", "coding-length", "paper"),
     )
     k_max: int = option(
         0,
-        "the largest number tried; 0 = as many as the images allow. Lower it when you know better",
+        "Largest number tried. 0 = as many as the images allow.",
         least=0,
     )
     epsilon_squared: float = option(
         0.3,
-        "of coding-length: squared distortion up to which an image is described. Smaller tells "
-        "finer differences apart and gives more clusters",
+        "Squared distortion of coding length. Smaller tells finer differences apart and gives"
+        " more clusters.",
         above=0,
     )
     model_cost: float = option(
         0.32,
-        "of coding-length: what a cluster costs beside its images, as a share of the published "
-        "cost. Larger gives fewer clusters; watch the interval when you change it",
+        "Cost of a cluster in coding length, as a share of the published cost. Larger gives "
+        "fewer clusters.",
         least=0,
     )
     offset: float = option(
         0.2,
-        "of coding-length: size of a constant coordinate that tells opposite directions apart. 0 "
-        "takes two clusters for one after centring; above 0.2 subspaces fall into halves",
+        "Constant coordinate of coding length, which tells opposite directions apart. 0 to 0.2.",
         least=0,
     )
     dimensions: int = option(
         32,
-        "principal components that are kept. Few images need few: never more than a tenth of them",
+        "Principal components to keep, at most a tenth of the images.",
         least=1,
     )
     sample: int = option(
         5_000,
-        "images the estimate is made on, drawn at random. More finds finer clusters, and takes "
-        "memory and time; several hundred clusters need more than the default",
+        "Sampled rows of the estimate. More finds finer clusters; several hundred clusters "
+        "need more than the default.",
         least=2,
     )
     cells: int = option(
         400,
-        "of coding-length: small clusters that merging starts from; more when K comes near",
+        "Small clusters that merging starts from. Raise it when k comes near.",
         least=2,
     )
     restarts: int = option(
-        3, "independent k-means runs that the lengths are averaged over; 2 at least", least=2
+        3, "Number of independent k-means runs to average over, at least 2.", least=2
     )
     resamples: int = option(
-        20, "bootstrap draws per run, from which the interval is computed; not of paper", least=2
+        20, "Bootstrap draws per run, for the interval; unused by 'paper'.", least=2
     )
 
 
@@ -206,7 +202,7 @@ def _counted(
     seed: int,
     progress: Progress,
 ) -> "Count":
-    """What neighbour graphs say near the curve's k; the curve itself if k may be out of range."""
+    """Count by neighbour graphs near the curve's k; the curve itself if k may be out of range."""
     from clusterpipe.stages.numerics.eigengap import Count, count_near
 
     most = min(MOST_BY_EIGENGAP, int(curve.candidate[-1]) - 1)

@@ -52,37 +52,38 @@ class EvaluateConfig:
 
     features: str = option(
         EMBEDDINGS,
-        "features that silhouette and coding length are measured in; 'embeddings' lets methods "
-        "that clustered other features be compared",
+        "Features for silhouette and coding length; 'embeddings' makes methods on different "
+        "features comparable.",
         choices=(EMBEDDINGS, REFINED),
     )
     space: str = option(
         "",
-        "the feature space of the embeddings, such as clip; empty = the first one, "
-        "'concatenate' = all side by side",
+        "Feature space of the embeddings, such as clip. Empty = the first, 'concatenate' = "
+        "all side by side.",
     )
     sample: int = option(
         4_000,
-        "images that silhouette and coding length are measured on, drawn at random from each "
-        "split. Memory grows with its square (64 MB at 4,000)",
+        "Sampled rows per split for silhouette and coding length. Memory grows with its "
+        "square (64 MB at 4,000).",
         least=2,
     )
     permutations: int = option(
         5,
-        "random labellings of the same cluster sizes from which chance levels are averaged",
+        "Random labellings of the same cluster sizes to average chance levels over.",
         least=1,
     )
     queries: int = option(
         5_000,
-        "labelled images that search is measured with, drawn at random; each is looked for among "
-        "all the others. Time grows with this x images",
+        "Sampled labelled images to search with, each among all the others.",
         least=1,
     )
     device: str = option(
-        "auto", "auto, cpu, cuda, cuda:1 or mps, for the names of classes", affects_result=False
+        "auto",
+        "Device that encodes class names: auto, cpu, cuda, cuda:1 or mps.",
+        affects_result=False,
     )
     download: bool = option(
-        False, "allow fetching weights that are not on disk", affects_result=False
+        False, "Allow fetching weights that are not on disk.", affects_result=False
     )
 
 
@@ -232,7 +233,7 @@ def _splits(n: int, split: StringArray | None) -> dict[str, NDArray[np.int64]]:
 
 @dataclass(frozen=True)
 class _Ground:
-    """What partitions are measured against within one split.
+    """Ground truth of one split, against which partitions are measured.
 
     rows: all rows; labelled: those with ground truth, and label: that truth; sampled: those of the
     sample, z: their principal components, distance: their cosine distances.
@@ -273,7 +274,7 @@ def _scores(ground: _Ground, methods: Mapping[str, Assignment], advance: Advance
 
 
 def _stability(ground: _Ground, method: Assignment) -> Values:
-    """How well the labels of each seed, and last of the chosen one, agree with the other seeds'."""
+    """Agreement of the labels of each seed, and last of the chosen one, with the other seeds'."""
     from clusterpipe.stages.numerics.metrics import mutual_agreement
 
     agreement = mutual_agreement([np.asarray(s)[ground.rows] for s in method.label_per_seed])
@@ -309,7 +310,7 @@ def _agreement(label: NDArray[np.int64], cluster: IntArray) -> list[float]:
 
 
 def _too_few(label: IntArray, cluster: IntArray) -> bool:
-    """Whether one-to-one matching would flatter: fewer than 10 rows per cluster or class."""
+    """True if one-to-one matching would flatter: fewer than 10 rows per cluster or class."""
     return len(label) < ROWS_PER_CLUSTER * max(len(np.unique(label)), len(np.unique(cluster)))
 
 
@@ -382,7 +383,7 @@ def _protocol(
 
 
 def _fits(method: Assignment, least: str) -> str:
-    """How many fits there are, which of them gives the labels, and what became of these."""
+    """Account of the fits: their number, the selected one, and what became of its labels."""
     seeds = len(method.label_per_seed)
     many = f"{seeds} independent fit{'s' if seeds > 1 else ''}"
     taught = f"a student of each learnt its labels ({method.head})" if method.finishes else ""
@@ -392,7 +393,7 @@ def _fits(method: Assignment, least: str) -> str:
 
 
 def _objectives(methods: Mapping[str, Assignment]) -> str:
-    """What each method minimised: once if it is the same for all; "" if none did."""
+    """Objective of each method: once if it is the same for all; "" if there is none."""
     by_objective: dict[str, list[str]] = {}
     for name, method in methods.items():
         if method.objective:
@@ -403,7 +404,7 @@ def _objectives(methods: Mapping[str, Assignment]) -> str:
 
 
 def _choice(assignments: Assignments) -> str:
-    """Which method the run stands by, and how the others score without labels."""
+    """Account of the choice: the selected method, and the others' scores without labels."""
     names, score = assignments.selection_method, assignments.selection_score
     if names is None or score is None:
         return ""
@@ -412,7 +413,7 @@ def _choice(assignments: Assignments) -> str:
 
 
 def _refused(rows: NDArray[np.int64], truth: IntArray, method: Assignment) -> bool:
-    """Whether there is ground truth, but too little of it for accuracy."""
+    """True if there is ground truth, but too little of it for accuracy."""
     labelled = rows[truth[rows] >= 0]
     return len(labelled) > 0 and _too_few(truth[labelled], np.asarray(method.label)[labelled])
 

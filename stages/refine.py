@@ -49,108 +49,101 @@ class RefineConfig:
 
     space: str = option(
         "",
-        "Feature space to refine; empty for the first one, 'concatenate' for all side by side. "
-        "Name one when you embedded with several backbones and trust one of them most.",
+        "Feature space to refine, such as clip. Empty = the first, 'concatenate' = all side "
+        "by side.",
     )
     preset: str = option(
         "scalable",
-        "'scalable' is a linear map that makes the differences between neighbours white and then "
-        "trains on: seconds on a laptop. 'paper' is CPP's deep network and recipe as published: "
-        "minutes to hours, best with a GPU.",
+        "'scalable' = a linear map, in seconds. 'paper' = CPP's network and recipe as "
+        "published, in minutes to hours.",
         choices=("scalable", "paper"),
     )
     width: int = option(
         0,
-        "Numbers per image after refinement. 0 takes 128 ('scalable'), never more than the "
-        "features have, or the published number ('paper'). Raise it for thousands of kinds.",
+        "Width of refined features. 0 = 128 ('scalable') or the published number ('paper'). "
+        "Raise it for thousands of kinds.",
         least=0,
     )
     epsilon_squared: float = option(
         0.1,
-        "Squared distortion up to which features are coded; the published value. "
-        "Smaller values pay attention to finer differences and to noise.",
+        "Squared distortion of coding rates. Smaller pays attention to finer differences and "
+        "to noise.",
         above=0,
     )
     temperature: float = option(
         0.0,
-        "How soft 'belongs together' is: low means only near duplicates, high means all neighbours "
-        "alike. 0 measures the features and picks it ('scalable') or takes the published value "
-        "('paper').",
+        "Softness of membership; lower keeps only near-duplicates together. 0 = measured "
+        "('scalable') or published ('paper').",
         least=0,
     )
     neighbours: int = option(
         8,
-        "How many images each image is kept together with, for 'scalable': its nearest ones. "
-        "Lower it if kinds hold only a handful of images.",
+        "Nearest images to keep each image together with ('scalable'). Lower it if kinds hold"
+        " only a handful of images.",
         least=1,
     )
     shrinkage: float = option(
         0.2,
-        "How much of the differences between neighbours is taken to be the same in every "
-        "direction, for 'scalable'. Raise it for few or noisy images, up to 1 and beyond; lower it "
-        "to suppress more strongly what varies among neighbours.",
+        "Share of neighbour differences taken as alike in all directions ('scalable'). Raise "
+        "it for few or noisy images.",
         least=0,
     )
     groups: int = option(
         0,
-        "Soft groups that the objective is computed on, for 'scalable', learnt along with the map "
-        "and started from k-means; some more than there are kinds. 0 makes a group of each image "
-        "and its neighbours, which needs no number and was better on every data set tried.",
+        "Soft groups of the objective ('scalable'), more than there are kinds. 0 = each image"
+        " with its neighbours.",
         least=0,
     )
     compression: float = option(
         1.0,
-        "How hard alike images are drawn together, relative to how hard all are spread apart, for "
-        "'scalable'; 1 is balance, as measured on the features. Lower it if kinds run into one "
-        "another, raise it if they stay loose.",
+        "Weight of drawing alike images together ('scalable'). Lower it if kinds run into one"
+        " another, raise it if they stay loose.",
         least=0,
     )
     epochs: int = option(
         0,
-        "Passes over the images, exactly. 0 lets the preset choose: one, or 60 steps if that is "
-        "less, of 'scalable'; the published number of 'paper'. More is not better.",
+        "Passes over the images. 0 = one, or at most 60 steps ('scalable'), or the published "
+        "number ('paper').",
         least=0,
     )
     batch: int = option(
         1024,
-        "Images per step, neighbours included; keep it several times `width`. Fewer images than "
-        "this is fine.",
+        "Images per step, neighbours included; several times `width`.",
         least=2,
     )
     learning_rate: float = option(
-        0.0, "Step size. 0 takes the preset's own; lower it if refinement collapses.", least=0
+        0.0, "Step size. 0 = by preset. Lower it if refinement collapses.", least=0
     )
     hidden: int = option(
         0,
-        "Hidden units of the 'paper' network. 0 takes the published number for this many images.",
+        "Hidden units of the 'paper' network. 0 = the published number for this many images.",
         least=0,
     )
     warmup_steps: int = option(
         0,
-        "Steps that only spread features apart, for 'paper'. 0 takes the published number.",
+        "Steps that only spread features apart ('paper'). 0 = the published number.",
         least=0,
     )
     sample: int = option(
         100_000,
-        "Images the map is trained on, drawn at random and held in memory; all are refined by it. "
-        "Lower it if memory is short (4 bytes x this x feature width, twice).",
+        "Sampled rows to train on, held in memory (8 bytes x feature width each); all images "
+        "are refined.",
         least=2,
     )
     fit_split: str = option(
         "",
-        "Train the map on this split only, such as train; all images are refined by it. Empty: "
-        "all. Set assign.fit_split alike to report on images that nothing was fitted on.",
+        "Train on this split only, such as train; all images are refined. Empty = all. Set "
+        "assign.fit_split alike.",
     )
     device: str = option(
         "auto",
-        "Where to train; 'auto' takes a CUDA GPU if there is one.",
+        "Device to train on: auto, cpu or cuda.",
         choices=("auto", "cpu", "cuda", "mps"),
         affects_result=False,
     )
     checkpoint_seconds: int = option(
         60,
-        "Training is kept on disk this often, in seconds: the most that a kill can cost. Ctrl-C "
-        "keeps it, too, and the same command goes on from there.",
+        "Seconds between checkpoints of the training, the most that a kill can cost.",
         affects_result=False,
         least=0,
     )

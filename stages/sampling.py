@@ -85,7 +85,7 @@ def rows_of_split(
 
 
 def described_rows(taken: int, candidates: int, split: str) -> str:
-    """Which rows something was fitted on, in words: `taken` of the `candidates` of a split."""
+    """The rows something was fitted on, in words: `taken` of the `candidates` of a split."""
     whole = f"the {candidates:,} images" + (f" of split {split!r}" if split else "")
     return whole if taken == candidates else f"{taken:,} of {whole}, drawn at random"
 

@@ -1,4 +1,4 @@
-"""Where images come from: a folder, a table, arrays, given features, or the demonstration."""
+"""Sources of images: a folder, a table, arrays, given features, or the demonstration."""
 
 import stat
 from contextlib import suppress
@@ -49,40 +49,38 @@ def _option(default: Any, help: str, *, affects_result: bool) -> Any:
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """Which images a run is about; what they show decides what is stale, not where they lie."""
+    """Images of a run; what they show decides what is stale, not where they lie."""
 
     path: str = _option(
         demonstration.NAME,
-        f"The images: {_KINDS}, which is built in.",
+        "Images: a folder, a table of paths (.csv, .tsv), a file of arrays or features (.npz, "
+        ".npy, .h5, .safetensors), or `demonstration`.",
         affects_result=False,
     )
     labels_from_folders: bool = _option(
         False,
-        "Take the first folder below the source as the ground-truth class of what lies in it. "
-        "Only `evaluate` sees labels; set it when your folders already are the right answer.",
+        "Take the first folder below the source as ground-truth class; only `evaluate` sees it.",
         affects_result=False,
     )
     appended: str = _option(
         "",
-        "A table of images that come after those of path: those that predict --append added. Each "
-        "run finds its own.",
+        "Table of the images that predict --append added, which come last. Each run finds its own.",
         affects_result=False,
     )
     limit: int = _option(
         0,
-        "Use only this many images, spread evenly over the source, for a quick trial; 0 uses all.",
+        "Use only this many images, spread evenly over the source. 0 = all.",
         affects_result=True,
     )
     max_pixels: int = _option(
         limits.PIXELS,
-        "Skip images of more pixels than this, and files of more than 8 bytes for each of them. "
-        "Raise it for large scans; an image takes up to 10 bytes of memory per pixel.",
+        "Skip images of more pixels than this, and files of more than 8 bytes for each. Raise it "
+        "for large scans; memory is up to 10 bytes per pixel.",
         affects_result=False,
     )
     max_seconds: float = _option(
         limits.SECONDS,
-        "Skip an image of which no bytes come for so long while it is read, or that takes so much "
-        "computing to decode.",
+        "Skip an image that sends no bytes for this many seconds, or takes as many to decode.",
         affects_result=False,
     )
 
@@ -150,7 +148,7 @@ def _limits(config: SourceConfig) -> limits.Limits:
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether `path` is a folder and not a file. Raises `UsageError` if it is neither."""
+    """True if `path` is a folder, False if it is a file. Raises `UsageError` if it is neither."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

@@ -100,7 +100,7 @@ def _scan(root: Path, progress: Progress) -> _Findings:
 def _list(
     root: Path, folder: str, visited: set[tuple[int, int]], findings: _Findings
 ) -> list[os.DirEntry[str]]:
-    """What a folder holds; nothing on a second visit, when it cannot be listed, or of a run."""
+    """Entries of a folder; none on a second visit, when it cannot be listed, or of a run."""
     try:
         status = (root / folder).stat()
         if (status.st_dev, status.st_ino) in visited:

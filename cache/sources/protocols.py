@@ -1,4 +1,4 @@
-"""What the embed stage asks of a source, whatever kind it is."""
+"""Protocols of sources: what the embed stage asks of any kind."""
 
 from __future__ import annotations
 

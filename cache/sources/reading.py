@@ -35,13 +35,13 @@ def read_file(path: Path, limits: Limits) -> bytes:
 
 
 def first_bytes(path: Path) -> bytes:
-    """What is enough to tell the kind of a file. Raises OSError."""
+    """First bytes of a file, enough to tell its kind. Raises OSError."""
     with path.open("rb", buffering=0) as file:
         return file.read(HEAD)
 
 
 class _Patience:
-    """How long the next read is waited for. Counted roughly: threads may meet here."""
+    """Time to wait for the next read. Counted roughly: threads may meet here."""
 
     stalls = 0
 

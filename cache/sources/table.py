@@ -149,7 +149,7 @@ def _labels(table: Path, lines: list[_Line]) -> Labels | None:
 
 
 def _is_integer(text: str) -> bool:
-    """Whether `text` is an integer in plain form; 007 is a name, and so is a bar code."""
+    """True if `text` is an integer in plain form; 007 is a name, and so is a bar code."""
     return re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", text) is not None
 
 

@@ -142,7 +142,7 @@ class Scp:
         return self.scp_preset == "paper" or self.scp_start == "random"
 
     def recipe(self, n: int, k: int, alpha: float) -> "Recipe":
-        """How n images are learnt: enough steps in batches large enough for k clusters."""
+        """Recipe for n images: enough steps, in batches large enough for k clusters."""
         from clusterpipe.stages.numerics.scp import Recipe
 
         batch = min(LARGEST_BATCH, max(SMALLEST_BATCH, PER_CLUSTER * k, n // BATCHES))
@@ -217,7 +217,7 @@ def _model(layers: "Layers", placed: Placed, alpha: float) -> PerceptronClusters
 def _errors(
     models: Sequence[PerceptronClusters], training: Training, seed: int
 ) -> NDArray[np.float64]:
-    """What probes miss of the labels of each, and 1 more where a cluster is tiny."""
+    """Errors of probes on the labels of each, and 1 more where a cluster is tiny."""
     from clusterpipe.stages.numerics.selection import smallest_share
 
     labels = [labelled(model, training.z) for model in models]
