@@ -1,5 +1,7 @@
 """Rows of features as points of the plane, close where the rows are close."""
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
@@ -44,13 +46,25 @@ def tsne_plane(
 
 
 def umap_plane(rows: NDArray[np.float32], *, seed: int = 0) -> NDArray[np.float32]:
-    """Rows (n, d) by UMAP (McInnes, Healy and Melville 2018), as (n, 2); needs umap-learn."""
-    from umap import UMAP
+    """Rows (n, d) by UMAP (McInnes, Healy and Melville 2018), as (n, 2); needs umap-learn.
 
+    A row that is opposite to all its neighbours is in no graph: it lies in the middle. Fewer than
+    four rows, or equal ones, are shown by their principal components.
+    """
     if len(rows) < 4 or _all_equal(rows):
         return principal_plane(rows)
-    model = UMAP(n_neighbors=min(15, len(rows) - 1), metric="cosine", random_state=seed, n_jobs=1)
-    return np.asarray(model.fit_transform(rows), np.float32)
+    with warnings.catch_warnings():
+        # umap tells whoever imports it that it lacks tensorflow, which nothing here needs
+        warnings.filterwarnings("ignore", category=ImportWarning, module="umap")
+        warnings.filterwarnings("ignore", "A (few|large number) of your vertices")
+        from umap import UMAP
+
+        neighbours = min(15, len(rows) - 1)
+        model = UMAP(n_neighbors=neighbours, metric="cosine", random_state=seed, n_jobs=1)
+        plane = np.asarray(model.fit_transform(rows), np.float32)
+    placed = np.isfinite(plane).all(axis=1)
+    plane[~placed] = plane[placed].mean(axis=0) if placed.any() else 0
+    return plane
 
 
 def in_unit_square(points: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,8 +1,11 @@
 """Maps of the plane: neighbours stay together, whichever way the points are laid out."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
 from clusterpipe.stages.numerics import projection
@@ -64,12 +67,18 @@ def test_umap_keeps_groups_together() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("d", [1, 2, 9])
-def test_few_rows_have_a_place(n: int, d: int) -> None:
+@pytest.mark.parametrize(
+    "lay_out", [projection.principal_plane, projection.tsne_plane, projection.umap_plane]
+)
+def test_few_rows_have_a_place(
+    n: int, d: int, lay_out: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> None:
+    if lay_out is projection.umap_plane:
+        pytest.importorskip("umap", reason="umap-learn is not installed (extra: map)")
     rows = unit_rows(np.random.default_rng(0).normal(size=(n, d)))
-    for plane in (projection.principal_plane(rows), projection.tsne_plane(rows)):
-        points = projection.in_unit_square(plane)
-        assert points.shape == (n, 2)
-        assert np.isfinite(points).all()
+    points = projection.in_unit_square(lay_out(rows))
+    assert points.shape == (n, 2)
+    assert np.isfinite(points).all()
 
 
 def test_equal_rows_have_a_place() -> None:
