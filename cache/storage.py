@@ -81,6 +81,17 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def set_aside(path: Path) -> Path | None:
+    """A copy beside a small file, to take its place again even on a full disk; None if there is no
+    such file. `sweep` removes it when it is left behind. Raises StorageError."""
+    if not path.exists():
+        return None
+    copy = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
+    with explained(copy):
+        shutil.copyfile(path, copy)
+    return copy
+
+
 def sweep(folder: Path) -> None:
     """Removes temporary files that a killed run left; only for the holder of the run's lock."""
     for leftover in folder.rglob(f".*{_SUFFIX}"):

@@ -52,6 +52,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "status": running.status,
     },
     "Look at a run": {
+        "runs": looking.list_runs,
         "report": looking.report,
         "search": looking.search,
         "plots": looking.plots,
@@ -82,7 +83,8 @@ def main() -> None:
     try:
         app()
     except ClusterpipeError as error:
-        typer.echo(message(f"clusterpipe: {error}"), err=True)
+        text = "\n".join([str(error), *getattr(error, "__notes__", ())])
+        typer.echo(message(f"clusterpipe: {text}"), err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)

@@ -42,5 +42,5 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
 Run = Annotated[
     Path | None,
-    typer.Option("--run-dir", "-r", help="The run. Default: the only one under runs/."),
+    typer.Option("--run-dir", "-r", help="The run. Default: the latest under runs/."),
 ]

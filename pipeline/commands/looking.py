@@ -1,5 +1,6 @@
 """Looking at a run: search, inspect, report, plots, compare."""
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,8 @@ import typer
 
 from clusterpipe.cache.errors import MissingArtifact
 from clusterpipe.pipeline.commands.arguments import Json, Quiet, Run
-from clusterpipe.pipeline.commands.resolving import existing_run
+from clusterpipe.pipeline.commands.resolving import existing_run, run_to_read
+from clusterpipe.pipeline.results.runs import RUNS, listed, runs
 
 
 def search(
@@ -76,7 +78,8 @@ def search(
     from clusterpipe.pipeline.terminal.answers import print_answers
     from clusterpipe.pipeline.terminal.console import Reporter
 
-    resolved, run = existing_run(run_dir)
+    reporter = Reporter(quiet)
+    resolved, run = run_to_read(run_dir, reporter.note)
     options = searching.SearchOptions(
         features=features,
         space=space,
@@ -88,9 +91,27 @@ def search(
         download=download,
     )
     answers = searching.search(
-        run, resolved, image or (), options, texts=text or (), progress=Reporter(quiet).progress
+        run, resolved, image or (), options, texts=text or (), progress=reporter.progress
     )
     print_answers(run, answers, as_json=json_)
+
+
+def list_runs(
+    folder: Annotated[Path, typer.Argument(help="Where the runs lie.")] = RUNS,
+    json_: Json = False,
+) -> None:
+    """List the runs, the latest first: images, clusters, method, and what they are about.
+
+    Commands that only read a run take the latest where --run-dir names none.
+    """
+    from clusterpipe.pipeline.terminal.run_list import print_runs
+
+    found = [listed(run) for run in runs(folder)]
+    if not found:
+        raise MissingArtifact(
+            f"there is no run under {folder}/: start with `clusterpipe run-all FOLDER`"
+        )
+    print_runs(found, as_json=json_)
 
 
 def inspect(
@@ -118,6 +139,7 @@ def report(
     outlier_above: Annotated[
         float, typer.Option(help="Images with a higher outlier score stand apart.")
     ] = 2.0,
+    open_: Annotated[bool, typer.Option("--open", help="Show it in the browser at once.")] = False,
     run_dir: Run = None,
     quiet: Quiet = False,
 ) -> None:
@@ -130,15 +152,18 @@ def report(
     from clusterpipe.pipeline.results.reading import read_results
     from clusterpipe.pipeline.terminal.console import Reporter
 
-    config, run = existing_run(run_dir)
+    reporter = Reporter(quiet)
+    config, run = run_to_read(run_dir, reporter.note)
     done = write_report(
         read_results(run, config.source),
         config,
         output=output,
         settings=ReportSettings(map, images, doubtful_below, outlier_above, config.seed),
-        progress=Reporter(quiet).progress,
+        progress=reporter.progress,
     )
     typer.echo(done.page)
+    if open_:
+        webbrowser.open(done.page.as_uri())
 
 
 def plots(
@@ -153,8 +178,8 @@ def plots(
     from clusterpipe.pipeline.results import plots as drawing
     from clusterpipe.pipeline.terminal.console import Reporter
 
-    _, run = existing_run(run_dir)
     reporter = Reporter(quiet)
+    _, run = run_to_read(run_dir, reporter.note)
     with run.locked():
         drawn = drawing.plots(run, progress=reporter.progress)
     waiting = list(drawing.impossible(run))

@@ -1,13 +1,24 @@
 """Which run a command means, and the settings it has there."""
 
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clusterpipe.cache.errors import MissingArtifact, UsageError
+from clusterpipe.cache.errors import (
+    ClusterpipeError,
+    Interrupted,
+    MissingArtifact,
+    RunLocked,
+    UsageError,
+    WeightsMissing,
+)
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.sources import SourceConfig
 from clusterpipe.pipeline.engine.config import Config, load, override
-from clusterpipe.pipeline.engine.execute import default_run_dir, with_appended
+from clusterpipe.pipeline.engine.execute import default_run_dir, remember, with_appended
+from clusterpipe.pipeline.results.runs import RUNS, image_in, no_run, runs
 
 DEFAULT_FILE = Path("pipeline.toml")
 
@@ -32,25 +43,129 @@ def configured(
     folder = run_dir or default_run_dir(config.source.path)
     _refuse_another_source(folder, config, named=run_dir is not None)
     run = RunDirectory(folder)
+    if not run.config.exists():
+        if run_dir and not _is_source_named(config):
+            raise MissingArtifact(no_run(folder))
+        if image := image_in(folder):
+            raise UsageError(
+                f"{folder} holds images, such as {image}, and no run: give --run-dir a folder of "
+                "its own"
+            )
     return with_appended(config, run), run
 
 
 def existing_run(run_dir: Path | None) -> tuple[Config, RunDirectory]:
-    """A run that is there, with the settings it keeps."""
+    """A run that is there, with the settings it keeps. Raises MissingArtifact when it is none."""
     folder = run_dir or only_run()
     if not RunDirectory(folder).config.exists():
-        raise MissingArtifact(f"{folder} is no run: start one with `clusterpipe run-all`")
+        raise MissingArtifact(no_run(folder))
     return configured(None, folder, None, None, None, {})
 
 
+def run_to_read(run_dir: Path | None, note: Callable[[str], None]) -> tuple[Config, RunDirectory]:
+    """The run that a command which changes nothing means: the one named, or the latest.
+
+    With several runs under runs/, `note` is told which one was taken.
+    """
+    found = [] if run_dir else runs()
+    if len(found) > 1:
+        note(f"the latest of {len(found)} runs: {found[0]} (--run-dir names another)")
+    return existing_run(run_dir or (found[0] if found else None))
+
+
 def only_run() -> Path:
-    """The run a command without --run-dir means."""
-    found = sorted(path.parent for path in Path("runs").glob("*/pipeline.toml"))
-    if len(found) == 1:
-        return found[0]
+    """The run that a command which changes it means when it gets no --run-dir.
+
+    Raises MissingArtifact without any run under runs/, and UsageError with several.
+    """
+    found = runs()
     if not found:
-        raise MissingArtifact("there is no run under runs/: start with `clusterpipe run-all`")
-    raise UsageError(f"there are several runs: give --run-dir {' or '.join(map(str, found))}")
+        raise MissingArtifact(
+            f"there is no run under {RUNS}/: start with `clusterpipe run-all FOLDER`"
+        )
+    if len(found) > 1:
+        raise UsageError(f"there are several runs: give --run-dir {' or '.join(map(str, found))}")
+    return found[0]
+
+
+def run_of_stage(name: str, source: str | None, run_dir: Path | None) -> Path | None:
+    """The run directory for the command of one stage; only embed, given a source, starts one.
+
+    Raises like `only_run`.
+    """
+    if run_dir or (name == "embed" and (source or _is_source_named(_file_here()))):
+        return run_dir
+    return only_run()
+
+
+@contextmanager
+def telling_what_is_remembered(config: Config, run: RunDirectory) -> Iterator[None]:
+    """Adds to an error which settings of this command the run does not remember, and how to undo
+    one that it remembers from before."""
+    try:
+        yield
+    except (Interrupted, RunLocked):
+        raise
+    except ClusterpipeError as error:
+        kept = kept_settings(run) if run.config.exists() else Config()
+        if tried := [
+            key
+            for key, origin in config.origin.items()
+            if origin in _GIVEN and config.get(key) != kept.get(key)
+        ]:
+            error.add_note(f"not remembered: {', '.join(_pairs(config, tried))}")
+        if isinstance(error, UsageError | WeightsMissing) and (before := _changed(kept)):
+            error.add_note(
+                f"remembered from before: {', '.join(_pairs(kept, before))}; take a default again "
+                f"with `clusterpipe config --reset {before[0]} --run-dir {run.folder}`"
+            )
+        raise
+
+
+_GIVEN = ("--set", "option")
+
+
+def _changed(kept: Config) -> list[str]:
+    """The settings of stages that a run keeps and that are no defaults."""
+    defaults = Config()
+    return [
+        key
+        for key in kept.origin
+        if not key.startswith("source.") and kept.get(key) != defaults.get(key)
+    ]
+
+
+def _pairs(config: Config, keys: Iterable[str]) -> Iterator[str]:
+    return (f"{key} = {json.dumps(config.get(key), ensure_ascii=False)}" for key in keys)
+
+
+def kept_settings(run: RunDirectory, *, without: Collection[str] = ()) -> Config:
+    """The settings a run keeps, but for those in `without`. Raises UsageError when one is bad."""
+    try:
+        return load(Config(), run.config, "run", outlived=True, without=without)
+    except UsageError as error:
+        error.add_note(
+            f"take its default again with `clusterpipe config --reset KEY --run-dir {run.folder}`"
+        )
+        raise
+
+
+def reset(source: str | None, run_dir: Path | None, names: Sequence[str]) -> dict[str, Any]:
+    """Gives settings of a run, or all of a table, their defaults again; which, by key.
+
+    Raises UsageError for an unknown name and for source.path, MissingArtifact for no run.
+    """
+    wanted = {key for name in names for key in Config().keys_of(name)}
+    if "source.path" in names:
+        raise UsageError("source.path has no default in a run: it is what the run is about")
+    folder = run_dir or (default_run_dir(absolute(source)) if source else only_run())
+    run = RunDirectory(folder)
+    if not run.config.exists():
+        raise MissingArtifact(no_run(folder))
+    with run.locked():
+        config = kept_settings(run, without=wanted - {"source.path"})
+        remember(config, run)
+    return {key: config.get(key) for key in config.keys() if key in wanted}  # noqa: SIM118
 
 
 def absolute(source: str) -> str:
@@ -74,15 +189,23 @@ def unread_settings(run: RunDirectory) -> str:
     )
 
 
+def _is_source_named(config: Config) -> bool:
+    return "source.path" in config.origin
+
+
+def _file_here() -> Config:
+    return load(Config(), DEFAULT_FILE) if DEFAULT_FILE.exists() else Config()
+
+
 def _base(source: str | None, run_dir: Path | None, file: Path | None) -> Config:
     config = Config()
     folder = run_dir or (default_run_dir(absolute(source)) if source else None)
     if folder is None and DEFAULT_FILE.exists():
         config = load(config, DEFAULT_FILE)
         folder = default_run_dir(config.source.path)
-    kept = RunDirectory(folder or default_run_dir(config.source.path)).config
-    if kept.exists():
-        config = load(Config(), kept, "run", outlived=True)
+    run = RunDirectory(folder or default_run_dir(config.source.path))
+    if run.config.exists():
+        config = kept_settings(run)
     elif DEFAULT_FILE.exists() and file is None:
         config = load(config, DEFAULT_FILE)
     return load(config, file) if file else config
@@ -92,7 +215,7 @@ def _refuse_another_source(folder: Path, config: Config, *, named: bool) -> None
     kept = RunDirectory(folder).config
     if named or not kept.exists():
         return
-    before = load(Config(), kept, outlived=True).source.path
+    before = kept_settings(RunDirectory(folder)).source.path
     if before != config.source.path:
         raise UsageError(
             f"{folder} belongs to {before}: give --run-dir another folder for {config.source.path}"

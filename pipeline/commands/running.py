@@ -26,8 +26,9 @@ from clusterpipe.pipeline.commands.arguments import (
 from clusterpipe.pipeline.commands.options import command, keys_of
 from clusterpipe.pipeline.commands.resolving import (
     configured,
-    existing_run,
-    only_run,
+    run_of_stage,
+    run_to_read,
+    telling_what_is_remembered,
     unread_settings,
 )
 from clusterpipe.pipeline.engine import plan
@@ -71,14 +72,15 @@ def _run_all(
         _show_plan(resolved, run, json_)
         return
     _remark(run, reporter)
-    result = run_all(
-        resolved,
-        run_dir=run.folder,
-        until=until,
-        force=force or (),
-        progress=reporter.progress,
-        tell=reporter.tell,
-    )
+    with telling_what_is_remembered(resolved, run):
+        result = run_all(
+            resolved,
+            run_dir=run.folder,
+            until=until,
+            force=force or (),
+            progress=reporter.progress,
+            tell=reporter.tell,
+        )
     from clusterpipe.pipeline.terminal import summary
 
     summary.show(result, resolved, as_json=json_)
@@ -99,8 +101,7 @@ def _run_one(
 ) -> None:
     from clusterpipe.pipeline.terminal.console import Reporter
 
-    if stage.name != "embed" and run_dir is None:
-        run_dir = only_run()
+    run_dir = run_of_stage(stage.name, source, run_dir)
     resolved, run = configured(source, run_dir, config, set, seed, settings)
     if dry_run:
         _show_plan(resolved, run, as_json=False)
@@ -108,14 +109,15 @@ def _run_one(
     reporter = Reporter(quiet)
     if stage.name == "embed":
         _remark(run, reporter)
-    done = run_stage(
-        stage.name,
-        resolved,
-        run.folder,
-        force=force,
-        progress=reporter.progress,
-        tell=reporter.tell,
-    )
+    with telling_what_is_remembered(resolved, run):
+        done = run_stage(
+            stage.name,
+            resolved,
+            run.folder,
+            force=force,
+            progress=reporter.progress,
+            tell=reporter.tell,
+        )
     if path := done.artifacts.get(stage.writes.name):
         typer.echo(path)
 
@@ -125,7 +127,9 @@ def status(
     json_: Json = False,
 ) -> None:
     """Say for every stage whether it is fresh, and if not, why."""
-    resolved, run = existing_run(run_dir)
+    from clusterpipe.pipeline.terminal.console import Reporter
+
+    resolved, run = run_to_read(run_dir, Reporter().note)
     _show_plan(resolved, run, json_, estimating=False)
 
 

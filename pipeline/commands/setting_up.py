@@ -7,6 +7,7 @@ import typer
 
 from clusterpipe.pipeline.commands.arguments import ConfigFile, Json, RunDir, Set, Source
 from clusterpipe.pipeline.commands.resolving import DEFAULT_FILE, absolute, configured
+from clusterpipe.pipeline.commands.resolving import reset as resetting
 from clusterpipe.pipeline.engine.config import Config, override
 
 
@@ -37,6 +38,14 @@ def show_config(
     file: ConfigFile = None,
     set: Set = None,
     changed: Annotated[bool, typer.Option("--changed", help="Only what is no default.")] = False,
+    reset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reset",
+            metavar="KEY",
+            help="Give a setting of the run, or a whole table, its default again; repeatable.",
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Show each setting as a run would take it, and where it came from.
@@ -44,8 +53,11 @@ def show_config(
     In rising order: defaults, ./pipeline.toml or --config (a run that is there keeps its own),
     --set, options.
     """
-    from clusterpipe.pipeline.terminal.settings import print_settings
+    from clusterpipe.pipeline.terminal.settings import print_reset, print_settings
 
+    if reset:
+        print_reset(resetting(source, run_dir, reset), as_json=json_)
+        return
     config, _ = configured(source, run_dir, file, set, None, {})
     print_settings(config, changed_only=changed, as_json=json_)
 

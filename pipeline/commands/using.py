@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clusterpipe.pipeline.commands.arguments import Json, Quiet, Run
-from clusterpipe.pipeline.commands.resolving import existing_run
+from clusterpipe.pipeline.commands.resolving import existing_run, run_to_read
 
 
 def export(
@@ -35,7 +35,8 @@ def export(
     from clusterpipe.pipeline.terminal.console import Reporter
     from clusterpipe.pipeline.terminal.exported import print_export
 
-    config, run = existing_run(run_dir)
+    reporter = Reporter(quiet)
+    config, run = run_to_read(run_dir, reporter.note)
     done = exporting.export(
         read_results(run, config.source),
         config.source,
@@ -43,7 +44,7 @@ def export(
         output=output,
         copy=copy,
         dry_run=dry_run,
-        progress=Reporter(quiet).progress,
+        progress=reporter.progress,
     )
     print_export(done, as_json=json_)
 
@@ -86,8 +87,8 @@ def predict(
 
     if output:
         writer_of(output)  # an ending that is refused is refused before the work
-    config, run = existing_run(run_dir)
     reporter = Reporter(quiet)
+    config, run = existing_run(run_dir) if append else run_to_read(run_dir, reporter.note)
     progress = reporter.progress
     if append:
         from clusterpipe.pipeline.results import append as appending

@@ -2,7 +2,7 @@
 
 import textwrap
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,18 @@ class Config:
         tables = self.tables().items()
         return ["seed", *(f"{table}.{f.name}" for table, owner in tables for f in fields(owner))]
 
+    def keys_of(self, name: str) -> list[str]:
+        """The key `table.field` or `seed`, or every key of a table.
+
+        Raises UsageError with the nearest valid name.
+        """
+        normal, tables = name.replace("-", "_"), self.tables()
+        if normal in tables:
+            return [key for key in self.keys() if key.startswith(f"{normal}.")]
+        if normal not in self.keys():
+            raise UsageError(f"there is no setting {name!r}{_nearest(normal, self.keys())}")
+        return [normal]
+
     def _locate(self, key: str) -> tuple[str, str]:
         normal = key.replace("-", "_")
         if normal not in self.keys():
@@ -80,12 +92,18 @@ class Config:
 
 
 def load(
-    config: Config, path: Path, origin: str | None = None, *, outlived: bool = False
+    config: Config,
+    path: Path,
+    origin: str | None = None,
+    *,
+    outlived: bool = False,
+    without: Collection[str] = (),
 ) -> Config:
     """`config` with the settings of a TOML file on top. Raises UsageError naming file and key.
 
-    With `outlived`, settings that there are no longer are left out: a run kept by an older version
-    is opened by this one, and its stages tell in which settings they differ.
+    Settings in `without` are passed over. With `outlived`, settings that there are no longer are
+    left out: a run kept by an older version is opened by this one, and its stages tell in which
+    settings they differ.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -93,7 +111,7 @@ def load(
         raise UsageError(f"{path} cannot be read as TOML: {error}") from error
     known = config.keys()
     for key, value in _flat(document):
-        if outlived and key not in known:
+        if key in without or (outlived and key not in known):
             continue
         try:
             config = config.set(key, value, origin or str(path))

@@ -1,14 +1,21 @@
 """Runs stages: loads what each reads, calls it, writes what it returns, skips what is fresh."""
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from clusterpipe.cache import artifact, inventory, storage
 from clusterpipe.cache.checkpoints import CheckpointStore
-from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
+from clusterpipe.cache.errors import (
+    DamagedArtifact,
+    Interrupted,
+    MissingArtifact,
+    StorageError,
+    UsageError,
+)
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import Identity, Provenance
 from clusterpipe.cache.run_directory import RunDirectory
@@ -16,7 +23,7 @@ from clusterpipe.cache.schema import ARTIFACTS, Checkpoint, Embeddings, Metrics
 from clusterpipe.cache.sources import ImageSource, open_source
 from clusterpipe.cache.sources.manifest import safe_name
 from clusterpipe.pipeline.engine import inputs, plan
-from clusterpipe.pipeline.engine.config import Config, dump, harmless
+from clusterpipe.pipeline.engine.config import Config, dump, harmless, load
 from clusterpipe.pipeline.engine.events import Action, StageEvent, Tell, nobody
 from clusterpipe.pipeline.engine.growth import Growth
 from clusterpipe.pipeline.engine.plan import Source, StageState
@@ -54,13 +61,15 @@ def run_all(
 ) -> RunResult:
     """Brings `stages` up to date, in their order; those in `force` run even if they are fresh.
 
-    The caller holds the run's lock. Raises the errors of `clusterpipe.cache.errors`.
+    The caller holds the run's lock. The run remembers settings as `remembering` says. Raises the
+    errors of `clusterpipe.cache.errors`.
     """
-    remember(config, run)
-    events = [
-        up_to_date(stage, config, run, source, stage.name in force, progress, tell)
-        for stage in stages
-    ]
+    events = []
+    with remembering(config, run) as done:
+        for stage in stages:
+            forced = stage.name in force
+            events.append(up_to_date(stage, config, run, source, forced, progress, tell))
+            done.append(stage)
     return result(run, tuple(events))
 
 
@@ -87,8 +96,7 @@ def run_stage(
             f"{run.artifact(Embeddings)} is missing: run `clusterpipe embed SOURCE --run-dir "
             f"{run_dir}` first"
         )
-    with run.locked():
-        remember(config, run)
+    with run.locked(), remembering(config, run):
         event = up_to_date(stage, config, run, source, force, progress, tell)
     return result(run, (event,))
 
@@ -112,6 +120,48 @@ def remember(config: Config, run: RunDirectory) -> None:
     text = dump(config)
     if not run.config.exists() or run.config.read_text(encoding="utf-8") != text:
         storage.write_text(run.config, text)
+
+
+@contextmanager
+def remembering(config: Config, run: RunDirectory) -> Iterator[list[Stage]]:
+    """Keeps the settings with the run; an error takes back those that have not worked.
+
+    Yields the list of the stages that are up to date, for the caller to fill. After an error the
+    run has the settings of these and of its source, and otherwise what it had before; if it was
+    none before and no stage has finished, it is none. An interrupted or killed run keeps them all,
+    so that the same command goes on. To be used under the lock.
+    """
+    before = storage.set_aside(run.config)
+    done: list[Stage] = []
+    try:
+        remember(config, run)
+        yield done
+    except Interrupted:
+        raise
+    except Exception:
+        _take_back(before, run)
+        with suppress(StorageError):
+            _remember_stages(done, config, run)
+        raise
+    finally:
+        if before:
+            before.unlink(missing_ok=True)
+
+
+def _take_back(before: Path | None, run: RunDirectory) -> None:
+    if before:
+        before.replace(run.config)
+    else:
+        run.config.unlink(missing_ok=True)
+
+
+def _remember_stages(done: Sequence[Stage], config: Config, run: RunDirectory) -> None:
+    if not done:
+        return
+    kept = load(Config(), run.config, outlived=True) if run.config.exists() else Config()
+    tables = {stage.table: config.of(stage.name) for stage in done}
+    kept = replace(kept, source=config.source, seed=config.seed, stages={**kept.stages, **tables})
+    remember(kept, run)
 
 
 def result(run: RunDirectory, events: tuple[StageEvent, ...]) -> RunResult:

@@ -1,6 +1,7 @@
 """`clusterpipe init` and `config`: a file of settings to edit, and where each value came from."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.table import Table
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.storage import write_text
 from clusterpipe.pipeline.engine.config import Config, dump
-from clusterpipe.pipeline.terminal.escaping import shown
+from clusterpipe.pipeline.terminal.escaping import escaped, shown
 
 
 def write_settings(config: Config, path: Path, *, replace: bool) -> None:
@@ -36,6 +37,15 @@ def print_settings(config: Config, *, changed_only: bool, as_json: bool) -> None
         cells = (row["key"], _text(row["value"]), row["origin"], default)
         table.add_row(*(shown(cell) for cell in cells), style=style)
     Console(highlight=False).print(table)
+
+
+def print_reset(values: Mapping[str, Any], *, as_json: bool) -> None:
+    """Prints on stdout what settings of a run are now."""
+    if as_json:
+        typer.echo(json.dumps({"schema_version": 1, "reset": values}, ensure_ascii=False))
+        return
+    for key, value in values.items():
+        typer.echo(f"{key} = {escaped(_text(value))}, the default")
 
 
 def _rows(config: Config) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from program import Command
+from program import Command, paint
 
 from clusterpipe.pipeline.cli import COMMANDS
 
@@ -59,7 +59,8 @@ def test_the_demonstration_runs_without_network(tmp_path: Path, clusterpipe: Com
         (["run-all", "--set", "asign.k=3"], 2, "did you mean assign.k"),
         (["run-all", "--until", "assing"], 2, "--until takes one of"),
         (["run-all", "--frce"], 2, "--force"),
-        (["refine", "--run-dir", "nowhere"], 4, "clusterpipe embed"),
+        (["refine", "--run-dir", "nowhere"], 4, "nowhere does not exist"),
+        (["embed"], 4, "clusterpipe run-all FOLDER"),
         (["status", "--run-dir", "nowhere"], 4, "clusterpipe run-all"),
         (["status"], 4, "clusterpipe run-all"),
         (["inspect", "absent.h5"], 4, "absent.h5 is missing"),
@@ -95,8 +96,8 @@ def test_a_dry_run_plans_and_estimates_and_writes_nothing(
 
 def test_another_source_of_the_same_name_is_refused(tmp_path: Path, clusterpipe: Command) -> None:
     for parent in ("a", "b"):
-        (tmp_path / parent / "photos").mkdir(parents=True)
-    assert clusterpipe("run-all", "a/photos").code == 3
+        paint(tmp_path / parent / "photos", per_kind=2)
+    assert clusterpipe("run-all", "a/photos", "--until", "embed").code == 0
     done = clusterpipe("run-all", "b/photos")
     assert done.code == 2
     assert "belongs to" in done.err
