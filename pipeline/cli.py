@@ -54,6 +54,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Look at a run": {
         "runs": looking.list_runs,
         "report": looking.report,
+        "metrics": looking.metrics,
         "search": looking.search,
         "plots": looking.plots,
         "inspect": looking.inspect,

@@ -40,6 +40,9 @@ DryRun = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print every figure and every cluster at the end.")
+]
 Run = Annotated[
     Path | None,
     typer.Option("--run-dir", "-r", help="The run. Default: the latest under runs/."),

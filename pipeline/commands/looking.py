@@ -96,6 +96,27 @@ def search(
     print_answers(run, answers, as_json=json_)
 
 
+def metrics(
+    run_dir: Run = None,
+    json_: Json = False,
+) -> None:
+    """Print every figure of a run: how good clusters, search and captions are, beside chance.
+
+    Figures that need ground truth are left out where there is none.
+    """
+    from clusterpipe.pipeline.results.outcome import outcome
+    from clusterpipe.pipeline.terminal.console import Reporter
+    from clusterpipe.pipeline.terminal.figures import print_figures
+
+    config, run = run_to_read(run_dir, Reporter().note)
+    found = outcome(run, config)
+    if not found.metrics:
+        raise MissingArtifact(
+            f"{run.folder} has no current metrics: run `clusterpipe run-all --run-dir {run.folder}`"
+        )
+    print_figures(found, as_json=json_)
+
+
 def list_runs(
     folder: Annotated[Path, typer.Argument(help="Where the runs lie.")] = RUNS,
     json_: Json = False,
@@ -149,11 +170,13 @@ def report(
     copied; thumbnails are made once.
     """
     from clusterpipe.pipeline.report import ReportSettings, write_report
-    from clusterpipe.pipeline.results.reading import read_results
+    from clusterpipe.pipeline.results.reading import out_of_date, read_results
     from clusterpipe.pipeline.terminal.console import Reporter
 
     reporter = Reporter(quiet)
     config, run = run_to_read(run_dir, reporter.note)
+    for remark in out_of_date(run):
+        reporter.note(remark)
     done = write_report(
         read_results(run, config.source),
         config,

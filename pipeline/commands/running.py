@@ -22,6 +22,7 @@ from clusterpipe.pipeline.commands.arguments import (
     Seed,
     Set,
     Source,
+    Verbose,
 )
 from clusterpipe.pipeline.commands.options import command, keys_of
 from clusterpipe.pipeline.commands.resolving import (
@@ -58,6 +59,7 @@ def _run_all(
     force: list[str] | None,
     dry_run: bool,
     quiet: bool,
+    verbose: bool,
     json_: bool,
     settings: dict[str, Any],
 ) -> None:
@@ -81,9 +83,9 @@ def _run_all(
             progress=reporter.progress,
             tell=reporter.tell,
         )
-    from clusterpipe.pipeline.terminal import summary
+    from clusterpipe.pipeline.terminal.summary import print_outcome
 
-    summary.show(result, resolved, as_json=json_)
+    print_outcome(result, resolved, as_json=json_, verbose=verbose)
 
 
 def _run_one(
@@ -139,7 +141,7 @@ def _remark(run: RunDirectory, reporter: Any) -> None:
 
 
 def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: bool = True) -> None:
-    from clusterpipe.pipeline.terminal import summary
+    from clusterpipe.pipeline.terminal.states import print_states
 
     try:
         source = open_source(config.source)
@@ -158,7 +160,7 @@ def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: boo
         document = {"schema_version": JSON_VERSION, "run_dir": str(run.folder), "stages": rows}
         typer.echo(json.dumps({**document, "estimate": asdict(costs) if costs else None}))
     else:
-        summary.show_states(run, states, costs)
+        print_states(run, states, costs)
 
 
 def everything() -> Callable[..., None]:
@@ -181,6 +183,7 @@ def everything() -> Callable[..., None]:
             "force": (force, None),
             "dry_run": (DryRun, False),
             "quiet": (Quiet, False),
+            "verbose": (Verbose, False),
             "json_": (Json, False),
         },
         [*keys_of("source"), "embed.max_bad", "embed.device", "embed.download"],

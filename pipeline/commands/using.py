@@ -31,12 +31,14 @@ def export(
     folders, named like 012_red-bicycle, hold links. Originals are never moved or deleted.
     """
     from clusterpipe.pipeline.results import export as exporting
-    from clusterpipe.pipeline.results.reading import read_results
+    from clusterpipe.pipeline.results.reading import out_of_date, read_results
     from clusterpipe.pipeline.terminal.console import Reporter
     from clusterpipe.pipeline.terminal.exported import print_export
 
     reporter = Reporter(quiet)
     config, run = run_to_read(run_dir, reporter.note)
+    for remark in out_of_date(run):
+        reporter.note(remark)
     done = exporting.export(
         read_results(run, config.source),
         config.source,

@@ -15,8 +15,8 @@ from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.engine.inputs import describes
 from clusterpipe.pipeline.engine.units import duration
 from clusterpipe.pipeline.report.curve import curve
-from clusterpipe.pipeline.results.reading import Results
-from clusterpipe.pipeline.terminal import summary
+from clusterpipe.pipeline.results.outcome import outcome as outcome_of
+from clusterpipe.pipeline.results.reading import Results, out_of_date
 
 HEADLINE = ("accuracy", "nmi", "silhouette")
 SKIPPED = 1000
@@ -71,9 +71,9 @@ def page_context(
     results: Results, config: Config, kind: NDArray[np.str_], shown: int, map_method: str
 ) -> dict[str, Any]:
     """The variables of the template."""
-    outcome = summary.outcome(results.run, config, ())
+    outcome = outcome_of(results.run, config)
     index = results.index
-    remarks = list(outcome.remarks)
+    remarks = [*out_of_date(results.run), *outcome.remarks]
     if shown < len(index.id):
         remarks.append(f"{shown:,} of the {len(index.id):,} images are shown here.")
     chosen = [row for row in outcome.metrics if row["method"] == results.method]

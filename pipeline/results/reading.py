@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import MissingArtifact
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignment, Assignments, Curation, Embeddings
+from clusterpipe.cache.schema import (
+    Assignment,
+    Assignments,
+    Captions,
+    Curation,
+    Embeddings,
+    Metrics,
+)
 from clusterpipe.cache.sources import SourceConfig, file_path, folder_of
 from clusterpipe.pipeline.engine.inputs import describes
 from clusterpipe.pipeline.results.pictures import cluster_captions
@@ -94,3 +101,19 @@ def read_results(run: RunDirectory, source: SourceConfig) -> Results:
     if describes(Curation, run):
         curation = artifact.read(run.artifact(Curation), Curation)
     return Results(run, folder, index, assignments.chosen, clusters, captions, curation)
+
+
+def outdated(run: RunDirectory) -> list[str]:
+    """The files of captions, metrics and curation that are there but speak of other images or
+    clusters than the run has now."""
+    paths = {kind: run.artifact(kind) for kind in (Captions, Metrics, Curation)}
+    return [path.name for kind, path in paths.items() if path.exists() and not describes(kind, run)]
+
+
+def out_of_date(run: RunDirectory) -> list[str]:
+    """A sentence for each of `outdated`, with what brings it up to date."""
+    return [
+        f"{name} is out of date and left out: `clusterpipe run-all --run-dir {run.folder}` brings "
+        "it up to date"
+        for name in outdated(run)
+    ]

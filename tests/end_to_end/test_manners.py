@@ -37,17 +37,21 @@ def test_the_demonstration_runs_without_network(tmp_path: Path, clusterpipe: Com
     assert not log.exists()
     for expected in (
         "190 images",
-        "K estimated",
+        "interval",
         "the truth is 19",
         "accuracy",
         "chance",
         "not a benchmark",
         "runs/demonstration",
         "pictures",
-        "precision@20",
         "runs/demonstration/plots",
     ):
         assert expected in done.out
+    assert "precision@20" not in done.out
+    figures = clusterpipe("metrics")
+    assert figures.code == 0, figures.err
+    for expected in ("silhouette", "precision@20", "over seeds"):
+        assert expected in figures.out
 
 
 @pytest.mark.parametrize(

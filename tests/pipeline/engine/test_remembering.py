@@ -1,5 +1,6 @@
 """What a run remembers of a command that ends with an error: what has worked."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,16 @@ ENDING = [kind for kind in ERRORS if kind is not errors.Interrupted]
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
+    return settings(tmp_path)
+
+
+def settings(folder: Path) -> Config:
     label = np.arange(60) % 3
     rows = 5 * np.eye(3, 8)[label] + np.random.default_rng(0).normal(size=(60, 8))
-    np.save(tmp_path / "rows.npy", rows.astype(np.float32))
+    np.save(folder / "rows.npy", rows.astype(np.float32))
     return override(
         Config(),
-        [f"source.path='{tmp_path / 'rows.npy'}'", "assign.features=embeddings", "assign.k=3"],
+        [f"source.path='{folder / 'rows.npy'}'", "assign.features=embeddings", "assign.k=3"],
     )
 
 
@@ -44,22 +49,40 @@ def kept(folder: Path) -> Config:
     return load(Config(), RunDirectory(folder).config)
 
 
+@pytest.fixture(scope="module")
+def assigned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
+    """A run up to assign; copy it before changing it."""
+    home = tmp_path_factory.mktemp("assigned")
+    config = settings(home)
+    run_all(config, run_dir=home / "run", until="assign")
+    return config, home / "run"
+
+
 @pytest.mark.parametrize("kind", ENDING)
 def test_an_error_takes_back_what_has_not_worked(
-    kind: type[Exception], config: Config, tmp_path: Path
+    kind: type[Exception], assigned: tuple[Config, Path], tmp_path: Path
 ) -> None:
-    run = tmp_path / "run"
-    run_all(config, run_dir=run, until="assign")
-    before = kept(run)
-    tried = override(config, ["assign.k=4", "caption.phrases=3", "seed=5"])
+    config, run = assigned[0], tmp_path / "run"
+    shutil.copytree(assigned[1], run)
+    before = RunDirectory(run).config.read_bytes()
+    tried = override(config, ["assign.k=4", "seed=5"])
     with pytest.raises(kind):
         run_stage("assign", tried, run, tell=Failing("assign", kind("refused")))
-    assert kept(run) == before
-    with pytest.raises(kind):
-        run_all(tried, run_dir=run, tell=Failing("curate", kind("refused")))
+    assert RunDirectory(run).config.read_bytes() == before
+    assert {path.name for path in run.iterdir()} == {path.name for path in assigned[1].iterdir()}
+
+
+def test_what_has_worked_before_an_error_is_kept(
+    assigned: tuple[Config, Path], tmp_path: Path
+) -> None:
+    config, run = assigned[0], tmp_path / "run"
+    shutil.copytree(assigned[1], run)
+    tried = override(config, ["assign.k=4", "evaluate.permutations=2", "curate.neighbours=7"])
+    with pytest.raises(errors.UsageError):
+        run_all(tried, run_dir=run, tell=Failing("evaluate", errors.UsageError("refused")))
     assert kept(run).get("assign.k") == 4
-    assert kept(run).get("caption.phrases") == 3
-    assert kept(run).get("curate.neighbours") == before.get("curate.neighbours")
+    assert kept(run).get("evaluate.permutations") == config.get("evaluate.permutations")
+    assert kept(run).get("curate.neighbours") == config.get("curate.neighbours")
 
 
 @pytest.mark.parametrize("kind", ENDING)

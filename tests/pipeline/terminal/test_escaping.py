@@ -16,12 +16,12 @@ from clusterpipe.pipeline.results import compare as comparing
 from clusterpipe.pipeline.results import search as searching
 from clusterpipe.pipeline.results.reading import read_results
 from clusterpipe.pipeline.results.search import SearchOptions
-from clusterpipe.pipeline.terminal import summary
 from clusterpipe.pipeline.terminal.answers import print_answers
 from clusterpipe.pipeline.terminal.comparison import print_comparison
 from clusterpipe.pipeline.terminal.console import Reporter
 from clusterpipe.pipeline.terminal.escaping import escaped, message, shown
 from clusterpipe.pipeline.terminal.inspection import print_inspection
+from clusterpipe.pipeline.terminal.summary import print_outcome
 
 CLEAR = "\x1b[2J"  # clears the screen of a terminal that obeys
 
@@ -67,7 +67,8 @@ def test_no_name_reaches_the_terminal_as_it_is(
     runs = [RunDirectory(tmp_path / f"{CLEAR}{k}") for k in (3, 4)]
     for config, run in zip(hostile, runs, strict=True):
         run_stage("embed", config, run.folder)
-        summary.show(run_stage("assign", config, run.folder), config, as_json=False)
+        done = run_stage("assign", config, run.folder)
+        print_outcome(done, config, as_json=False, verbose=False)
     _says(capsys, r"\x1b[2Ja 100%", r"artifacts  ")
     found = searching.search(runs[0], hostile[0], ["7"], SearchOptions(top=3, drawn=False))
     print_answers(runs[0], found, as_json=False)
