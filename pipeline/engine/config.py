@@ -80,7 +80,7 @@ class Config:
         if normal in tables:
             return [key for key in self.keys() if key.startswith(f"{normal}.")]
         if normal not in self.keys():
-            raise UsageError(f"there is no setting {name!r}{_nearest(normal, self.keys())}")
+            raise UsageError(f"there is no setting {name!r}{nearest(normal, self.keys())}")
         return [normal]
 
     def _locate(self, key: str) -> tuple[str, str]:
