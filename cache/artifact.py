@@ -365,7 +365,7 @@ class _Builder:
 
 
 def holds(record: type[Any], node: Any) -> bool:
-    """Whether `node` is a group with something of `record` in it."""
+    """True if `node` is a group with something of `record` in it."""
     return isinstance(node, h5py.Group) and any(
         f.name in node or f.name in node.attrs for f in fields(record)
     )

@@ -28,18 +28,18 @@ _SIGNALS = {
 
 
 class Refused(Exception):
-    """Why a file is not read, for people."""
+    """Reasons for not reading a file, for people."""
 
 
 class Answer(NamedTuple):
-    """What the reader tells, and the bytes that come with it."""
+    """Answer of the reader, and the bytes that come with it."""
 
     told: Mapping[str, Any]
     data: bytes
 
 
 def ask(what: str, path: Path, *, size: int, **more: Any) -> Answer:
-    """What the reading process answers; `size` is how many bytes it reads for that, at most.
+    """Answer of the reading process; `size` is the most bytes it reads for that.
 
     Raises Refused with the reason, which is that of the reader or how it ended.
     """
@@ -131,7 +131,7 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _ending(code: int) -> str:
-    """How the reader ended, in words."""
+    """End of the reader, in words."""
     if code >= 0:
         return "HDF5 gave it up"
     known = _SIGNALS.get(signal.Signals(-code))

@@ -82,7 +82,7 @@ def _described(file: h5py.File, name: str) -> dict[str, Any] | None:
 
 
 def _dtype(node: h5py.Dataset) -> str:
-    """What numpy calls the values as they are sent; "O" for strings."""
+    """The numpy name of the values as they are sent; "O" for strings."""
     if h5py.check_string_dtype(node.dtype) and node.dtype.kind == "O":
         return "O"
     if node.dtype.hasobject or node.dtype.kind == "V":

@@ -76,7 +76,7 @@ def take_as_they_are() -> None:
 
 
 def remedy(path: Path, artifact: type[Artifact] | None) -> str:
-    """What to do about an artifact that is missing or damaged."""
+    """Remedy for an artifact that is missing or damaged."""
     stage = artifact.stage if artifact else "run-all"
     return f"run `clusterpipe {stage} --run-dir {path.parent}`"
 

@@ -1,4 +1,4 @@
-"""What an artifact holds, for people: every dataset and attribute with its meaning, and a check."""
+"""Inspection of an artifact: every dataset and attribute with its meaning, and a check."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -79,7 +79,7 @@ def _kind(name: str, path: Path) -> type[Artifact]:
 
 
 def _contents(group: h5py.Group, record: type[Any]) -> Iterator[tuple[str, str]]:
-    """What the content id of an artifact is made of, as it was written: place and content."""
+    """Places and contents that the content id of an artifact was made of, as written."""
     for field in fields(record):
         spec = field.metadata["hdf5"]
         if isinstance(spec, Groups):

@@ -29,7 +29,7 @@ _MEMO_BYTES = 4 << 20
 
 
 class Broken(Exception):
-    """Why a file is not what was written, for people, without its name."""
+    """Reasons that a file is not what was written, for people, without its name."""
 
 
 class State(NamedTuple):
@@ -44,7 +44,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Seal:
-    """What is written in front of an artifact: the size of the rest, its content id, a digest."""
+    """Seal in front of an artifact: the size of the rest, its content id, a digest."""
 
     size: int
     content_id: str
@@ -75,7 +75,7 @@ def stamp(path: Path, content_id: str) -> None:
 
 
 def is_unsealed(path: Path) -> bool:
-    """Whether it is HDF5 without a seal: foreign, or of a clusterpipe that wrote none."""
+    """True if it is HDF5 without a seal: foreign, or of a clusterpipe that wrote none."""
     with path.open("rb") as file:
         return file.read(len(_SIGNATURE)) == _SIGNATURE
 
@@ -123,7 +123,7 @@ _memos: dict[Path, set[str]] = {}
 
 
 def is_known(path: Path, now: State, seal: Seal) -> bool:
-    """Whether the file was found to be whole in this state, by this command or before."""
+    """True if the file was found whole in this state, by this command or before."""
     if _known.get(now) == seal.digest:
         return True
     return now.size >= LARGE and _line(now, seal) in _memo(path.with_name(MEMO))

@@ -1,4 +1,4 @@
-"""Where the data of an HDF5 file really are: nothing outside its folder, nothing that is not there.
+"""Places of the data of an HDF5 file: nothing outside its folder, nothing that is not there.
 
 HDF5 reads zeros for what was never written and for sources that are missing, follows links and
 external storage into any file of the user, and a virtual dataset into itself for ever.

@@ -8,18 +8,17 @@ import typer
 Source = Annotated[
     str | None,
     typer.Argument(
-        help="A folder of images; a CSV with path and optionally id, label, split; arrays of "
-        "images or features in .npz, .npy, .h5 or .safetensors; or nothing: the "
-        "demonstration, or what the run directory remembers.",
+        help="Folder of images, CSV of paths, or file of arrays or features. Default: "
+        "what the run directory remembers, else the demonstration.",
     ),
 ]
 RunDir = Annotated[
     Path | None,
-    typer.Option("--run-dir", "-r", help="Where artifacts go. Default: runs/<source name>."),
+    typer.Option("--run-dir", "-r", help="Folder of artifacts. Default: runs/<source name>."),
 ]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="A TOML file of settings. Default: ./pipeline.toml."),
+    typer.Option("--config", "-c", help="TOML file of settings. Default: ./pipeline.toml."),
 ]
 Set = Annotated[
     list[str] | None,
@@ -30,20 +29,18 @@ Set = Annotated[
         help="Change one setting, as table.field=value; repeatable.",
     ),
 ]
-Seed = Annotated[
-    int | None, typer.Option(help="The one seed, of which every stage derives its own.")
-]
+Seed = Annotated[int | None, typer.Option(help="Seed, of which every stage derives its own.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Run even if fresh.")]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", "-n", help="Say what would run and why, and how long it takes."),
+    typer.Option("--dry-run", "-n", help="Say what would run, why, and for how long."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, no progress.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print every figure and every cluster at the end.")
 ]
 Run = Annotated[
     Path | None,
-    typer.Option("--run-dir", "-r", help="The run. Default: the latest under runs/."),
+    typer.Option("--run-dir", "-r", help="Run directory. Default: the latest under runs/."),
 ]

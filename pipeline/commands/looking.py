@@ -19,8 +19,8 @@ def search(
             "--image",
             "-i",
             metavar="QUERY",
-            help="What to look for: an image file, or the id, path or row of an image of the run; "
-            "repeatable. A file that is not part of the run goes through the run's own backbone.",
+            help="Image to look for: a file, or the id, path or row of an image of the "
+            "run; repeatable.",
         ),
     ] = None,
     text: Annotated[
@@ -29,27 +29,25 @@ def search(
             "--text",
             "-t",
             metavar="WORDS",
-            help="Or what the images show, such as 'red bicycle'; repeatable. Any words in a CLIP "
-            "space, put into caption.prompt; else a word that the packaged backbone knows, or one "
-            "of the text features in caption.vocabulary.",
+            help="Words to look for, such as 'red bicycle'; repeatable. Any in a CLIP "
+            "space, else known ones.",
         ),
     ] = None,
     run_dir: Run = None,
     features: Annotated[
         str,
         typer.Option(
-            help="Where to look: in the features as the backbone gave them ('embeddings'), or in "
-            "those that refine made of them ('refined')."
+            help="Features to search: 'embeddings' as the backbone gave them, or 'refined'."
         ),
     ] = "embeddings",
     space: Annotated[
         str,
         typer.Option(
-            help="The feature space of the embeddings, such as clip; empty for the first one (for "
-            "--text the one that captions describe), 'concatenate' for all side by side."
+            help="Feature space, such as clip. Default: the first, for --text that of the "
+            "captions; 'concatenate' = all side by side."
         ),
     ] = "",
-    top: Annotated[int, typer.Option(help="How many images to show.")] = 20,
+    top: Annotated[int, typer.Option(help="Number of images to show.")] = 20,
     exclude_self: Annotated[
         bool,
         typer.Option("--exclude-self", help="Leave the query out when it is part of the run."),
@@ -57,12 +55,11 @@ def search(
     sheet: Annotated[
         Path | None,
         typer.Option(
-            help="The contact sheet of query and hits, a PNG. Default: in pictures/search of the "
-            "run."
+            help="Contact sheet of query and hits, a PNG. Default: in pictures/search of the run."
         ),
     ] = None,
-    no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Draw none.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Draw no contact sheet.")] = False,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     download: Annotated[
         bool, typer.Option("--download", help="Allow fetching weights that are not on disk.")
     ] = False,
@@ -118,7 +115,7 @@ def metrics(
 
 
 def list_runs(
-    folder: Annotated[Path, typer.Argument(help="Where the runs lie.")] = RUNS,
+    folder: Annotated[Path, typer.Argument(help="Folder of the runs.")] = RUNS,
     json_: Json = False,
 ) -> None:
     """List the runs, the latest first: images, clusters, method, and what they are about.
@@ -136,7 +133,7 @@ def list_runs(
 
 
 def inspect(
-    artifact: Annotated[Path, typer.Argument(help="An HDF5 artifact of a run.")],
+    artifact: Annotated[Path, typer.Argument(help="HDF5 artifact of a run.")],
     json_: Json = False,
 ) -> None:
     """Print an artifact as a tree (dims, dtype, unit, doc, provenance, a preview) and check it."""
@@ -148,19 +145,22 @@ def inspect(
 def report(
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The folder to write. Default: report/ below the run."),
+        typer.Option("--output", "-o", help="Folder to write. Default: report/ below the run."),
     ] = None,
     map: Annotated[
-        str, typer.Option(help="umap, tsne or pca; auto takes UMAP where it is installed.")
+        str,
+        typer.Option(
+            help="Layout of the map: umap, tsne or pca; auto takes UMAP where it is installed."
+        ),
     ] = "auto",
     images: Annotated[int, typer.Option(min=1, help="Show at most this many images.")] = 50_000,
     doubtful_below: Annotated[
-        float, typer.Option(help="Images of lower probability stand apart.")
+        float, typer.Option(help="Set images of lower probability apart.")
     ] = 0.5,
     outlier_above: Annotated[
-        float, typer.Option(help="Images with a higher outlier score stand apart.")
+        float, typer.Option(help="Set images with a higher outlier score apart.")
     ] = 2.0,
-    open_: Annotated[bool, typer.Option("--open", help="Show it in the browser at once.")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     run_dir: Run = None,
     quiet: Quiet = False,
 ) -> None:
@@ -215,8 +215,8 @@ def plots(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="A run directory.")],
-    second: Annotated[Path, typer.Argument(help="Another one.")],
+    first: Annotated[Path, typer.Argument(help="Run directory.")],
+    second: Annotated[Path, typer.Argument(help="Run directory to compare with.")],
     moved: Annotated[int, typer.Option(min=0, help="List at most so many moved images.")] = 20,
     json_: Json = False,
 ) -> None:

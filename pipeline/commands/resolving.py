@@ -1,4 +1,4 @@
-"""Which run a command means, and the settings it has there."""
+"""Resolution of a command's run and of the settings it has there."""
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

@@ -12,10 +12,8 @@ from clusterpipe.pipeline.engine.config import Config, override
 
 
 def init(
-    source: Annotated[str | None, typer.Argument(help="The images the settings are for.")] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The file to write.")
-    ] = DEFAULT_FILE,
+    source: Annotated[str | None, typer.Argument(help="Images the settings are for.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = DEFAULT_FILE,
     set: Set = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace the file.")] = False,
 ) -> None:
@@ -37,7 +35,9 @@ def show_config(
     run_dir: RunDir = None,
     file: ConfigFile = None,
     set: Set = None,
-    changed: Annotated[bool, typer.Option("--changed", help="Only what is no default.")] = False,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Show only what is no default.")
+    ] = False,
     reset: Annotated[
         list[str] | None,
         typer.Option(

@@ -10,13 +10,13 @@ from clusterpipe.pipeline.commands.resolving import existing_run, run_to_read
 
 
 def export(
-    to: Annotated[str, typer.Option(help="csv, json, parquet or folders.")],
+    to: Annotated[str, typer.Option(help="Format: csv, json, parquet or folders.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Where to write. Default: export/ below the run."),
+        typer.Option("--output", "-o", help="Place to write. Default: export/ below the run."),
     ] = None,
     copy: Annotated[
-        bool, typer.Option("--copy", help="Folders of copies, not links, to take elsewhere.")
+        bool, typer.Option("--copy", help="Copy images into folders, in place of links.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Say what would be written, and write nothing.")
@@ -53,15 +53,17 @@ def export(
 
 def predict(
     source: Annotated[
-        Path, typer.Argument(help="An image; or a folder, table or arrays, as run-all takes them.")
+        Path, typer.Argument(help="Image, folder, table or arrays, as run-all takes them.")
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="A .csv, .json or .parquet instead of stdout."),
+        typer.Option(
+            "--output", "-o", help="File to write, .csv, .json or .parquet. Default: stdout."
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch weights that are not on disk.")
+        bool, typer.Option("--download", help="Allow fetching weights that are not on disk.")
     ] = False,
     append: Annotated[
         bool,

@@ -35,7 +35,7 @@ LONG_EMBEDDING = 2_000  # images, from which on the time and bytes are told befo
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left: its folder and artifacts, what was done, the metrics, and what was drawn.
+    """Result of a run: its folder and artifacts, what was done, the metrics, and what was drawn.
 
     `metrics` holds, per method, the values of the labels the run stands by; metrics that need
     ground truth are absent without it.
@@ -165,7 +165,7 @@ def _remember_stages(done: Sequence[Stage], config: Config, run: RunDirectory) -
 
 
 def result(run: RunDirectory, events: tuple[StageEvent, ...]) -> RunResult:
-    """What is in a run directory now."""
+    """Result of a run directory as it is now."""
     paths = {kind.name: run.artifact(kind) for kind in ARTIFACTS if run.artifact(kind).exists()}
     metrics = _metrics(paths[Metrics.name]) if Metrics.name in paths else {}
     return RunResult(run.folder, paths, events, metrics)
@@ -231,7 +231,7 @@ def _execute(
 
 
 def _appended(stage: Stage, run: RunDirectory, growth: Growth | None) -> int:
-    """How many images the artifact will hold that no fit has seen."""
+    """Number of images the artifact will hold that no fit has seen."""
     if growth is None:
         return 0
     before = artifact.header(run.artifact(stage.writes), stage.writes).attributes.get("appended", 0)
@@ -266,7 +266,7 @@ def _call(
 def _sound_checkpoint(
     stage: Stage, config: Config, run: RunDirectory, tell: Tell
 ) -> CheckpointStore:
-    """Where the stage keeps unfinished work, without what cannot be gone on with."""
+    """The stage's checkpoint store; a damaged checkpoint is deleted first."""
     checkpoint = plan.checkpoint(stage, config, run)
     try:
         checkpoint.read()

@@ -61,7 +61,7 @@ class Curated:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `run-all` ends with.
+    """Outcome of `run-all`.
 
     `k` counts the clusters, `filled` those that hold an image; `k_given` is what was asked for,
     None where it was estimated or each cluster stands for a name; `unassigned` images are in no
@@ -221,7 +221,7 @@ def _retrieval_rows(metrics: Metrics) -> Iterator[dict[str, Any]]:
 
 
 def _captioned(captions: Captions) -> str:
-    """Who named what: the captioner, the clusters, the features they were read off, the words."""
+    """Account of the captions: the captioner, the clusters, their features, the words."""
     naming = captions.methods[captions.chosen]
     leak = ", the class names of the source, which leak the answer" if captions.leaks else ""
     return (

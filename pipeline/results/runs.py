@@ -40,7 +40,7 @@ class Listed:
 
 
 def listed(folder: Path) -> Listed:
-    """What the list says of a run; reads a few numbers of its artifacts."""
+    """Line of the list for one run; reads a few numbers of its artifacts."""
     run, problem, source, method = RunDirectory(folder), "", "", ""
     images: int | None = None
     clusters: int | None = None
@@ -65,14 +65,14 @@ def _value(run: RunDirectory, kind: type[Artifact], place: str) -> Any:
 
 
 def last_written(folder: Path) -> float:
-    """When a run was last written to, in seconds since 1970."""
+    """Time of the last write to a run, in seconds since 1970."""
     run = RunDirectory(folder)
     files = [run.config, *map(run.artifact, ARTIFACTS)]
     return max((path.stat().st_mtime for path in files if path.exists()), default=0.0)
 
 
 def no_run(folder: Path) -> str:
-    """What a folder is that is no run, which runs there are, and what can be done."""
+    """Message about a folder that is no run: its kind, the runs there are, and what can be done."""
     there = runs(RUNS)
     more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
     named = ", ".join(map(str, there[:_NAMED])) + more if there else f"none under {RUNS}/"

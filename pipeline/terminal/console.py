@@ -1,4 +1,4 @@
-"""What a person sees while it runs: bars on a terminal, plain lines elsewhere, on stderr."""
+"""Progress on stderr: bars on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a person reads at the end of a run: one screen, or with --verbose all of it."""
+"""Summary at the end of a run: one screen, or with --verbose all of it."""
 
 import json
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ def _counts(found: Outcome, limit: int) -> Iterator[str]:
 
 
 def _asked(found: Outcome) -> str:
-    """How the number of clusters came about, and whether it became what was asked for."""
+    """Account of the number of clusters, and of whether it became what was asked for."""
     if found.k_estimated and found.k_interval:
         low, high = found.k_interval
         fewer = "" if found.filled == found.k_estimated else f" of {found.k_estimated:,} estimated"
@@ -103,7 +103,7 @@ def _truth(found: Outcome) -> str:
 
 
 def _attention(found: Outcome) -> Iterator[str]:
-    """What a person should look at: what is missing, repeated, apart or out of date."""
+    """Lines that need attention: missing, repeated, isolated or out of date."""
     if found.skipped:
         where = Path(found.run_dir) / f"{Embeddings.name}.h5"
         yield f"{found.skipped:,} skipped (the reasons: `clusterpipe inspect {where}`)"
