@@ -212,11 +212,15 @@ def refine(
 
 @dataclass(frozen=True)
 class _Training:
-    """Training, and the rows that its network learns from, projected on `directions` if any."""
+    """Training, and the rows that its network learns from, projected on `directions` if any.
+
+    `on_a_line` says that the rows differ in sign only before they are refined.
+    """
 
     sample: "Tensor"
     run: "Training"
     directions: NDArray[np.float32] | None = None
+    on_a_line: bool = False
 
     @property
     def network(self) -> "RefinementNetwork":
@@ -238,7 +242,8 @@ def _scalable(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: i
 
     from clusterpipe.stages.numerics.neighbours import neighbours
     from clusterpipe.stages.numerics.preparation import unit_rows
-    from clusterpipe.stages.numerics.refinement import train_balanced
+    from clusterpipe.stages.numerics.rate import coding_rate
+    from clusterpipe.stages.numerics.refinement import is_collapsed, train_balanced
 
     components = _principal_directions(sample, config.width or WIDTH)
     rows = unit_rows(sample @ components.T)
@@ -260,7 +265,9 @@ def _scalable(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: i
         compression=config.compression,
         learning_rate=config.learning_rate or SCALABLE_LEARNING_RATE,
     )
-    return _Training(projected, run, directions)
+    before = float(coding_rate(projected, epsilon_squared=config.epsilon_squared))
+    on_a_line = is_collapsed(before, width=start.shape[1], epsilon_squared=config.epsilon_squared)
+    return _Training(projected, run, directions, on_a_line)
 
 
 def _whitening(
@@ -360,12 +367,12 @@ def _train(
             while run.done < run.steps:
                 with unbroken():
                     steps.append(run.step())
-                _refuse_collapse(steps[-1].rate, training.width, config)
+                _refuse_collapse(steps[-1].rate, training, config)
                 now_and_then()
                 advance(1)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise _collapsed("the features left all bounds") from error
-    _refuse_collapse(_final_rate(training, config.epsilon_squared), training.width, config)
+    _refuse_collapse(_final_rate(training, config.epsilon_squared), training, config)
     return steps
 
 
@@ -432,10 +439,13 @@ def _final_rate(training: _Training, epsilon_squared: float) -> float:
     return float(coding_rate(z, epsilon_squared=epsilon_squared))
 
 
-def _refuse_collapse(rate: float, width: int, config: RefineConfig) -> None:
+def _refuse_collapse(rate: float, training: _Training, config: RefineConfig) -> None:
+    """Training must not put rows on one line; those that were there before, a linear map keeps."""
     from clusterpipe.stages.numerics.refinement import is_collapsed
 
-    if is_collapsed(rate, width=width, epsilon_squared=config.epsilon_squared):
+    if training.on_a_line and math.isfinite(rate):
+        return
+    if is_collapsed(rate, width=training.width, epsilon_squared=config.epsilon_squared):
         raise _collapsed(f"all images became the same, with a coding rate of {rate:.2f} nats")
 
 

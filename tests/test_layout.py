@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+FACE = ROOT / "pipeline/face"  # it is `clusterpipe` itself
 FOLDERS = ("cache", "stages", "pipeline")
 MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 HEAVY = (
@@ -61,6 +62,8 @@ def name_of(path: Path) -> str:
 def module_of(path: Path) -> str:
     """The dotted name that a module is imported under."""
     parts = path.relative_to(ROOT).with_suffix("").parts
+    if path.is_relative_to(FACE):
+        parts = path.relative_to(FACE).with_suffix("").parts
     return ".".join(("clusterpipe", *(part for part in parts if part != "__init__")))
 
 
@@ -78,6 +81,8 @@ def neighbours(path: Path) -> set[str]:
 def test_imports_follow_the_direction(path: Path) -> None:
     allowed = MAY_IMPORT[path.relative_to(ROOT).parts[0]]
     ours = [name for name in imported(path) if name.startswith("clusterpipe")]
+    if path.is_relative_to(FACE):
+        allowed = ("clusterpipe.",)
     assert [name for name in ours if not name.startswith(allowed)] == []
 
 
@@ -149,8 +154,10 @@ def test_stages_do_not_import_each_other(stage: str) -> None:
 
 def test_packages_are_the_folders() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    folders = {path.parent.relative_to(ROOT) for path in MODULES if path.name == "__init__.py"}
-    assert set(settings["packages"]) == {".".join(("clusterpipe", *f.parts)) for f in folders}
+    assert set(settings["packages"]) == {
+        module_of(path) for path in MODULES if path.name == "__init__.py"
+    }
+    assert settings["package-dir"]["clusterpipe"] == name_of(FACE)
 
 
 def test_every_folder_with_code_is_a_package() -> None:
@@ -160,7 +167,7 @@ def test_every_folder_with_code_is_a_package() -> None:
 def test_no_module_is_imported_twice() -> None:
     import clusterpipe.pipeline  # noqa: F401
 
-    assert not {"cache", "stages", "pipeline"} & set(sys.modules)
+    assert not {"cache", "stages", "pipeline", "clusterpipe.pipeline.face"} & set(sys.modules)
 
 
 @pytest.mark.parametrize(

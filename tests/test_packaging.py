@@ -63,4 +63,24 @@ def test_what_is_not_python_is_in_the_wheel(tmp_path: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
     folders = (tree / name for name in ("cache", "pipeline", "stages"))
     ours = {path.relative_to(tree).as_posix() for f in folders for path in f.rglob("*.*")}
-    assert {f"clusterpipe/{path}" for path in ours} <= packed
+    face = {path for path in ours if path.startswith("pipeline/face/")}
+    expected = (ours - face) | {Path(path).name for path in face}
+    assert {name for name in packed if ".dist-info/" not in name} == {
+        f"clusterpipe/{path}" for path in expected
+    }
+    _works_unpacked(wheel, tmp_path / "site")
+
+
+def _works_unpacked(wheel: Path, site: Path) -> None:
+    """The face and the program beside it, from the wheel alone: no editable install stands by."""
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(site)
+    program = (
+        f"import sys; sys.path.insert(0, {str(site)!r})\n"
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
+        "import clusterpipe as cp, clusterpipe.pipeline.cli as cli\n"
+        "print(cp.__version__, cp.UsageError.exit_code, cp.Config().seed)\n"
+        f"assert all(m.__file__.startswith({str(site)!r}) for m in (cp, cli))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == [PROJECT["version"], "2", "0"], done.stderr

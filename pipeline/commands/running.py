@@ -25,16 +25,16 @@ from clusterpipe.pipeline.commands.arguments import (
     Verbose,
 )
 from clusterpipe.pipeline.commands.options import command, keys_of
-from clusterpipe.pipeline.commands.resolving import (
+from clusterpipe.pipeline.engine import plan
+from clusterpipe.pipeline.engine.config import Config
+from clusterpipe.pipeline.engine.execute import run_stage
+from clusterpipe.pipeline.engine.resolving import (
     configured,
     run_of_stage,
     run_to_read,
     telling_what_is_remembered,
     unread_settings,
 )
-from clusterpipe.pipeline.engine import plan
-from clusterpipe.pipeline.engine.config import Config
-from clusterpipe.pipeline.engine.execute import run_stage
 from clusterpipe.pipeline.whole_run import run_all
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Input, Stage

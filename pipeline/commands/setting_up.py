@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from clusterpipe.pipeline.commands.arguments import ConfigFile, Json, RunDir, Set, Source
-from clusterpipe.pipeline.commands.resolving import DEFAULT_FILE, absolute, configured
-from clusterpipe.pipeline.commands.resolving import reset as resetting
 from clusterpipe.pipeline.engine.config import Config, override
+from clusterpipe.pipeline.engine.resolving import DEFAULT_FILE, absolute, configured, resetting
 
 
 def init(

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache import artifact
-from clusterpipe.cache.errors import UnreadableImage
+from clusterpipe.cache.errors import UnreadableImage, UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.run_directory import RunDirectory
@@ -59,10 +59,25 @@ def contact_sheets(
         for sheet in sheets:
             path = run.pictures / sheet.name
             if key_of(path) != sheet.key:
-                tiles = [tile_of(source, position.get(index.id[row])) for row in sheet.rows]
-                save(page_of(sheet.title, tiles), path, sheet.key)
+                save(_drawn(sheet, source, index, position), path, sheet.key)
             advance(1)
     return [run.pictures / sheet.name for sheet in sheets]
+
+
+def contact_sheet(run: RunDirectory, source: ImageSource, cluster: int) -> "Image":
+    """The contact sheet of one cluster. Raises UsageError if there is no such cluster."""
+    index = artifact.read(run.artifact(Embeddings), Embeddings)
+    sheets = list(_planned(run, index))
+    if not 0 <= cluster < len(sheets):
+        raise UsageError(f"there is no cluster {cluster}: they are 0 to {len(sheets) - 1}")
+    return _drawn(sheets[cluster], source, index, positions(source))
+
+
+def _drawn(
+    sheet: Sheet, source: ImageSource, index: Embeddings, position: Mapping[str, int]
+) -> "Image":
+    tiles = [tile_of(source, position.get(index.id[row])) for row in sheet.rows]
+    return page_of(sheet.title, tiles)
 
 
 def _planned(run: RunDirectory, index: Embeddings) -> Iterator[Sheet]:

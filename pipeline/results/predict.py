@@ -43,13 +43,13 @@ class Predictions:
 
 def predict(
     results: Results,
-    source: Path,
+    source: Path | Sequence[Path],
     *,
     device: str = "auto",
     download: bool = False,
     progress: Progress = silent,
 ) -> Predictions:
-    """The clusters of what is in `source`: one image, or any source of images or features.
+    """The clusters of what is in `source`: an image or several, or any images or features.
 
     Images go through the run's backbone, with the run's preprocessing and precision, in batches of
     one size, and then through its head: an image's row does not depend on the others. Raises
@@ -71,9 +71,15 @@ def predict(
             parts.append(head.soft(collection.mapped(chunk.features)))
     if not names:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3])
-        raise SourceError(f"{source} holds no readable image{f' ({reasons})' if reasons else ''}")
+        raise SourceError(
+            f"{_called(source)} holds no readable image{f' ({reasons})' if reasons else ''}"
+        )
     probability = np.concatenate(parts)
     return Predictions(names, probability.argmax(axis=1), probability, skipped)
+
+
+def _called(source: Path | Sequence[Path]) -> str:
+    return str(source) if isinstance(source, Path) else f"the list of {len(source)} files"
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,10 @@ def clustered(results: Results) -> Collection:
     return open_collection(results.run, features=features, space=space)
 
 
-def opened(path: Path, progress: Progress) -> ImageSource | FeatureSource:
-    """What is given to predict: one image, or any source."""
+def opened(path: Path | Sequence[Path], progress: Progress) -> ImageSource | FeatureSource:
+    """What is given to predict: one image, several, or any source."""
+    if not isinstance(path, Path):
+        return files_of([Asked(str(one), None, one) for one in path])
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
         return files_of([Asked(path.name, None, path)])
     return open_source(SourceConfig(path=str(path)), progress=progress)

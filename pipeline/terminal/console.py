@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
@@ -37,7 +38,7 @@ class Reporter:
         """A counter with rate and time left: a bar on a terminal, else a line now and then."""
         if self.quiet:
             yield _ignore
-        elif self.console.is_terminal:
+        elif self.console.is_terminal or _draws_in_notebook(self.console):
             with self._bars() as bars:
                 task = bars.add_task(escaped(what), total=total, unit=unit)
                 yield lambda done: bars.advance(task, done)
@@ -120,6 +121,11 @@ class _Lines:
         left = f", {duration(remaining / rate)} left" if remaining and rate else ""
         text = f"{self.what}: {amount} {self.unit}, {rate:,.0f}/s{left}"
         self.console.print(shown(text), soft_wrap=True)
+
+
+def _draws_in_notebook(console: Console) -> bool:
+    """Whether it is a notebook that can redraw a bar; without ipywidgets it gets lines."""
+    return console.is_jupyter and find_spec("ipywidgets") is not None
 
 
 def _ignore(done: int) -> None:

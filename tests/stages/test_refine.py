@@ -325,6 +325,17 @@ def test_width_never_exceeds_the_rank_of_the_features() -> None:
     assert refine(features.astype(np.float32), RefineConfig(epochs=1)).features.shape == (100, 5)
 
 
+def test_features_on_one_line_have_not_collapsed() -> None:
+    """Two numbers per image, far from the origin: as directions, the images differ in sign only."""
+    rng = np.random.default_rng(0)
+    features = (100 + rng.normal(size=(60, 2))).astype(np.float32)
+    z = refine(features).features[:]
+    centred = features / np.linalg.norm(features, axis=1, keepdims=True)
+    side = (centred - centred.mean(axis=0))[:, 0] > 0
+    assert (z[side] @ z[side].T > 0).all()
+    assert (z[side] @ z[~side].T < 0).all()
+
+
 @pytest.mark.parametrize("n", [0, 1])
 def test_one_image_cannot_be_refined(n: int) -> None:
     with pytest.raises(UsageError, match="at least 2 images"):

@@ -1,6 +1,7 @@
 """The scikit-learn estimator keeps scikit-learn's rules, and the program's results."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,15 +10,20 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from clusterpipe.pipeline.face.estimator import FeatureClusters
-from clusterpipe.stages.assign import assign
+from clusterpipe.cache import artifact
+from clusterpipe.cache.schema import Assignments
+from clusterpipe.estimator import FeatureClusters
+from clusterpipe.pipeline import Config, run_all
+from clusterpipe.pipeline.engine.config import override
 
 K, D = 4, 12
 
 
-def rows(n: int, seed: int = 0) -> np.ndarray:
+def rows(n: int, seed: int = 0, *, spread: float = 0.15, noise: int = 0) -> np.ndarray:
+    """K groups on the axes, and so many coordinates besides that are noise."""
     rng = np.random.default_rng(seed)
-    return (np.eye(K, D)[np.arange(n) % K] + 0.15 * rng.normal(size=(n, D))).astype(np.float32)
+    centres = np.eye(K, D + noise)[np.arange(n) % K]
+    return (centres + spread * rng.normal(size=(n, D + noise))).astype(np.float32)
 
 
 CHECKS = list(estimator_checks_generator(FeatureClusters(n_clusters=3)))
@@ -39,12 +45,37 @@ def test_k_is_estimated_when_it_is_not_given() -> None:
     assert adjusted_rand_score(np.arange(400) % K, model.labels_) == 1.0
 
 
-def test_it_is_what_assign_gives() -> None:
-    x = rows(200)
-    model = FeatureClusters(K, random_state=3).fit(x)
-    seed = int(np.random.RandomState(3).randint(2**31 - 1))
-    found = assign(x, K, seed=seed)
-    assert_array_equal(model.labels_, found.methods[found.chosen].label)
+@pytest.mark.parametrize(
+    ("given", "settings"),
+    [
+        ({}, []),
+        ({"refine": False}, ["assign.features=embeddings"]),
+        ({"method": "auto", "seeds": 2}, ["assign.methods=auto", "assign.seeds=2"]),
+    ],
+)
+def test_it_is_what_run_all_gives(
+    given: dict[str, object], settings: list[str], tmp_path: Path
+) -> None:
+    """Groups that overlap, so that another recipe gives other labels."""
+    x = rows(1500, spread=0.4, noise=D)
+    np.save(tmp_path / "x.npy", x)
+    config = override(Config(), [f"source.path='{tmp_path / 'x.npy'}'", "seed=3", *settings])
+    run_all(config, run_dir=tmp_path / "run", until="assign")
+    found = artifact.read(tmp_path / "run/assignments.h5", Assignments)
+    expected = found.methods[found.chosen]
+    model = FeatureClusters(random_state=3, **given).fit(x)  # type: ignore[arg-type]
+    assert_array_equal(model.labels_, expected.label)
+    assert_array_equal(model.probabilities_, expected.probability)
+    assert (model.method_, model.space_) == (found.chosen, expected.space)
+    assert (model.predict(x) == model.labels_).mean() > 0.99
+
+
+def test_refining_changes_what_is_found() -> None:
+    """Or else the test above could not fail."""
+    x = rows(1500, spread=0.4, noise=D)
+    refined, raw = (FeatureClusters(K, refine=refine).fit(x) for refine in (True, False))
+    assert (refined.labels_ != raw.labels_).any()
+    assert (refined.space_, raw.space_) == ("refined", "embeddings")
 
 
 def test_auto_takes_a_method_and_says_which() -> None:

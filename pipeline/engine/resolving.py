@@ -1,7 +1,7 @@
 """Resolution of a command's run and of the settings it has there."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,15 @@ def configured(
     file: Path | None,
     assignments: list[str] | None,
     seed: int | None,
-    settings: dict[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    start: Config | None = None,
 ) -> tuple[Config, RunDirectory]:
-    """Defaults, then the run's own settings or a new run's file, then --set, then options."""
-    config = _base(source, run_dir, file)
+    """Defaults, then the run's own settings or a new run's file, then --set, then options.
+
+    A whole config to `start` from stands in the place of the first three.
+    """
+    config = start or _base(source, run_dir, file)
     config = override(config, assignments or ())
     for key, value in settings.items():
         config = config.set(key, value, "option")
