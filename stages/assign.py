@@ -414,7 +414,8 @@ def assign(
     held in memory as float32; every row is then assigned block by block. Clusters are numbered from
     the largest down (as fitted). Images not seen here are assigned by the same code: see
     `heads.load`. Clusters that no image is in are left out, so there may be fewer than k:
-    `effective_k`. `refined_on` says which rows refined features were fitted on.
+    `effective_k`. `refined_on` says which rows refined features were fitted on; without it (or
+    `embedded`) the features are recorded as embeddings, whatever `config.features` says.
 
     Methods that read words (`heads.BY_WORDS`) take those of `config.class_names` (zero-shot: as
     many clusters, whatever k is) or `config.vocabulary`, and cluster `worded` (n, d), raw features
@@ -445,7 +446,9 @@ def assign(
     data: dict[str, Data] = {}
     judged: Data | None = None
     if set(names) - set(BY_WORDS):
-        plain = replace(_read(given, split, config, refined_on, seed), space=_space(config))
+        refined = bool(refined_on) or embedded is not None
+        plain = _read(given, split, config, refined_on, seed)
+        plain = replace(plain, space="refined" if refined else _space(config))
         if views is not None:
             plain = replace(plain, views=read_views(views, plain.index))
         parts = _spaces(plain, embedded, embedded_space, split, config, seed)
@@ -562,6 +565,5 @@ def _refuse_too_few(data: Data, k: int) -> None:
 
 
 def _space(config: AssignConfig) -> str:
-    if config.features == "refined":
-        return "refined"
+    """What rows that nothing says were refined are recorded as."""
     return f"embeddings/{config.space}" if config.space else "embeddings"

@@ -80,7 +80,15 @@ def test_auto_looks_at_the_features_before_they_were_refined_where_they_are_give
     assert adjusted_rand_score(TRUTH, both.methods["consensus"].label) == 1
     alone = assign(blobs(), K, quick)
     assert tuple(alone.methods) == (*(name for name in every if ":" not in name), "consensus")
-    assert alone.methods["consensus"].space == "refined"
+    assert alone.methods["consensus"].space == "embeddings"
+
+
+@pytest.mark.parametrize("features", ["refined", "embeddings"])
+def test_what_is_recorded_as_refined_was_refined(features: str) -> None:
+    config = replace(QUICK, features=features)
+    for refined_on, space in (("all 90 images", "refined"), ("", "embeddings")):
+        found = assign(blobs(), K, config, refined_on=refined_on)
+        assert found.methods[found.chosen].space == space
 
 
 def test_auto_finds_small_clusters_beside_one_that_dominates() -> None:
