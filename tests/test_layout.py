@@ -36,7 +36,7 @@ FLOORS = (
     ("pipeline/results",),
     ("pipeline/terminal",),
     ("pipeline/report",),
-    ("pipeline/whole_run.py",),
+    ("pipeline/resolving.py", "pipeline/whole_run.py"),
     ("pipeline/face",),
     ("pipeline/commands",),
     ("pipeline/cli.py",),

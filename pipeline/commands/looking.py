@@ -8,7 +8,7 @@ import typer
 
 from clusterpipe.cache.errors import MissingArtifact
 from clusterpipe.pipeline.commands.arguments import Json, Quiet, Run
-from clusterpipe.pipeline.engine.resolving import existing_run, run_to_read
+from clusterpipe.pipeline.resolving import existing_run, run_to_read
 from clusterpipe.pipeline.results.runs import RUNS, listed, runs
 
 

@@ -28,7 +28,7 @@ from clusterpipe.pipeline.commands.options import command, keys_of
 from clusterpipe.pipeline.engine import plan
 from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.engine.execute import run_stage
-from clusterpipe.pipeline.engine.resolving import (
+from clusterpipe.pipeline.resolving import (
     configured,
     run_of_stage,
     run_to_read,

@@ -7,7 +7,8 @@ import typer
 
 from clusterpipe.pipeline.commands.arguments import ConfigFile, Json, RunDir, Set, Source
 from clusterpipe.pipeline.engine.config import Config, override
-from clusterpipe.pipeline.engine.resolving import DEFAULT_FILE, absolute, configured, resetting
+from clusterpipe.pipeline.resolving import DEFAULT_FILE, absolute, configured
+from clusterpipe.pipeline.resolving import reset as resetting
 
 
 def init(

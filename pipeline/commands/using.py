@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clusterpipe.pipeline.commands.arguments import Json, Quiet, Run
-from clusterpipe.pipeline.engine.resolving import existing_run, run_to_read
+from clusterpipe.pipeline.resolving import existing_run, run_to_read
 
 
 def export(

@@ -15,7 +15,7 @@ from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.sources import ImageSource, open_source
 from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.engine.execute import result
-from clusterpipe.pipeline.engine.resolving import configured, existing_run
+from clusterpipe.pipeline.resolving import configured, existing_run
 from clusterpipe.pipeline.results import export
 from clusterpipe.pipeline.results.pictures import contact_sheet
 from clusterpipe.pipeline.results.predict import Predictions, predict

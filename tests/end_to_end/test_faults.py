@@ -13,7 +13,7 @@ from program import PROGRAM, Command, content_ids, environment, paint
 
 from clusterpipe.cache import artifact
 from clusterpipe.pipeline import run_stage
-from clusterpipe.pipeline.engine.resolving import existing_run
+from clusterpipe.pipeline.resolving import existing_run
 
 
 def start(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
