@@ -22,8 +22,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(home: Path) -> cp.Run:
-    settings = {"assign.k": 3, "refine.epochs": 1}
-    return cp.run(home / "photos", run_dir=home / "run", settings=settings, quiet=True)
+    settings = {"assign.k": 3, "assign.seeds": 1, "assign.restarts": 1, "refine.epochs": 1}
+    return cp.run(
+        home / "photos", run_dir=home / "run", settings=settings, until="assign", quiet=True
+    )
 
 
 @pytest.mark.parametrize("name", cp.__all__)
