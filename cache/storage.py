@@ -2,10 +2,14 @@
 
 import errno
 import os
+import platform
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 
 from clusterpipe.cache.errors import StorageError
@@ -17,6 +21,7 @@ _NOT_WRITABLE = {
 }
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.EINVAL}
 _SUFFIX = ".clusterpipe.tmp"
+_DAY = 86_400.0  # seconds
 
 
 @contextmanager
@@ -26,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part. Raises StorageError, with nothing
     changed, when the disk is full or not writable.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
+    temporary = path.with_name(f".{_here()}.{os.getpid()}.{secrets.token_hex(4)}{_SUFFIX}")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
@@ -93,9 +98,37 @@ def set_aside(path: Path) -> Path | None:
 
 
 def sweep(folder: Path) -> None:
-    """Removes temporary files that a killed run left; only for the holder of the run's lock."""
+    """Removes temporary files that a killed process left, and none of one that is at work.
+
+    What another machine left is removed after a day: whether it is at work cannot be seen here.
+    """
     for leftover in folder.rglob(f".*{_SUFFIX}"):
-        leftover.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if not _is_live(leftover):
+                leftover.unlink()
+
+
+def _is_live(temporary: Path) -> bool:
+    """Whether the process that the name of a temporary file bears may still be writing it."""
+    machine, _, rest = temporary.name.removeprefix(".").partition(".")
+    number = rest.partition(".")[0]
+    if not number.isdigit():
+        return False
+    if machine != _here():
+        return time.time() - temporary.stat().st_mtime < _DAY
+    try:
+        os.kill(int(number), 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
+@cache
+def _here() -> str:
+    """This machine, or container, in a few letters."""
+    return blake2b(platform.node().encode(), digest_size=4).hexdigest()
 
 
 def _flush(path: Path) -> None:

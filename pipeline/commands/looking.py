@@ -185,6 +185,8 @@ def report(
         progress=reporter.progress,
     )
     typer.echo(done.page)
+    if done.gone:
+        typer.echo(f"{done.gone:,} originals are no longer where the run found them", err=True)
     if open_:
         webbrowser.open(done.page.as_uri())
 

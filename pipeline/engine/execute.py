@@ -97,6 +97,7 @@ def run_stage(
             f"{run_dir}` first"
         )
     with run.locked(), remembering(config, run):
+        plan.refuse_damaged(stage, config, run)
         event = up_to_date(stage, config, run, source, force, progress, tell)
     return result(run, (event,))
 

@@ -104,11 +104,36 @@ def state_of(
     except MissingArtifact as error:
         return StageState(stage.name, "blocked", (str(error),))
     except DamagedArtifact as error:
-        return StageState(stage.name, "corrupt", (str(error),))
+        own = stage.name == "embed" or _is_damaged(stage, run)
+        return StageState(stage.name, "corrupt" if own else "blocked", (str(error),))
     if not reasons and (count := header.attributes.get("appended")):
         note = f"{count:,} images were appended since; {stage.name} --force takes them into the fit"
         return StageState(stage.name, "fresh", (note,))
     return StageState(stage.name, "stale" if reasons else "fresh", tuple(reasons))
+
+
+def refuse_damaged(stage: Stage, config: Config, run: RunDirectory) -> None:
+    """Raises DamagedArtifact if a stage that this one builds on, however far up, is damaged.
+
+    `status` calls this one blocked then, even where it does not read the damaged artifact itself.
+    """
+    wanted = upstream(stage, config)
+    for above in reversed(order(config)):
+        if above.name in wanted:
+            wanted |= upstream(above, config)
+            state = state_of(above, config, run)
+            if state.state == "corrupt":
+                raise DamagedArtifact(state.reasons[0])
+
+
+def _is_damaged(stage: Stage, run: RunDirectory) -> bool:
+    try:
+        artifact.check(run.artifact(stage.writes), stage.writes)
+    except DamagedArtifact:
+        return True
+    except MissingArtifact:
+        return False
+    return False
 
 
 def identity(stage: Stage, config: Config, run: RunDirectory) -> Identity:

@@ -68,14 +68,16 @@ class StageRecord:
 
 
 def page_context(
-    results: Results, config: Config, kind: NDArray[np.str_], shown: int, map_method: str
+    results: Results, config: Config, kind: NDArray[np.str_], shown: int, map_method: str, gone: int
 ) -> dict[str, Any]:
-    """The variables of the template."""
+    """The variables of the template; of the `shown` images, the originals of `gone` are missing."""
     outcome = outcome_of(results.run, config)
     index = results.index
     remarks = [*out_of_date(results.run), *outcome.remarks]
     if shown < len(index.id):
         remarks.append(f"{shown:,} of the {len(index.id):,} images are shown here.")
+    if gone:
+        remarks.append(f"{gone:,} originals are no longer where the run found them.")
     chosen = [row for row in outcome.metrics if row["method"] == results.method]
     return {
         "title": Path(config.source.path).name or str(config.source.path),

@@ -1,5 +1,6 @@
 """Small pictures of the images, as WebP files named by the digest of the image."""
 
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,7 +37,7 @@ def write_thumbnails(
     todo = [
         (row, name)
         for row, name in zip(rows, names, strict=True)
-        if results.index.id[row] in position and not _file(folder, name).exists()
+        if results.index.id[row] in position and not _is_whole(_file(folder, name))
     ]
 
     def draw(item: tuple[int, str]) -> None:
@@ -52,7 +53,7 @@ def write_thumbnails(
         for start in range(0, len(todo), BATCH):
             for _ in pool.map(draw, todo[start : start + BATCH]):
                 advance(1)
-    return [name if _file(folder, name).exists() else "" for name in names]
+    return [name if name and _is_whole(_file(folder, name)) else "" for name in names]
 
 
 def _draw(source: ImageSource, row: int, path: Path, longest: int) -> None:
@@ -72,6 +73,21 @@ def _name(digest: str) -> str:
 
 def _file(folder: Path, name: str) -> Path:
     return folder / f"{name}.webp"
+
+
+def _is_whole(thumbnail: Path) -> bool:
+    """Whether it is there, and as long as a WebP file says it is."""
+    try:
+        with thumbnail.open("rb") as file:
+            head = file.read(12)
+            size = os.fstat(file.fileno()).st_size
+    except OSError:
+        return False
+    return (
+        head[:4] == b"RIFF"
+        and head[8:] == b"WEBP"
+        and size == 8 + int.from_bytes(head[4:8], "little")
+    )
 
 
 def _remove_others(folder: Path, names: Iterable[str]) -> None:

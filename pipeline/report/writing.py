@@ -1,6 +1,9 @@
 """Puts a report together: thumbnails, map, data, page."""
 
+import io
 import json
+import zipfile
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,7 +21,7 @@ from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.rows import take
 from clusterpipe.cache.schema import Assignments
 from clusterpipe.cache.sources import ImageSource, open_source
-from clusterpipe.cache.storage import explained, replacing, write_text
+from clusterpipe.cache.storage import explained, replacing, sweep, write_text
 from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.report import content
 from clusterpipe.pipeline.report.page import page_context
@@ -48,11 +51,15 @@ class ReportSettings:
 
 @dataclass(frozen=True)
 class Report:
-    """The page, and how many of the images have a thumbnail."""
+    """The page, and how many of the images it shows have a thumbnail.
+
+    `gone` counts those whose original is no longer where the run found it.
+    """
 
     page: Path
     images: int
     thumbnails: int
+    gone: int
 
 
 def write_report(
@@ -80,6 +87,7 @@ def write_report(
     rows = content.shown_rows(results, kind, settings.images)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
         thumbnails = _thumbnails(results, config, rows, folder, progress)
         points = _points(results, rows, folder, method, settings.seed, progress)
         columns = content.image_columns(results, rows, kind, points, thumbnails, folder)
@@ -90,8 +98,9 @@ def write_report(
             "doubtfulBelow": settings.doubtful_below,
             "outlierAbove": settings.outlier_above,
         }
-        _write_page(folder, page_context(results, config, kind, len(rows), method), data)
-    return Report(folder / "index.html", len(rows), sum(map(bool, thumbnails)))
+        gone = sum(map(results.is_gone, rows.tolist()))
+        _write_page(folder, page_context(results, config, kind, len(rows), method, gone), data)
+    return Report(folder / "index.html", len(rows), sum(map(bool, thumbnails)), gone)
 
 
 def _thumbnails(
@@ -119,16 +128,23 @@ def _points(
     what = [head.content_id, dict(head.identity.inputs), method, seed, rows.tolist()]
     key = digest(canonical(what).encode())
     kept = folder / "map.npz"
-    if kept.exists():
-        with np.load(kept) as stored:
-            if str(stored["key"]) == key:
-                return np.asarray(stored["points"])
+    if (points := _kept_points(kept, key)) is not None:
+        return points
     with progress(f"map by {MAP_NAMES[method]}", total=len(rows), unit="images") as advance:
         points = _lay_out(results, rows, method, seed)
         advance(len(rows))
     with replacing(kept) as temporary, temporary.open("wb") as file:
         np.savez(file, key=key, points=points)
     return points
+
+
+def _kept_points(path: Path, key: str) -> NDArray[np.float32] | None:
+    """The map of an earlier report; None where there is none, another one or a damaged one."""
+    damage = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+    with suppress(*damage), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+        if str(stored["key"]) == key:
+            return np.asarray(stored["points"])
+    return None
 
 
 MAP_NAMES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "principal components"}

@@ -173,14 +173,16 @@ def save(page: "Image", path: Path, key: str) -> None:
 
 
 def key_of(path: Path) -> str | None:
-    """The key that a picture of ours is stamped with; None for any other file, or none."""
-    from PIL import Image, UnidentifiedImageError
+    """The key that a picture of ours is stamped with; None for any other file, or damaged ones."""
+    from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            return image.info.get(MARK)
-    except (OSError, UnidentifiedImageError):
+        with Image.open(path, formats=["PNG"]) as image:
+            key: str | None = image.info.get(MARK)
+            image.verify()
+    except (OSError, ValueError, SyntaxError):
         return None
+    return key
 
 
 def ours(folder: Path) -> list[Path]:

@@ -44,6 +44,11 @@ class Results:
         stored = self.index.path[row]
         return self.folder / file_path(stored) if stored else None
 
+    def is_gone(self, row: int) -> bool:
+        """Whether the image had a file of its own that is no longer there."""
+        file = self.file(row)
+        return file is not None and not file.is_file()
+
     @cached_property
     def exemplar_rank(self) -> NDArray[np.intp]:
         """For each image (n,) its place among its cluster's exemplars, from 1; 0 for none."""

@@ -146,6 +146,35 @@ def test_only_what_a_killed_run_left_is_swept(tmp_path: Path) -> None:
     assert entries(tmp_path) == {"folder/file", ".editor.tmp"}
 
 
+def test_what_another_process_is_writing_is_not_swept(tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib; from clusterpipe.cache import storage\n"
+        "with storage.replacing(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('whole'); print('open', flush=True); input()"
+    )
+    path = tmp_path / ("x" * 250)
+    command = [sys.executable, "-c", script, str(path)]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "open\n"
+        storage.sweep(tmp_path)
+        assert len(entries(tmp_path)) == 1
+        writer.communicate("\n")
+    assert writer.returncode == 0
+    assert path.read_text() == "whole"
+
+
+def test_what_another_machine_left_is_swept_after_a_day(tmp_path: Path) -> None:
+    left = tmp_path / f".0badcafe.{os.getpid()}.1234{storage._SUFFIX}"
+    left.touch()
+    storage.sweep(tmp_path)
+    assert left.exists()
+    os.utime(left, (time.time() - 90_000,) * 2)
+    storage.sweep(tmp_path)
+    assert not left.exists()
+
+
 # ---------------------------------------------------------------- SIGKILL
 
 

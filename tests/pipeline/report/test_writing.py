@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,43 @@ def test_given_features_have_a_map_and_no_thumbnails(tmp_path: Path) -> None:
     report = write_report(replace(results, index=index), config)
     assert (report.images, report.thumbnails) == (N, 0)
     assert set(data(report)["images"]["original"]) == {""}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:100],
+        lambda data: b"",
+        lambda data: data[:60] + bytes(40) + data[100:],
+        lambda data: data[:-30] + bytes(30),
+        lambda data: b"x" * len(data),
+    ],
+)
+def test_what_is_damaged_of_an_earlier_report_is_drawn_anew(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    folder = write(tmp_path, map="pca").page.parent
+    kept = folder / "map.npz"
+    before = data(write(tmp_path, map="pca"))["images"]
+    kept.write_bytes(damage(kept.read_bytes()))
+    assert data(write(tmp_path, map="pca"))["images"] == before
+
+
+@pytest.mark.parametrize("length", [0, 5, 100])
+def test_a_thumbnail_that_was_cut_short_is_drawn_anew(tmp_path: Path, length: int) -> None:
+    folder = write(tmp_path, map="pca").page.parent
+    thumbnail = sorted(folder.rglob("*.webp"))[0]
+    whole = thumbnail.read_bytes()
+    thumbnail.write_bytes(whole[:length])
+    assert write(tmp_path, map="pca").thumbnails == N
+    assert thumbnail.read_bytes() == whole
+
+
+def test_it_says_that_originals_are_gone(tmp_path: Path) -> None:
+    first = write(tmp_path, map="pca")
+    assert (first.gone, "no longer where" in first.page.read_text()) == (0, False)
+    originals = [path for path in tmp_path.rglob("*") if path.name == Path(NAMES[0]).name]
+    originals[0].unlink()
+    second = write(tmp_path, map="pca")
+    assert second.gone == 1
+    assert "1 originals are no longer where the run found them" in second.page.read_text()
