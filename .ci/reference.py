@@ -31,6 +31,7 @@ from clusterpipe.cache.schema import (
 )
 from clusterpipe.pipeline.cli import COMMANDS, app
 from clusterpipe.pipeline.engine.config import Config
+from clusterpipe.stages.declaration import options_of
 from clusterpipe.stages.heads import ALL, FINISHING
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -86,7 +87,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
 
 
 def _settings(owner: Any) -> str:
-    rows = [[f"`{spec.name}`", _default(owner, spec), _meaning(spec)] for spec in fields(owner)]
+    rows = [[f"`{spec.name}`", _default(owner, spec), _meaning(spec)] for spec in options_of(owner)]
     return _table(("setting", "default", "meaning"), rows)
 
 

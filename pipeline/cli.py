@@ -68,6 +68,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "init": setting_up.init,
         "config": setting_up.show_config,
         "models": setting_up.models,
+        "heads": setting_up.heads,
     },
 }
 for panel, commands in COMMANDS.items():

@@ -1,7 +1,7 @@
 """assign: puts each image into one of k clusters, and says how sure that is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,13 +17,14 @@ from clusterpipe.cache.schema import (
     StringArray,
 )
 from clusterpipe.cache.words import WordStore
-from clusterpipe.stages.declaration import FolderInput, Input, Source, check, option, stage
+from clusterpipe.stages.declaration import Compute, FolderInput, Input, Source, check, option, stage
 from clusterpipe.stages.fits.choice import fit_and_judge, recorded
 from clusterpipe.stages.fits.fitting import Data, finished
 from clusterpipe.stages.fits.labelling import assigned, with_appended
-from clusterpipe.stages.fits.method_names import BOTH, EMBEDDED, asked_for, part_of, possible
-from clusterpipe.stages.heads import ALL, BY_WORDS, FINISHING
+from clusterpipe.stages.fits.method_names import AUTO, BOTH, EMBEDDED, asked_for, part_of, possible
+from clusterpipe.stages.heads import ALL, BY_WORDS, FINISHING, kind_of, table_of, tables_of
 from clusterpipe.stages.heads.consensus import Consensus
+from clusterpipe.stages.heads.scp import Scp
 from clusterpipe.stages.heads.zero_shot import ZeroShot
 from clusterpipe.stages.sampling import (
     as_rows,
@@ -43,259 +44,132 @@ MOST_FITTED = 250_000
 
 @dataclass(frozen=True)
 class AssignConfig:
-    """Settings of the assign stage."""
+    """Settings of the assign stage, and in `heads` the tables of settings of its heads.
+
+    In Python a head with settings may stand among the methods, as in `methods=(Scp(alpha=3),
+    "spectral")`; `heads=(Turtle(balance=3),)` sets those of a head that is named otherwise, such as
+    "turtle:both" or a candidate of 'auto'. All heads' tables are then in `heads`, by name.
+    """
 
     table: ClassVar[str] = "assign"
 
     features: str = option(
         "refined",
-        "'refined' clusters what refine made of the features, which gained accuracy on nearly "
-        "every data set tried; 'embeddings' clusters them as the backbone gave them",
+        "Features to cluster: as refine made them, which gained accuracy on nearly every data "
+        "set tried, or as the backbone gave them.",
         choices=("embeddings", "refined"),
     )
     space: str = option(
         "",
-        "the feature space to cluster when features = embeddings, such as clip; empty = the first "
-        "one, 'concatenate' = all side by side. Refined features are of refine.space",
+        "Feature space to cluster with features = embeddings, such as clip; empty = the first, "
+        "'concatenate' = all.",
     )
-    k: int = option(
-        0, "the number of clusters; 0 = as estimated. Give it when you know it", least=0
-    )
+    k: int = option(0, "Number of clusters; 0 = as estimated. Give it when you know it.", least=0)
     methods: tuple[str, ...] = option(
         ("spherical-kmeans",),
-        "one or more of "
-        + ", ".join(f"{name} ({method.about})" for name, method in ALL.items())
-        + ". The run stands by the first. With features = refined, 'turtle:embeddings' clusters "
-        "them as they were embedded, and 'turtle:both' both side by side; so do others but kmeans. "
-        "'auto' alone runs those of `candidates`, and stands by their consensus",
-    )
-    candidates: tuple[str, ...] = option(
-        (
-            "spherical-kmeans",
-            "spherical-kmeans:embeddings",
-            "spectral",
-            "coding-length",
-            "turtle",
-            "turtle:embeddings",
-            "turtle:both",
-        ),
-        "the methods whose fits 'auto' and consensus choose from, by how well a linear probe "
-        "learns their labels. With features = embeddings those that name features are left out",
+        "Heads to fit; the run stands by the first. 'auto' takes what those of "
+        "assign.consensus.candidates agree on. NAME:embeddings clusters features before they "
+        "were refined, NAME:both both.",
     )
     finish: str = option(
         "none",
-        "a last step for every method: "
-        + ", ".join(f"'{name}' ({head.about})" for name, head in FINISHING.items())
-        + ", or 'none'",
+        "Last step of every method: 'self-label' teaches a small network the surest labels.",
         choices=("none", *FINISHING),
-    )
-    finish_distortion: str = option(
-        "noise",
-        "of self-label: how the student sees images: with 'noise', as 'neighbours' of theirs, or "
-        "as augmented 'views' (embed with embed.views = 4 first; only with features = embeddings)",
-        choices=("noise", "neighbours", "views"),
-    )
-    finish_share: float = option(
-        0.8,
-        "of self-label: the share of each cluster's images, surest first, that teach",
-        above=0,
-        most=1,
-    )
-    finish_rounds: int = option(
-        1, "of self-label: rounds; from the second on, the student learns its own labels", least=1
     )
     seeds: int = option(
         5,
-        "independent fits. The one of lowest inertia gives the labels (or of least probe error: of "
-        "those that are about the least, the most typical); all are kept to tell how much chance "
-        "decides",
+        "Number of independent fits. The best gives the labels; the spread over all is reported "
+        "as stability.",
         least=1,
     )
     restarts: int = option(
-        4,
-        "runs per fit, of which the one of lowest inertia counts. More is steadier and slower",
-        least=1,
+        4, "k-means runs per fit; the best counts. More is steadier and slower.", least=1
     )
-    iterations: int = option(25, "k-means iterations per run", least=1)
+    iterations: int = option(25, "k-means iterations per run.", least=1)
     center: bool = option(
         True,
-        "subtract the mean (kmeans) or the mean direction (all others) first. Backbone features "
-        "share a large common part; it helped on every data set tried",
+        "Subtract the mean first (of directions, but for kmeans). It helped on every data set "
+        "tried.",
     )
     temperature: float = option(
         0.0,
-        "of the softmax that gives probabilities; larger is less sure. 0 = such that the mean "
-        "probability is the share of images on which independent fits agree",
+        "Temperature of the probabilities; larger is less sure. 0 = as sure as independent fits "
+        "agree.",
         least=0,
     )
-    neighbours: int = option(
-        0,
-        "of spectral: images that each image is joined to. More merges small clusters, fewer "
-        "splits large ones. 0 = 15, 40 or 100, whichever gives the clusters that a linear probe "
-        "learns best",
-        least=0,
-    )
-    exact_up_to: int = option(
-        10_000,
-        "of spectral: up to so many images (of the fit) the graph joins images to each other; "
-        "beyond, to landmarks, in time and memory that grow with their number only",
-        least=0,
-    )
-    landmarks: int = option(
-        1024,
-        "of spectral: how many there are beyond exact_up_to; at least 5 per cluster are taken",
-        least=2,
-    )
-    components: int = option(
-        32,
-        "of coding-length: principal components that are coded; at most half as many as the "
-        "average cluster has images",
-        least=1,
-    )
-    rounds: int = option(
-        15,
-        "of coding-length: times that images may move to the cluster that codes them best",
-        least=0,
-    )
-    scp_preset: str = option(
-        "fast",
-        "of scp: 'fast' is a narrow network in white components that starts from annealed k-means. "
-        "'paper' is the one published, from a random start: for tens of thousands of images",
-        choices=("fast", "paper"),
-    )
-    scp_positives: str = option(
-        "neighbours",
-        "of scp: what is to be alike: an image and its neighbours, 'views' of an image (embed with "
-        "embed.views = 4 first; only with features = embeddings), or an image with 'noise'",
-        choices=("neighbours", "views", "noise"),
-    )
-    scp_start: str = option(
-        "clusters",
-        "of scp, 'fast': what it learns first, the labels of annealed k-means (clusters), or "
-        "nothing (random), as 'paper' always starts",
-        choices=("clusters", "random"),
-    )
-    scp_epochs: int = option(
-        0,
-        "of scp: passes over the images; 0 = as many as make 100 steps after the start, and from a "
-        "random start 30",
-        least=0,
-    )
-    scp_alpha: float = option(
-        0.0,
-        "of scp: weight of balance, which draws clusters to the sizes of scp_prior; too little and "
-        "clusters die out. 0 = of two that are tried, the one whose clusters a linear probe learns "
-        "better, unless one comes out tiny",
-        least=0,
-    )
-    scp_prior: float = option(
-        1.0,
-        "of scp, 'fast': 1 = the sizes that the start found, 0 = equal sizes, as from a random "
-        "start; between, a power of the former",
-        least=0,
-    )
-    scp_consistency: float = option(1.0, "of scp: weight of the two of a pair being alike", least=0)
-    scp_confidence: float = option(1.0, "of scp: weight of being sure", least=0)
-    temi_preset: str = option(
-        "fast",
-        "of temi: 'fast' has narrow heads in white components that start from annealed k-means. "
-        "'paper' is the recipe as published, from a random start: hours without a GPU",
-        choices=("fast", "paper"),
-    )
-    temi_heads: int = option(
-        0,
-        "of temi: heads per fit, of which that of least loss counts; 0 = 4 ('paper': 50)",
-        least=0,
-    )
-    temi_epochs: int = option(
-        0, "of temi: passes over the images; 0 = as many as make 100 steps ('paper': 200)", least=0
-    )
-    temi_beta: float = option(
-        0.6, "of temi: the smaller, the more equal clusters become; 0 to 1", above=0, most=1
-    )
-    turtle_preset: str = option(
-        "fast",
-        "of turtle: 'fast' starts from annealed k-means in components that are white between "
-        "neighbours: seconds to minutes. 'paper' is the recipe as published, from a random start: "
-        "minutes to hours, and for clusters of about equal size",
-        choices=("fast", "paper"),
-    )
-    turtle_steps: int = option(
-        0, "of turtle: outer steps; 0 = 40 ('fast') or the published 6,000 ('paper')", least=0
-    )
-    turtle_balance: float = option(
-        10.0,
-        "of turtle: how firmly clusters are held to the sizes of turtle_prior; 0 = not at all",
-        least=0,
-    )
-    turtle_prior: float = option(
-        1.0,
-        "of turtle, 'fast': 1 = the sizes that the start found, 0 = equal sizes, as 'paper' always "
-        "has; between, a power of the former",
-        least=0,
-    )
-    top: int = option(5, "how many clusters are kept per image, likeliest first", least=1)
-    exemplars: int = option(16, "how many images nearest the centre are kept per cluster", least=1)
-    class_names: str = option(
-        "",
-        "of zero-shot: the names, one cluster each in their order, whatever k is; those that no "
-        "image is likeliest of are left out. A text file with one name per line (of a .csv, the "
-        "first column), a file of their text features (as in "
-        "caption.vocabulary), or 'classes', the class names of the source: that leaks the answer "
-        "and the number of clusters. Zero-shot is what clustering without names is measured by",
-    )
-    vocabulary: str = option(
-        "",
-        "of tac and tac-trained: the words, of which those are picked that tell the images apart; "
-        "as in caption.vocabulary. Empty = the backbone's own words if it has a closed vocabulary, "
-        "else imagenet-21k. Words that do not suit the pictures do harm",
-    )
+    top: int = option(5, "Clusters kept per image, likeliest first.", least=1)
+    exemplars: int = option(16, "Images nearest the centre that are kept per cluster.", least=1)
     word_space: str = option(
         "",
-        "of zero-shot and tac: the feature space they cluster, as it was embedded, whatever "
-        "features the other methods do, such as clip; empty = the first one that any words can be "
-        "scored in",
+        "Feature space that zero-shot and tac cluster, as embedded, such as clip; empty = the "
+        "first that words can be scored in.",
     )
     prompt: tuple[str, ...] = option(
-        ("a photo of a {}",), "of zero-shot and tac: as caption.prompt"
-    )
-    nouns: int = option(
-        5, "of tac: words picked for each of n / 300 or 3 k centres of the images", least=1
-    )
-    text_temperature: float = option(
-        0.0,
-        "of tac: how the words an image is like are mixed; smaller takes fewer. 0 = 0.05, and "
-        "0.005 (as published) without center, where cosines with words differ less",
-        least=0,
-    )
-    tac_epochs: int = option(
-        0,
-        "of tac-trained: passes over the images, in at least 100 steps. 0 = as published: 20, and "
-        "beyond 100 clusters 100",
-        least=0,
-    )
-    tac_balance: float = option(
-        5.0,
-        "of tac-trained: weight of clusters of equal size. Lower it where sizes differ much",
-        least=0,
+        ("a photo of a {}",), "Sentences of zero-shot and tac; as caption.prompt."
     )
     fit_split: str = option(
         "",
-        "fit on this split only, such as train; all images are assigned. Empty = fit on all. For "
-        "refined features set refine.fit_split alike",
+        "Fit on this split only, such as train; all images are assigned. Empty = all. Set "
+        "refine.fit_split alike.",
     )
     sample: int = option(
         0,
-        f"fit on so many images, drawn at random; 0 = all, up to {MOST_FITTED:,}. All images are "
-        "assigned",
+        f"Images to fit on, drawn at random; 0 = all, up to {MOST_FITTED:,}. All are assigned.",
         least=0,
     )
-    device: str = option(
-        "auto", "that encodes words: auto, cpu, cuda, cuda:1 or mps", affects_result=False
-    )
-    download: bool = option(
-        False, "allow fetching a text tower that is not on disk", affects_result=False
-    )
+    heads: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        methods = self.methods if isinstance(self.methods, list | tuple) else (self.methods,)
+        settings = self.heads.values() if isinstance(self.heads, Mapping) else self.heads
+        given = [method for method in methods if hasattr(method, "name")]
+        names = tuple(getattr(method, "name", method) for method in methods)
+        object.__setattr__(self, "methods", names)
+        object.__setattr__(self, "heads", tables_of([*settings, *given]))
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The methods that auto and consensus choose from."""
+        return tuple(self.heads["consensus"].candidates)
+
+    def in_use(self) -> dict[str, Any]:
+        """The tables of the heads that will run, by name."""
+        kinds = {kind_of(name) for name in possible(self.methods, self.candidates)}
+        kinds |= {self.finish, Consensus.name if self.methods == (AUTO,) else ""}
+        kinds |= {Consensus.name} & set(self.methods)
+        names = {table_of(head) for kind, head in {**ALL, **FINISHING}.items() if kind in kinds}
+        return {name: self.heads[name] for name in sorted(names & set(self.heads))}
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features (n, d) of images, of any length and precision, and what is known of them.
+
+    name: what they are, as the artifact will say; fitted_on: the rows that refined features were
+    fitted on, in words; views: (n, v, d) augmented views of the same images.
+    """
+
+    rows: Any
+    name: str = ""
+    fitted_on: str = ""
+    views: Rows | None = None
+
+
+@dataclass(frozen=True)
+class WordedFeatures:
+    """Raw features (n, d) of a space that words can be scored in, and what scores them.
+
+    backbone: "family:model@weights" that made them, of these `weights`, which scores "open",
+    "closed" or no `words`, "" if that is not known; classes: the class names of the source;
+    folder: where encoded words are kept.
+    """
+
+    features: Features | None = None
+    backbone: str = ""
+    weights: str = ""
+    words: str = ""
+    classes: StringArray | None = None
+    folder: Path | None = None
 
 
 def _reads(config: AssignConfig) -> Mapping[str, Source]:
@@ -325,10 +199,11 @@ def _reads(config: AssignConfig) -> Mapping[str, Source]:
 
 def _wanting_views(config: AssignConfig, methods: set[str]) -> str:
     """The setting that asks for augmented views, if one does."""
-    if config.scp_positives == "views" and "scp" in methods:
-        return "scp_positives"
-    finishes = config.finish in FINISHING and config.finish_distortion == "views"
-    return "finish_distortion" if finishes else ""
+    learnt = {kind_of(name) for name in methods}
+    if Scp.name in learnt and config.heads["scp"].positives == "views":
+        return "scp.positives"
+    finishes = config.finish in FINISHING and config.heads["self_label"].distortion == "views"
+    return "self_label.distortion" if finishes else ""
 
 
 def _views(setting: str, refined: bool) -> Input:
@@ -359,8 +234,9 @@ def _words_read(config: AssignConfig, methods: set[str]) -> dict[str, Source]:
         "words": Input(Embeddings, "{word_space}@words"),
         "folder": FolderInput("words"),
     }
-    names = config.class_names if ZeroShot.name in methods else ""
-    vocabulary = config.vocabulary if methods & set(BY_WORDS) - {ZeroShot.name} else ""
+    names = config.heads["zero_shot"].class_names if ZeroShot.name in methods else ""
+    by_vocabulary = methods & set(BY_WORDS) - {ZeroShot.name}
+    vocabulary = config.heads["tac"].vocabulary if by_vocabulary else ""
     if CLASSES in (names, vocabulary):
         inputs["class_name"] = Input(Embeddings, "class_name", optional=True)
     inputs |= file_inputs(names, "class_names") | file_inputs(vocabulary, "vocabulary")
@@ -386,17 +262,13 @@ def _read_by(method: str, arguments: Mapping[str, Any]) -> Rows:
     return embedded if part == EMBEDDED else ConcatenatedRows([embedded, features])
 
 
-@stage(version=7, config=AssignConfig, reads=_reads, writes=Assignments, extend=_extended)
-def assign(
+def _arguments(
+    config: AssignConfig,
     features: Rows | None = None,
-    k: int = 0,
-    config: AssignConfig = AssignConfig(),
-    *,
-    split: StringArray | None = None,
+    refined_on: str = "",
     views: Rows | None = None,
     embedded: Rows | None = None,
     embedded_space: str = "",
-    refined_on: str = "",
     worded: Rows | None = None,
     word_space: str = "",
     backbone: str = "",
@@ -404,31 +276,62 @@ def assign(
     words: str = "",
     class_name: StringArray | None = None,
     folder: Path | None = None,
+    **others: Any,
+) -> dict[str, Any]:
+    """What `assign` takes, from the values that `_reads` names."""
+    refined = config.features == "refined"
+    space = "refined" if refined else _embeddings(config.space)
+    before = Features(embedded, _embeddings(embedded_space))
+    scored = None if worded is None else Features(worded, _embeddings(word_space))
+    return {
+        "features": None if features is None else Features(features, space, refined_on, views),
+        "config": config,
+        "embedded": None if embedded is None else before,
+        "worded": WordedFeatures(scored, backbone, weights, words, class_name, folder),
+        **others,
+    }
+
+
+@stage(
+    version=7,
+    config=AssignConfig,
+    reads=_reads,
+    writes=Assignments,
+    extend=_extended,
+    arguments=_arguments,
+)
+def assign(
+    features: Any = None,
+    k: int = 0,
+    config: AssignConfig = AssignConfig(),
+    *,
+    split: StringArray | None = None,
+    embedded: Any = None,
+    worded: WordedFeatures = WordedFeatures(),
+    compute: Compute = Compute(),
     seed: int = 0,
     progress: Progress = silent,
 ) -> Assignments:
     """Assign every image to one of k clusters, with probabilities.
 
-    features: (n, d), of any length and precision; `k` may stand in `config.k` instead. Each method
-    (stages.heads) is fitted on the rows of `config.fit_split` (or all), or a stated sample of them,
-    held in memory as float32; every row is then assigned block by block. Clusters are numbered from
-    the largest down (as fitted). Images not seen here are assigned by the same code: see
-    `heads.load`. Clusters that no image is in are left out, so there may be fewer than k:
-    `effective_k`. `refined_on` says which rows refined features were fitted on; without it (or
-    `embedded`) the features are recorded as embeddings, whatever `config.features` says.
+    features: (n, d), or `Features`, which also say what they are; `k` may stand in `config.k`
+    instead. Each method (stages.heads) is fitted on the rows of `config.fit_split` of `split` (n,),
+    or all, or a stated sample of them, held in memory as float32; every row is then assigned block
+    by block. Clusters are numbered from the largest down (as fitted). Images not seen here are
+    assigned by the same code: see `heads.load`. Clusters that no image is in are left out, so there
+    may be fewer than k: `effective_k`. Without a name, features are recorded as refined if they or
+    `embedded` say so, else as embeddings, whatever `config.features` says.
 
-    Methods that read words (`heads.BY_WORDS`) take those of `config.class_names` (zero-shot: as
-    many clusters, whatever k is) or `config.vocabulary`, and cluster `worded` (n, d), raw features
-    of a space that words can be scored in; `features` if they are not given. That space is
-    `word_space`, made by `backbone` ("family:model@weights"), which scores "open", "closed" or no
-    `words`; encoded words are kept in `folder`. The other arguments are what the pipeline knows.
+    Methods that read words (`heads.BY_WORDS`) take those of `ZeroShot.class_names` (as many
+    clusters, whatever k is) or `TextAided.vocabulary`, and cluster `worded.features`, or
+    `features` if they are not given.
 
     A method may name other features than `features`: 'turtle:embeddings' clusters `embedded`
-    (n, e), features of the same images before they were refined, of `embedded_space`, and
-    'turtle:both' both side by side. A consensus and the choice without labels then look at both;
-    without `embedded`, candidates that name it are left out.
+    (n, e), or `Features`, of the same images before they were refined, and 'turtle:both' both side
+    by side. A consensus and the choice without labels then look at both; without `embedded`,
+    candidates that name it are left out.
 
-    Where several methods ran, their fits are measured without labels (`heads.choice`).
+    Where several methods ran, their fits are measured without labels (`fits.choice`).
 
     Raises UsageError for a k that the rows cannot fill, a split that does not exist, features that
     are not numbers or all the same, words that cannot be scored, or an unusable setting; and
@@ -438,29 +341,22 @@ def assign(
     asked = asked_for(config.methods, config.candidates, several=embedded is not None)
     names, members = asked.names, asked.members
     k = 1 if set(names) == {ZeroShot.name} else _number_of_clusters(k, config)
-    given = features if features is not None else worded
-    if given is None:
-        raise UsageError("there are no features to cluster")
-    given = as_rows(given)
-    _check(given, k, config)
+    refined = embedded is not None or (isinstance(features, Features) and features.fitted_on)
+    given = _features(
+        features if features is not None else worded.features,
+        "refined" if refined else _embeddings(config.space),
+    )
+    _check(given.rows, k, config)
     data: dict[str, Data] = {}
     judged: Data | None = None
     if set(names) - set(BY_WORDS):
-        refined = bool(refined_on) or embedded is not None
-        plain = _read(given, split, config, refined_on, seed)
-        plain = replace(plain, space="refined" if refined else _space(config))
-        if views is not None:
-            plain = replace(plain, views=read_views(views, plain.index))
-        parts = _spaces(plain, embedded, embedded_space, split, config, seed)
+        parts = _spaces(given, embedded, split, config, seed)
         data |= {name: parts[part_of(name)] for name in dict.fromkeys((*members, *names))}
-        judged = parts.get(BOTH, plain)
+        judged = parts.get(BOTH, parts[""])
         data |= {name: judged for name in names if name == Consensus.name}
     if set(names) & set(BY_WORDS):
-        tower = Tower(backbone, weights, config.device, config.download)
-        store = WordStore(folder) if folder else None
-        lexicon = Lexicon(tower, words, config.prompt, class_name, store, progress)
-        plain = _read(given if worded is None else worded, split, config, "", seed)
-        plain = replace(plain, space="/".join(filter(None, ("embeddings", word_space))))
+        plain = _read(_features(worded.features or given, _embeddings("")), split, config, seed)
+        lexicon = _lexicon(worded, config, compute, progress)
         alone = [name for name in names if name in BY_WORDS]
         data |= {name: _with_words(plain, lexicon, name, config) for name in alone}
     for read in data.values():
@@ -499,33 +395,46 @@ def _check(features: Rows, k: int, config: AssignConfig) -> None:
 # ---------------------------------------------------------------- what is read
 
 
-def _read(
-    features: Rows, split: StringArray | None, config: AssignConfig, refined_on: str, seed: int
-) -> Data:
-    candidates = rows_of_split(
-        features.shape[0], split, config.fit_split, setting="assign.fit_split"
-    )
+def _features(given: Any, name: str) -> Features:
+    """Rows of any kind as `Features`, with this name if they have none. Raises UsageError."""
+    if given is None:
+        raise UsageError("there are no features to cluster")
+    features = given if isinstance(given, Features) else Features(given)
+    return replace(features, rows=as_rows(features.rows), name=features.name or name)
+
+
+def _read(features: Features, split: StringArray | None, config: AssignConfig, seed: int) -> Data:
+    rows = features.rows
+    candidates = rows_of_split(rows.shape[0], split, config.fit_split, setting="assign.fit_split")
     index = sample_of(candidates, config.sample or MOST_FITTED, seed)
     fitted_on = described_rows(len(index), len(candidates), config.fit_split)
-    if refined_on not in ("", fitted_on):
-        fitted_on += f" (the features refined on {refined_on})"
-    return Data(features, widths_of(features), index, read_rows(features, index), fitted_on)
+    if features.fitted_on not in ("", fitted_on):
+        fitted_on += f" (the features refined on {features.fitted_on})"
+    views = None if features.views is None else read_views(features.views, index)
+    return Data(
+        rows,
+        widths_of(rows),
+        index,
+        read_rows(rows, index),
+        fitted_on,
+        space=features.name,
+        views=views,
+    )
 
 
 def _spaces(
-    plain: Data,
-    embedded: Rows | None,
-    embedded_space: str,
-    split: StringArray | None,
-    config: AssignConfig,
-    seed: int,
+    features: Features, embedded: Any, split: StringArray | None, config: AssignConfig, seed: int
 ) -> dict[str, Data]:
     """The features that methods may name."""
+    plain = _read(features, split, config, seed)
     if embedded is None:
         return {"": plain}
-    own = _read(embedded, split, config, "", seed)
-    own = replace(own, space="/".join(filter(None, ("embeddings", embedded_space))))
-    both = ConcatenatedRows([embedded, plain.features])
+    before = _features(embedded, _embeddings(""))
+    n, m = features.rows.shape[0], before.rows.shape[0]
+    if n != m:
+        raise UsageError(f"{n} rows of features, but {m} of them before refinement")
+    own = _read(before, split, config, seed)
+    both = ConcatenatedRows([own.features, plain.features])
     rows = ConcatenatedRows([own.rows, plain.rows])[:]
     joined = replace(
         plain, features=both, widths=widths_of(both), rows=rows, space=SIDE_BY_SIDE, views=None
@@ -534,15 +443,21 @@ def _spaces(
     return {"": refined, EMBEDDED: own, BOTH: joined}
 
 
+def _lexicon(
+    worded: WordedFeatures, config: AssignConfig, compute: Compute, progress: Progress
+) -> Lexicon:
+    tower = Tower(worded.backbone, worded.weights, compute.device, compute.download)
+    store = WordStore(worded.folder) if worded.folder else None
+    return Lexicon(tower, worded.words, config.prompt, worded.classes, store, progress)
+
+
 def _with_words(data: Data, lexicon: Lexicon, method: str, config: AssignConfig) -> Data:
     """The data with the words that the method reads."""
     named = method == ZeroShot.name
-    field = "class_names" if named else "vocabulary"
-    setting, name = f"assign.{field}", getattr(config, field)
+    table, own = ("zero_shot", "class_names") if named else ("tac", "vocabulary")
+    setting, name = f"assign.{table}.{own}", getattr(config.heads[table], own)
     if named and not name:
-        raise UsageError(
-            "zero-shot needs the names of the classes: give a list in assign.class_names"
-        )
+        raise UsageError(f"zero-shot needs the names of the classes: give a list in {setting}")
     found = lexicon.look_up(name, setting=setting)
     d, width = found.words.feature.shape[1], data.rows.shape[1]
     if d != width:
@@ -564,6 +479,5 @@ def _refuse_too_few(data: Data, k: int) -> None:
         raise UsageError("all images have the same features: there is one cluster, not more")
 
 
-def _space(config: AssignConfig) -> str:
-    """What rows that nothing says were refined are recorded as."""
-    return f"embeddings/{config.space}" if config.space else "embeddings"
+def _embeddings(space: str) -> str:
+    return f"embeddings/{space}" if space else "embeddings"

@@ -23,6 +23,7 @@ from clusterpipe.cache.schema import (
 from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.backbones import EXAMPLES
 from clusterpipe.stages.declaration import (
+    Compute,
     FolderInput,
     Input,
     Source,
@@ -103,10 +104,6 @@ class CaptionConfig:
         "('distinctive'). Lower doubts more; 1 never.",
         above=0,
     )
-    device: str = option("auto", "Device: auto, cpu, cuda, cuda:1 or mps.", affects_result=False)
-    download: bool = option(
-        False, "Allow fetching weights that are not on disk.", affects_result=False
-    )
 
 
 def _reads(config: CaptionConfig) -> Mapping[str, Source]:
@@ -154,6 +151,7 @@ def caption(
     clustered: str = "",
     class_name: StringArray | None = None,
     folder: Path | None = None,
+    compute: Compute = Compute(),
     seed: int = 0,
     progress: Progress = silent,
 ) -> Captions:
@@ -175,7 +173,7 @@ def caption(
     """
     config, features, label = check(config), as_rows(features), as_column(label, "the labels")
     _check(features, label, backbone, words, config)
-    tower = Tower(backbone, weights, config.device, config.download)
+    tower = Tower(backbone, weights, compute.device, compute.download)
     closed = not has_features(config.vocabulary) and (words or tower.opened.words) == "closed"
     if closed:
         known = _own_words(tower, config, class_name)
@@ -184,7 +182,7 @@ def caption(
         vocabulary = open_vocabulary(name, classes=class_name)
         store = WordStore(folder) if folder else None
         encoded = word_features(vocabulary, config.prompt, tower, store, progress)
-        known = _Words(vocabulary, name, _open_score(features, encoded, config), encoded)
+        known = _Words(vocabulary, name, _open_score(features, encoded, config, compute), encoded)
     vocabulary = known.vocabulary
     evidence = _gather(features, np.asarray(label), known, config, progress)
     about = {
@@ -264,7 +262,9 @@ def _own_score(tower: Tower) -> Score:
     return score
 
 
-def _open_score(features: Rows, encoded: NDArray[np.float32], config: CaptionConfig) -> Score:
+def _open_score(
+    features: Rows, encoded: NDArray[np.float32], config: CaptionConfig, compute: Compute
+) -> Score:
     """Log-probabilities (b, v) of encoded words (v, d), from raw features (b, d)."""
     import torch
 
@@ -276,7 +276,7 @@ def _open_score(features: Rows, encoded: NDArray[np.float32], config: CaptionCon
             f"the features are {features.shape[1]} wide, those of the words {encoded.shape[1]}: "
             "they are not from one model. Name the space of the same model in caption.space"
         )
-    device = resolve_device(config.device)
+    device = resolve_device(compute.device)
     words = torch.from_numpy(encoded).to(device)
 
     def score(block: NDArray[Any]) -> "Tensor":

@@ -8,8 +8,9 @@ import difflib
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from inspect import signature
 from numbers import Integral, Real
-from typing import Any, ParamSpec, TypeAlias, TypeVar, get_origin
+from typing import Any, ClassVar, ParamSpec, TypeAlias, TypeVar, get_origin
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.schema import Artifact
@@ -54,12 +55,16 @@ C = TypeVar("C")
 def check(config: C) -> C:
     """Return the settings with every value of its declared type: a list becomes a tuple, 1 is 1.0.
 
-    config: a frozen dataclass of `option` fields with `table`, the name of its table. Raises
-    UsageError, with the nearest word, for a value that a setting does not take.
+    config: a frozen dataclass of `option` fields with `table`, the name of its table; the tables in
+    its `heads`, if it has any, are checked as well. Raises UsageError, with the nearest word, for a
+    value that a setting does not take.
     """
-    table, own = config.table, fields(config)  # type: ignore[attr-defined, arg-type]
-    options = [spec for spec in own if "help" in spec.metadata]
-    values = {s.name: checked(s, getattr(config, s.name), f"{table}.{s.name}") for s in options}
+    values = {
+        spec.name: checked(spec, getattr(config, spec.name), f"{config.table}.{spec.name}")  # type: ignore[attr-defined]
+        for spec in options_of(config)
+    }
+    if hasattr(config, "heads"):
+        values["heads"] = {table: check(head) for table, head in config.heads.items()}
     return replace(config, **values)  # type: ignore[type-var]
 
 
@@ -113,6 +118,25 @@ def _typed(wanted: type, value: Any, key: str) -> Any:
     return wanted(value)
 
 
+def options_of(config: Any) -> tuple[Field[Any], ...]:
+    """Return the fields of a config, or of its class, that are settings."""
+    return tuple(spec for spec in fields(config) if "help" in spec.metadata)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where stages compute, and whether they may fetch weights; results are the same."""
+
+    table: ClassVar[str] = "compute"
+
+    device: str = option(
+        "auto", "Device that computes: auto, cpu, cuda, cuda:1 or mps.", affects_result=False
+    )
+    download: bool = option(
+        False, "Allow fetching weights that are not on disk.", affects_result=False
+    )
+
+
 @dataclass(frozen=True)
 class Input:
     """Source of a stage's argument: dataset or attribute `field` of `artifact`.
@@ -160,6 +184,7 @@ class Stage:
     skip: "Skip"
     extend: "Extend | None"
     resumes: bool
+    computes: bool
     summary: str
 
     @property
@@ -192,17 +217,32 @@ def stage(
     skip: Skip = always_runs,
     extend: Extend | None = None,
     resumes: bool = False,
+    arguments: Callable[..., dict[str, Any]] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Registers the function as the stage that writes `writes`, and returns it unchanged.
+    """Register the function as the stage that writes `writes`, and return it unchanged.
 
-    `extend` tells how its artifact takes in images that are appended to a run. A stage that
-    `resumes` takes a `checkpoint`, a place for unfinished work, and goes on from what is there.
+    `arguments` makes those of the function from those that are read, where it takes some together.
+    A function with a parameter `compute` is told where to. `extend` tells how its artifact takes in
+    images that are appended to a run. A stage that `resumes` takes a `checkpoint`, a place for
+    unfinished work, and goes on from what is there.
     """
 
     def register(function: Callable[P, R]) -> Callable[P, R]:
         summary = (function.__doc__ or "").strip().splitlines()[0]
+        computes = "compute" in signature(function).parameters
+        run = function if arguments is None else lambda **read: function(**arguments(**read))  # type: ignore[call-arg]
         STAGES[writes.stage] = Stage(
-            writes.stage, version, function, config, reads, writes, skip, extend, resumes, summary
+            writes.stage,
+            version,
+            run,
+            config,
+            reads,
+            writes,
+            skip,
+            extend,
+            resumes,
+            computes,
+            summary,
         )
         return function
 

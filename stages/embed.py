@@ -20,7 +20,7 @@ from clusterpipe.cache.shards import Ledger, ShardStore, row_digests
 from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest
 from clusterpipe.stages.backbones import BackboneSpec, local_settings, local_weights, parse
 from clusterpipe.stages.backbones.augmentation import AUGMENTATION
-from clusterpipe.stages.declaration import STAGES, check, option, stage
+from clusterpipe.stages.declaration import STAGES, Compute, check, option, stage
 
 if TYPE_CHECKING:
     from clusterpipe.stages.backbones import Backbone
@@ -56,7 +56,6 @@ class EmbedConfig:
         " is plenty; each costs as much as the image.",
         least=0,
     )
-    device: str = option("auto", "Device: auto, cpu, cuda, cuda:1 or mps.", affects_result=False)
     batch_size: int = option(
         0, "Images per forward pass. 0 = by device.", affects_result=False, least=0
     )
@@ -73,9 +72,6 @@ class EmbedConfig:
         least=0,
         most=1,
     )
-    download: bool = option(
-        False, "Allow fetching weights that are not on disk.", affects_result=False
-    )
 
 
 @stage(version=2, config=EmbedConfig, reads=lambda config: {}, writes=Embeddings)
@@ -85,6 +81,7 @@ def embed(
     *,
     folder: Path,
     previous: Embeddings | None = None,
+    compute: Compute = Compute(),
     seed: int = 0,
     progress: Progress = silent,
 ) -> Embeddings:
@@ -110,7 +107,7 @@ def embed(
     found = _Findings(_known(source, ledgers.values(), previous, progress))
     for target in wanted:
         if _todo(ledgers[target], found):
-            ledgers[target] = _complete(source, target, config, found, progress)
+            ledgers[target] = _complete(source, target, config, compute, found, progress)
     index = _index(source.manifest, ledgers, found)
     _refuse_too_many_bad(index, config.max_bad)
     return index
@@ -210,6 +207,7 @@ def _complete(
     source: ImageSource,
     target: Target,
     config: EmbedConfig,
+    compute: Compute,
     found: _Findings,
     progress: Progress,
 ) -> Ledger:
@@ -218,7 +216,10 @@ def _complete(
     from clusterpipe.stages.backbones.extraction import extract
 
     backbone = open_backbone(
-        target.spec, device=config.device, precision=config.precision, download=config.download
+        target.spec,
+        device=compute.device,
+        precision=config.precision,
+        download=compute.download,
     )
     ledger = target.shards.ledger(weights=backbone.weights_digest)
     todo = _todo(ledger, found)

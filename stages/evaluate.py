@@ -22,7 +22,7 @@ from clusterpipe.cache.schema import (
     StringArray,
 )
 from clusterpipe.cache.words import WordStore
-from clusterpipe.stages.declaration import FolderInput, Input, Source, check, option, stage
+from clusterpipe.stages.declaration import Compute, FolderInput, Input, Source, check, option, stage
 from clusterpipe.stages.name_evaluation import ClassNames, caption_scores
 from clusterpipe.stages.sampling import as_column, as_rows, read_rows, sample_of
 from clusterpipe.stages.search_evaluation import search_scores
@@ -77,14 +77,6 @@ class EvaluateConfig:
         "Sampled labelled images to search with, each among all the others.",
         least=1,
     )
-    device: str = option(
-        "auto",
-        "Device that encodes class names: auto, cpu, cuda, cuda:1 or mps.",
-        affects_result=False,
-    )
-    download: bool = option(
-        False, "Allow fetching weights that are not on disk.", affects_result=False
-    )
 
 
 def _reads(config: EvaluateConfig) -> Mapping[str, Source]:
@@ -112,6 +104,7 @@ def evaluate(
     class_name: StringArray | None = None,
     split: StringArray | None = None,
     folder: Path | None = None,
+    compute: Compute = Compute(),
     seed: int = 0,
     progress: Progress = silent,
 ) -> Metrics:
@@ -171,7 +164,7 @@ def evaluate(
         **search_scores(
             features, refined, truth, queries=config.queries, seed=seed, progress=progress
         ),
-        **_captioned(captions, confusion, class_name, config, folder, progress),
+        **_captioned(captions, confusion, class_name, compute, folder, progress),
     )
 
 
@@ -179,14 +172,14 @@ def _captioned(
     captions: Captions | None,
     confusion: IntArray | None,
     class_name: StringArray | None,
-    config: EvaluateConfig,
+    compute: Compute,
     folder: Path | None,
     progress: Progress,
 ) -> dict[str, Any]:
     """The fields of /captions, none without captions."""
     if captions is None:
         return {}
-    tower = Tower(captions.backbone, captions.weights, config.device, config.download)
+    tower = Tower(captions.backbone, captions.weights, compute.device, compute.download)
     store = WordStore(folder) if folder else None
     encoded = ClassNames.encoded(captions, class_name, tower, store, progress)
     return caption_scores(captions, confusion, class_name, encoded)

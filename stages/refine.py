@@ -16,7 +16,7 @@ from clusterpipe.cache.errors import Interrupted, UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.rows import LaterRows, MappedRows, Rows, StackedRows
 from clusterpipe.cache.schema import Checkpoint, Embeddings, Refined, StringArray
-from clusterpipe.stages.declaration import Input, check, option, stage
+from clusterpipe.stages.declaration import Compute, Input, check, option, stage
 from clusterpipe.stages.sampling import (
     as_rows,
     described_rows,
@@ -135,12 +135,6 @@ class RefineConfig:
         "Train on this split only, such as train; all images are refined. Empty = all. Set "
         "assign.fit_split alike.",
     )
-    device: str = option(
-        "auto",
-        "Device to train on: auto, cpu or cuda.",
-        choices=("auto", "cpu", "cuda", "mps"),
-        affects_result=False,
-    )
     checkpoint_seconds: int = option(
         60,
         "Seconds between checkpoints of the training, the most that a kill can cost.",
@@ -173,6 +167,7 @@ def refine(
     split: StringArray | None = None,
     seed: int = 0,
     checkpoint: CheckpointStore | None = None,
+    compute: Compute = Compute(),
     progress: Progress = silent,
 ) -> Refined:
     """Refine features by rate reduction, without labels and without the number of clusters.
@@ -199,7 +194,8 @@ def refine(
     rows = read_rows(features, index)
     center = center_of(rows, unit=True)
     begin = _published if config.preset == "paper" else _scalable
-    training = begin(prepare(rows, center, unit=True), len(candidates), config, seed)
+    z, device = prepare(rows, center, unit=True), _device(compute.device)
+    training = begin(z, len(candidates), config, device, seed)
     steps = _train(training, config, checkpoint, progress)
     parameters = training.parameters(center)
     return Refined(
@@ -236,7 +232,9 @@ class _Training:
         return map_parameters(self.network, center, self.directions)
 
 
-def _scalable(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: int) -> _Training:
+def _scalable(
+    sample: NDArray[np.float32], n: int, config: RefineConfig, device: str, seed: int
+) -> _Training:
     """The linear map that makes neighbourhoods white, trained further on sparse membership rows."""
     import torch
 
@@ -250,7 +248,6 @@ def _scalable(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: i
     nearest = neighbours(rows, config.neighbours, seed=seed)
     directions = _whitening(rows, nearest, config.shrinkage) @ components
     start = unit_rows(sample @ directions.T)
-    device = _device(config.device)
     projected = torch.from_numpy(start).to(device)
     network = _linear_network(start, config, seed).to(device)
     objective = _objective(network, projected, nearest, config)
@@ -315,7 +312,9 @@ def _objective(
     )
 
 
-def _published(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: int) -> _Training:
+def _published(
+    sample: NDArray[np.float32], n: int, config: RefineConfig, device: str, seed: int
+) -> _Training:
     """CPP's network and recipe, with its settings for a collection of `n` images."""
     import torch
 
@@ -323,7 +322,6 @@ def _published(sample: NDArray[np.float32], n: int, config: RefineConfig, seed: 
     from clusterpipe.stages.numerics.feature_map import published_network
 
     published = refinement.published_settings(n)
-    device = _device(config.device)
     rows = torch.from_numpy(sample).to(device)
     network = published_network(
         sample.shape[1],
@@ -361,7 +359,7 @@ def _train(
     what = f"refining, resumed after {run.done:,} of {run.steps:,} steps" if steps else "refining"
     with (
         progress(what, total=run.steps - run.done, unit="steps") as advance,
-        _keeping(run, steps, checkpoint, config) as now_and_then,
+        _keeping(training, steps, checkpoint, config) as now_and_then,
     ):
         try:
             while run.done < run.steps:
@@ -390,19 +388,23 @@ def _resumed(run: "Training", checkpoint: CheckpointStore | None) -> "list[Step]
 
 @contextmanager
 def _keeping(
-    run: "Training", steps: "list[Step]", checkpoint: CheckpointStore | None, config: RefineConfig
+    training: _Training,
+    steps: "list[Step]",
+    checkpoint: CheckpointStore | None,
+    config: RefineConfig,
 ) -> Iterator[Callable[[], None]]:
     """Keeps what is to be resumed when it is interrupted, and if due when what it yields is called.
 
     To be called between steps.
     """
+    run, device = training.run, str(training.sample.device)
     written = began = time.monotonic()
 
     def write() -> None:
         nonlocal written
         if checkpoint and steps:
             seconds = time.monotonic() - began
-            checkpoint.write(_checkpoint(run, steps), seconds=seconds, device=config.device)
+            checkpoint.write(_checkpoint(run, steps), seconds=seconds, device=device)
         written = time.monotonic()
 
     def now_and_then() -> None:
@@ -478,15 +480,11 @@ def _steps_per_epoch(n: int, batch: int) -> int:
 
 
 def _device(name: str) -> str:
+    """The device to train on; auto takes no mps, which lacks some of the linear algebra."""
     import torch
 
-    present = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+    from clusterpipe.stages.backbones.network import resolve_device
+
     if name == "auto":
-        return "cuda" if present["cuda"] else "cpu"
-    if not present.get(name):
-        raise UsageError(f"refine.device={name} is not available here; take auto or cpu")
-    return name
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return resolve_device(name)

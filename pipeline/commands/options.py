@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_origin
 import typer
 
 from clusterpipe.pipeline.engine.config import Config
+from clusterpipe.stages.declaration import options_of
 
 
 def command(
@@ -22,7 +23,7 @@ def command(
     `base` maps parameter names to (annotation, default); `keys` are settings, `table.field`.
     `body` receives the base parameters by name, and as `settings` those that were given, by key.
     """
-    options = {key.partition(".")[2]: (key, _option(_field(key))) for key in keys}
+    options = {key.rpartition(".")[2]: (key, _option(_field(key))) for key in keys}
 
     def run(**given: Any) -> None:
         chosen = {key: given.pop(field) for field, (key, _) in options.items()}
@@ -42,13 +43,13 @@ def command(
 
 def keys_of(table: str) -> list[str]:
     """The settings of a table that are options; of a source not its path, which is an argument."""
-    names = [f.name for f in fields(Config().tables()[table])]
+    names = [spec.name for spec in options_of(Config().tables()[table])]
     no_options = {("source", "path"), ("source", "appended")}
     return [f"{table}.{name}" for name in names if (table, name) not in no_options]
 
 
 def _field(key: str) -> Field[Any]:
-    table, _, name = key.partition(".")
+    table, _, name = key.rpartition(".")
     return next(f for f in fields(Config().tables()[table]) if f.name == name)
 
 
@@ -59,17 +60,18 @@ def _option(spec: Field[Any]) -> Any:
     choices = spec.metadata.get("choices", ())
     text = _escaped(spec.metadata["help"] + (f" ({', '.join(choices)})" if choices else ""))
     flags = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
-    option = typer.Option(flags, help=f"{text} (default: {_shown(spec.default)})")
+    default = f" (default: {_shown(spec.default)})" if spec.default not in ("", ()) else ""
+    option = typer.Option(flags, help=text + default)
     wanted: Any = list[kind.__args__[0]] if get_origin(kind) is tuple else kind
     return Annotated[wanted | None, option]
 
 
 def _shown(default: Any) -> str:
     if isinstance(default, tuple):
-        return _escaped(" ".join(map(str, default))) or "none"
+        return _escaped(" ".join(map(str, default)))
     if isinstance(default, bool):
         return "yes" if default else "no"
-    return "none" if default == "" else _escaped(str(default))
+    return _escaped(str(default))
 
 
 def _escaped(text: str) -> str:

@@ -38,6 +38,7 @@ from clusterpipe.pipeline.resolving import (
 from clusterpipe.pipeline.whole_run import run_all
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Input, Stage
+from clusterpipe.stages.heads import ALL, FINISHING
 
 JSON_VERSION = 1
 _SHARED = {
@@ -186,7 +187,7 @@ def everything() -> Callable[..., None]:
             "verbose": (Verbose, False),
             "json_": (Json, False),
         },
-        [*keys_of("source"), "embed.max_bad", "embed.device", "embed.download"],
+        [*keys_of("source"), "embed.max_bad", *keys_of("compute")],
     )
 
 
@@ -201,6 +202,7 @@ def one_stage(stage: Stage) -> Callable[..., None]:
         "quiet": (Quiet, False),
     }
     keys = [*(keys_of("source") if reads_source else ()), *keys_of(stage.table)]
+    keys += keys_of("compute") if stage.computes else []
 
     def body(**given: Any) -> None:
         _run_one(stage, **given)
@@ -211,7 +213,11 @@ def one_stage(stage: Stage) -> Callable[..., None]:
 def _help(stage: Stage) -> str:
     read = {i.artifact.name for i in stage.reads(stage.config()).values() if isinstance(i, Input)}
     files = " and ".join(f"{name}.h5" for name in sorted(read)) or "the source"
-    return (
+    text = (
         f"{stage.summary}\n\nReads {files} of the run, writes {stage.writes.name}.h5. What is "
         "set here the run remembers; later stages notice on their own that they are stale."
     )
+    if not hasattr(stage.config(), "heads"):
+        return text
+    every = "\n".join(f"  {name}: {head.about}" for name, head in {**ALL, **FINISHING}.items())
+    return f"{text}\n\n\b\nHeads (`clusterpipe heads NAME` lists the settings of one):\n{every}"

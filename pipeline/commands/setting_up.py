@@ -1,4 +1,4 @@
-"""Before a run: init, config, models."""
+"""Before a run: init, config, models, heads."""
 
 from pathlib import Path
 from typing import Annotated
@@ -67,3 +67,13 @@ def models(json_: Json = False) -> None:
     from clusterpipe.pipeline.terminal.models import print_models
 
     print_models(as_json=json_)
+
+
+def heads(
+    name: Annotated[str | None, typer.Argument(help="A head, to list its settings.")] = None,
+    json_: Json = False,
+) -> None:
+    """List cluster heads in a line each, or the settings of one."""
+    from clusterpipe.pipeline.terminal.heads import print_heads
+
+    print_heads(name, as_json=json_)

@@ -11,8 +11,9 @@ import tomlkit
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.sources import SourceConfig
+from clusterpipe.pipeline.engine.renamed import RENAMED, Fixed
 from clusterpipe.stages import STAGES
-from clusterpipe.stages.declaration import check, checked, nearest
+from clusterpipe.stages.declaration import Compute, check, checked, nearest, options_of
 
 _SEED_HELP = "the one seed; every stage derives its own from it"
 
@@ -23,7 +24,7 @@ def _defaults() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Config:
-    """Every setting of a run: the source, the seed and one table per stage.
+    """Every setting of a run: the source, the seed, where to compute, and one table per stage.
 
     `origin` says for each `table.field` that is not a default where its value came from.
     """
@@ -33,6 +34,7 @@ class Config:
         default=0,
         metadata={"help": _SEED_HELP},
     )
+    compute: Compute = Compute()
     stages: Mapping[str, Any] = field(default_factory=_defaults)
     origin: Mapping[str, str] = field(default_factory=dict)
 
@@ -41,26 +43,32 @@ class Config:
         return self.stages[stage.replace("-", "_")]
 
     def tables(self) -> dict[str, Any]:
-        """The config dataclass of every TOML table."""
-        return {"source": self.source, **self.stages}
+        """The config dataclass of every TOML table, that of a head after its stage's."""
+        found = {"source": self.source, "compute": self.compute}
+        for table, owner in self.stages.items():
+            heads = getattr(owner, "heads", {})
+            found |= {table: owner, **{f"{table}.{name}": head for name, head in heads.items()}}
+        return found
 
     def get(self, key: str) -> Any:
         """The value of `table.field` or `seed`. Raises UsageError with the nearest valid key."""
         table, name = self._locate(key)
-        return getattr(self.tables()[table] if table else self, name)
+        return getattr(self._owner(table), name)
 
     def set(self, key: str, value: Any, origin: str) -> "Config":
-        """A config with one value replaced. Raises UsageError for an unknown key or a bad value."""
+        """A config with one value replaced. Raises UsageError for an unknown key or a bad value.
+
+        A former name is taken for the present one.
+        """
+        normal = key.replace("-", "_")
+        if isinstance(RENAMED.get(normal), Fixed):
+            return self._without(normal, value)
         table, name = self._locate(key)
-        owner = self.tables()[table] if table else self
+        owner = self._owner(table)
         spec = next(f for f in fields(owner) if f.name == name)
-        changed = {name: checked(spec, value, key)}
-        moved = replace(self, origin={**self.origin, f"{table}.{name}".lstrip("."): origin})
-        if not table:
-            return replace(moved, **changed)
-        if table == "source":
-            return replace(moved, source=replace(self.source, **changed))
-        return replace(moved, stages={**self.stages, table: replace(owner, **changed)})
+        changed = replace(owner, **{name: checked(spec, value, f"{table}.{name}".lstrip("."))})
+        moved = changed if table == "" else self._with(table, changed)
+        return replace(moved, origin={**self.origin, f"{table}.{name}".lstrip("."): origin})
 
     def checked(self) -> "Config":
         """The same with every stage's settings checked. Raises UsageError like `set`."""
@@ -69,7 +77,7 @@ class Config:
     def keys(self) -> list[str]:
         """Every valid key."""
         tables = self.tables().items()
-        return ["seed", *(f"{table}.{f.name}" for table, owner in tables for f in fields(owner))]
+        return ["seed", *(f"{t}.{spec.name}" for t, owner in tables for spec in options_of(owner))]
 
     def keys_of(self, name: str) -> list[str]:
         """The key `table.field` or `seed`, or every key of a table.
@@ -85,10 +93,31 @@ class Config:
 
     def _locate(self, key: str) -> tuple[str, str]:
         normal = key.replace("-", "_")
-        if normal not in self.keys():
-            raise UsageError(f"there is no setting {key!r}{nearest(normal, self.keys())}")
-        table, _, name = normal.rpartition(".")
+        new = RENAMED.get(normal, normal)
+        keys = self.keys()
+        if not isinstance(new, str) or new not in keys:
+            raise UsageError(f"there is no setting {key!r}{nearest(normal, keys)}")
+        table, _, name = new.rpartition(".")
         return table, name
+
+    def _owner(self, table: str) -> Any:
+        return self.tables()[table] if table else self
+
+    def _with(self, table: str, owner: Any) -> "Config":
+        """A config with one table replaced."""
+        if table in ("source", "compute"):
+            return replace(self, **{table: owner})
+        stage, _, head = table.partition(".")
+        if head:
+            whole = self.stages[stage]
+            owner = replace(whole, heads={**whole.heads, head: owner})
+        return replace(self, stages={**self.stages, stage: owner})
+
+    def _without(self, key: str, value: Any) -> "Config":
+        """The same config, if the former setting has a value that it always has now."""
+        if _is_default(key, value):
+            return self
+        raise UsageError(f"{key} is no setting any more; for the others see `clusterpipe heads`")
 
 
 def load(
@@ -111,7 +140,9 @@ def load(
         raise UsageError(f"{path} cannot be read as TOML: {error}") from error
     known = config.keys()
     for key, value in _flat(document):
-        if key in without or (outlived and key not in known):
+        former = RENAMED.get(key)
+        gone = outlived and key not in known and not isinstance(former, str)
+        if key in without or gone or (former is not None and _is_default(key, value)):
             continue
         try:
             config = config.set(key, value, origin or str(path))
@@ -135,21 +166,22 @@ def dump(config: Config) -> str:
     document = tomlkit.document()
     document.add(tomlkit.comment(_SEED_HELP))
     document.add("seed", tomlkit.item(config.seed))
+    lines = [tomlkit.dumps(document)]
     for table, owner in config.tables().items():
-        block = tomlkit.table()
-        for spec in fields(owner):
+        block = tomlkit.document()
+        for spec in options_of(owner):
             for line in _wrapped(_comment(spec)):
                 block.add(tomlkit.comment(line))
             block.add(spec.name, tomlkit.item(_plain(getattr(owner, spec.name))))
-        document.add(tomlkit.nl())
-        document.add(table, block)
-    text: str = tomlkit.dumps(document)
-    return text
+        lines.append(f"\n[{table}]\n{tomlkit.dumps(block)}")
+    return "".join(lines)
 
 
 def affecting(owner: Any) -> dict[str, Any]:
-    """The fields of a stage's config that can change its result."""
-    return _split(owner, affects=True)
+    """The settings of a stage that can change its result, those of the heads that run included."""
+    heads = getattr(owner, "in_use", dict)()
+    inner = {f"{table}.{k}": v for table, head in heads.items() for k, v in affecting(head).items()}
+    return {**_split(owner, affects=True), **inner}
 
 
 def harmless(owner: Any) -> dict[str, Any]:
@@ -160,7 +192,7 @@ def harmless(owner: Any) -> dict[str, Any]:
 def _split(owner: Any, *, affects: bool) -> dict[str, Any]:
     return {
         f.name: _plain(getattr(owner, f.name))
-        for f in fields(owner)
+        for f in options_of(owner)
         if f.metadata["affects_result"] is affects
     }
 
@@ -168,9 +200,17 @@ def _split(owner: Any, *, affects: bool) -> dict[str, Any]:
 def _flat(document: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     for name, value in document.items():
         if isinstance(value, Mapping):
-            yield from ((f"{name}.{inner}", item) for inner, item in value.items())
+            yield from ((f"{name}.{inner}", item) for inner, item in _flat(value))
         else:
             yield name, value
+
+
+def _is_default(key: str, value: Any) -> bool:
+    """Whether a former setting says what is so anyway; several may have one name now."""
+    new = RENAMED[key]
+    if isinstance(new, Fixed):
+        return value in new.values
+    return bool(value == _plain(Config().get(new)))
 
 
 def _parsed(text: str) -> Any:

@@ -55,22 +55,22 @@ def estimate(config: Config, run: RunDirectory, source: ImageSource) -> Estimate
 
     Raises WeightsMissing like the embedding would.
     """
-    settings: EmbedConfig = config.of("embed")
     pending = pending_images(config, run, source)
-    costs = [_timed(target, settings, source, count) for target, count in pending.items() if count]
+    costs = [_timed(target, config, source, count) for target, count in pending.items() if count]
     return sum(costs[1:], start=costs[0]) if costs else None
 
 
-def _timed(target: Target, settings: EmbedConfig, source: ImageSource, pending: int) -> Estimate:
+def _timed(target: Target, config: Config, source: ImageSource, pending: int) -> Estimate:
     """The first batch warms up, the second is timed."""
     from clusterpipe.stages.backbones import open_backbone
     from clusterpipe.stages.backbones.extraction import extract
 
+    settings: EmbedConfig = config.of("embed")
     backbone = open_backbone(
         target.spec,
-        device=settings.device,
+        device=config.compute.device,
         precision=settings.precision,
-        download=settings.download,
+        download=config.compute.download,
     )
     pictures, last = max(1, target.views), len(source.manifest.id) - 1
     count = min(max(1, TRIAL // pictures), last + 1)

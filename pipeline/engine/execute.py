@@ -219,9 +219,9 @@ def _execute(
     settings = config.of(stage.name)
     made = Provenance(
         identity=identity,
-        how=harmless(settings),
+        how={**harmless(settings), **(vars(config.compute) if stage.computes else {})},
         seconds=seconds,
-        device=getattr(settings, "device", "cpu"),
+        device=config.compute.device if stage.computes else "cpu",
         appended=_appended(stage, run, state.growth),
     )
     artifact.write(run.artifact(stage.writes), record, made)
@@ -256,6 +256,8 @@ def _call(
 ) -> tuple[Any, Identity]:
     identity = plan.identity(stage, config, run)
     arguments = inputs.load(stage, config, run)
+    if stage.computes:
+        arguments["compute"] = config.compute
     if stage.resumes:
         arguments["checkpoint"] = _sound_checkpoint(stage, config, run, tell)
     record = stage.function(
@@ -296,6 +298,7 @@ def _embed(
         config.of(stage.name),
         folder=run.folder,
         previous=_previous(run),
+        compute=config.compute,
         progress=progress,
     )
     return record, plan.embed_identity(config, inventory.index_identity(record))

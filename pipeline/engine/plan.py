@@ -17,6 +17,7 @@ from clusterpipe.cache.sources import FeatureSource, ImageSource
 from clusterpipe.pipeline.engine import inputs
 from clusterpipe.pipeline.engine.config import Config, affecting
 from clusterpipe.pipeline.engine.growth import Growth, growth
+from clusterpipe.pipeline.engine.renamed import brought_up
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Input, Stage
 from clusterpipe.stages.embed import EmbedConfig, backbone_specs, local_files, targets
@@ -96,8 +97,9 @@ def state_of(
             return StageState(stage.name, "partial" if kept else "missing", kept)
         artifact.check(path, stage.writes)
         header, now = artifact.header(path), identity(stage, config, run)
-        reasons = differences(header.identity, now)
-        if reasons and (grown := growth(stage, run, header.identity, now)):
+        was = brought_up(header.identity, now, stage, config.of(stage.name))
+        reasons = differences(was, now)
+        if reasons and (grown := growth(stage, run, was, now)):
             added = f"{grown.added:,} appended image" + "s" * (grown.added > 1)
             return StageState(stage.name, "stale", (added,), growth=grown)
         reasons += _kept(stage, config, run) if reasons else ()
@@ -232,6 +234,7 @@ def _embed_state(
         return StageState(stage.name, "fresh", ("the source was not looked at",))
     found = inventory.survey(source, index)
     now = embed_identity(config, found.identity or "")
+    stored = brought_up(stored, now, stage, config.of(stage.name))
     reasons = [r for r in differences(stored, now) if not r.startswith("source ")]
     reasons += found.reasons()
     if reasons or found.identity != stored.inputs.get("source"):

@@ -18,7 +18,7 @@ from clusterpipe.cache.rows import ConcatenatedRows, blocks
 from clusterpipe.cache.schema import Assignments
 from clusterpipe.pipeline.engine.plan import stage_seed
 from clusterpipe.stages import STAGES, heads
-from clusterpipe.stages.assign import SIDE_BY_SIDE, AssignConfig, assign
+from clusterpipe.stages.assign import AssignConfig, Features, assign
 from clusterpipe.stages.estimate_k import estimate_k
 from clusterpipe.stages.numerics.feature_map import apply_map
 from clusterpipe.stages.refine import refine
@@ -96,7 +96,8 @@ class FeatureClusters(NamedOutput, ClusterMixin, TransformerMixin, BaseEstimator
         self.map_ = refined.parameters
         z = np.concatenate(list(blocks(refined.features)))
         both = rows if "embedded" in STAGES["assign"].reads(config) else None
-        return assign(z, k, config, embedded=both, refined_on=refined.fitted_on, seed=own)
+        made = Features(z, "refined", refined.fitted_on)
+        return assign(made, k, config, embedded=both, seed=own)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
         """The cluster (n,) of each row: the argmax of `predict_proba`."""

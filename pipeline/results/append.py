@@ -209,5 +209,5 @@ def _answer(results: Results, sorted_out: _SortedOut) -> Predictions:
 def on_device(config: Config, device: str, download: bool) -> Config:
     """The settings, embedding as the options of this command say; the run does not keep that."""
     if device != "auto":
-        config = config.set("embed.device", device, "option")
-    return config.set("embed.download", True, "option") if download else config
+        config = config.set("compute.device", device, "option")
+    return config.set("compute.download", True, "option") if download else config

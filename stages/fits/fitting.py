@@ -13,6 +13,7 @@ from clusterpipe.stages import heads
 from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.protocol import (
     BLOCK,
+    Common,
     Fits,
     Head,
     Lesson,
@@ -121,7 +122,7 @@ def _fit(
 ) -> Fitted:
     from clusterpipe.stages.numerics.preparation import center_of, prepare
 
-    method = heads.method(name, config)
+    method = heads.method(name, config.heads)
     center = center_of(data.rows, unit=method.unit, widths=data.widths)
     if not config.center or name == ZeroShot.name:  # names are scored on features as they are
         center = np.zeros_like(center)
@@ -132,9 +133,11 @@ def _fit(
         return flat.reshape(rows.shape)
 
     views = None if data.views is None else prepared(data.views)
+    common = Common(config.restarts, config.iterations, config.temperature, config.center)
     training = Training(
         prepared(data.rows),
         data.widths,
+        common,
         views=views,
         words=data.words,
         members=members,

@@ -23,7 +23,7 @@ class Asked:
 
 
 def asked_for(methods: tuple[str, ...], candidates: tuple[str, ...], *, several: bool) -> Asked:
-    """Methods that `assign.methods` and `assign.candidates` ask for.
+    """Methods that `assign.methods` and `assign.consensus.candidates` ask for.
 
     several: whether there are features beside the refined ones that a method may name; without,
     candidates that name some are left out. Raises UsageError for a name that is not known, stands
@@ -55,15 +55,15 @@ def _running(
         return (*(name for name in found if name != Consensus.name), Consensus.name)
     if AUTO in methods:
         raise UsageError(
-            "assign.methods: 'auto' stands alone, and chooses from assign.candidates, which are "
-            + ", ".join(candidates)
+            "assign.methods: 'auto' stands alone, and chooses from assign.consensus.candidates, "
+            f"which are {', '.join(candidates)}"
         )
     return _known(methods, several, setting="assign.methods")
 
 
 def _usable(candidates: tuple[str, ...], several: bool) -> tuple[str, ...]:
     there = tuple(name for name in candidates if several or not part_of(name))
-    return _known(there, several, setting="assign.candidates")
+    return _known(there, several, setting="assign.consensus.candidates")
 
 
 def _known(methods: tuple[str, ...], several: bool, *, setting: str) -> tuple[str, ...]:

@@ -1,16 +1,17 @@
 """Cluster heads, one small file each: fitted on prepared features, they label any image.
 
 A new head is one file, which says what `protocol.Method` and `protocol.Model` ask for, and one line
-in `HEADS`; in `BY_WORDS` if it reads words; in `FINISHING` if it learns what another head says. In
-a notebook: `heads.load(clusters).soft(rows)` gives any features the probabilities that images like
-them have in the run.
+in `HEADS`; in `BY_WORDS` if it reads words; in `FINISHING` if it learns what another head says. Its
+`option` fields are the table `assign.<name>`. In a notebook: `AssignConfig(methods=(Scp(alpha=3),
+"spectral"))`, and `heads.load(clusters).soft(rows)` gives any features the probabilities that
+images like them have in the run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from clusterpipe.cache.errors import DamagedArtifact
+from clusterpipe.cache.errors import DamagedArtifact, UsageError
 from clusterpipe.cache.schema import Assignment
 from clusterpipe.stages.heads.coding_length import CodingLength
 from clusterpipe.stages.heads.consensus import Consensus
@@ -18,6 +19,7 @@ from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
 from clusterpipe.stages.heads.protocol import (
     BLOCK,
     KINDS,
+    Common,
     Fits,
     Head,
     Member,
@@ -40,6 +42,8 @@ __all__ = [
     "BY_WORDS",
     "FINISHING",
     "HEADS",
+    "TABLES",
+    "Common",
     "Fits",
     "Head",
     "Member",
@@ -49,6 +53,8 @@ __all__ = [
     "kind_of",
     "load",
     "method",
+    "table_of",
+    "tables_of",
 ]
 
 HEADS: Mapping[str, type[Any]] = {
@@ -76,15 +82,40 @@ FINISHING: Mapping[str, type[Any]] = {SelfLabel.name: SelfLabel}
 KINDS.update(ALL, **FINISHING)
 
 
-def method(name: str, config: Any) -> Method:
-    """The method called `name`, with the settings it takes from the fields of `config`.
+def method(name: str, tables: Mapping[str, Any] | None = None) -> Method:
+    """The method called `name` with its settings among `tables`, else the default ones.
 
     What features it is to be fitted on, which may follow after a colon, is not its concern.
     """
     kind = KINDS[kind_of(name)]
-    settings = {spec.name: getattr(config, spec.name) for spec in fields(kind)}
-    fitting: Method = kind(**settings)
-    return fitting
+    given = (tables or {}).get(table_of(kind), kind())
+    if given.name == kind.name:
+        return given  # type: ignore[no-any-return]
+    shared: Method = kind(**{spec.name: getattr(given, spec.name) for spec in fields(kind)})
+    return shared
+
+
+def table_of(head: Any) -> str:
+    """The name of a head's table of settings, within that of assign."""
+    return str(head.table).partition(".")[2]
+
+
+# Default settings of every head that has some, by the name of its table.
+TABLES: Mapping[str, Any] = {
+    table_of(head): head()
+    for head in KINDS.values()
+    if fields(head) and head is not TrainedTextAided  # it has the table of tac
+}
+
+
+def tables_of(settings: Iterable[Any]) -> dict[str, Any]:
+    """All tables, with these `settings` in the place of the default ones. Raises UsageError."""
+    given = {}
+    for one in settings:
+        if getattr(one, "name", "") not in KINDS:
+            raise UsageError(f"{one!r} is no head with settings, such as Scp(alpha=3)")
+        given[table_of(one)] = one
+    return {**TABLES, **{table: one for table, one in given.items() if table in TABLES}}
 
 
 def load(assignment: Assignment) -> Head:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
+from clusterpipe.stages.declaration import option
 from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
 from clusterpipe.stages.heads.protocol import Fits, Training
 
@@ -55,16 +56,20 @@ class CodingLength:
     """Labels and codes in turn, from k-means, until no image moves; one start per seed."""
 
     name: ClassVar[str] = "coding-length"
+    table: ClassVar[str] = "assign.coding_length"
     about: ClassVar[str] = "asks which cluster describes an image shortest"
     unit: ClassVar[bool] = True
     minimised: ClassVar[str] = "length"
     model: ClassVar[type[CodedClusters]] = CodedClusters
 
-    restarts: int
-    iterations: int
-    temperature: float
-    rounds: int
-    components: int
+    rounds: ClassVar[int] = 15  # in which images may move
+
+    components: int = option(
+        32,
+        "Principal components that are coded; at most half as many as the average cluster has "
+        "images.",
+        least=1,
+    )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         from clusterpipe.stages.numerics.coding_length import partition_length
@@ -80,7 +85,7 @@ class CodingLength:
         width = min(self.components, max(1, len(z) // (k * ROWS_PER_DIMENSION)))
         direction = principal_directions(z, width)
         rows, code = _coded(z, direction), _code()
-        labels = self._labels(z, rows, k, seeds, progress)
+        labels = self._labels(training, rows, k, seeds, progress)
         length = np.array([partition_length(cluster_statistics(rows, x, k), code) for x in labels])
         costs = [increments(rows, label, k, code) for label in labels]
         chosen = int(length.argmin())
@@ -89,7 +94,7 @@ class CodingLength:
             lambda value: soft_by_length(added, temperature=value),
             labels,
             chosen,
-            given=self.temperature,
+            given=training.common.temperature,
             scale=width,
         )
         models = [
@@ -105,7 +110,7 @@ class CodingLength:
 
     def _labels(
         self,
-        z: NDArray[np.float32],
+        training: Training,
         rows: NDArray[np.float32],
         k: int,
         seeds: Sequence[int],
@@ -115,15 +120,15 @@ class CodingLength:
         from clusterpipe.stages.numerics.incremental_coding import settled
         from clusterpipe.stages.numerics.kmeans import kmeans
 
-        labels = []
+        common, labels = training.common, []
         with progress(f"fitting {self.name}", total=len(seeds), unit="fits") as advance:
             for seed in seeds:
                 start = kmeans(
-                    z,
+                    training.z,
                     k,
                     spherical=True,
-                    restarts=self.restarts,
-                    iterations=self.iterations,
+                    restarts=common.restarts,
+                    iterations=common.iterations,
                     seed=seed,
                 )
                 label = settled(rows, start.label, k, _code(), rounds=self.rounds)

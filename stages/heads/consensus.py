@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
+from clusterpipe.stages.declaration import option
 from clusterpipe.stages.heads.protocol import (
     BLOCK,
     KINDS,
@@ -115,13 +116,29 @@ class Consensus:
     """The vote of all members, by which it stands; each seed but the first leaves out its own."""
 
     name: ClassVar[str] = "consensus"
+    table: ClassVar[str] = "assign.consensus"
     about: ClassVar[str] = (
-        "what the better half of the fits of all other methods named, or of `candidates` if alone, "
-        "agree on"
+        "takes what the better half of the fits of the other methods, or of its candidates, agree "
+        "on"
     )
     unit: ClassVar[bool] = False
     minimised: ClassVar[str] = "members unheard"
     model: ClassVar[Any] = ConsensusClusters.restored
+
+    candidates: tuple[str, ...] = option(
+        (
+            "spherical-kmeans",
+            "spherical-kmeans:embeddings",
+            "spectral",
+            "coding-length",
+            "turtle",
+            "turtle:embeddings",
+            "turtle:both",
+        ),
+        "Methods whose fits 'auto', and consensus where it is the only method, choose from, by how "
+        "well a linear probe learns their labels. With assign.features = embeddings those that "
+        "name features are left out.",
+    )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         members, z = training.members, _spread(training.z, max(MOST_VOTED_ON, k))

@@ -30,14 +30,11 @@ class KMeans:
     """Lloyd's algorithm; the seed of lowest inertia is chosen."""
 
     name: ClassVar[str] = "kmeans"
+    table: ClassVar[str] = "assign.kmeans"
     about: ClassVar[str] = "compares positions"
     unit: ClassVar[bool] = False
     minimised: ClassVar[str] = "inertia"
     model: ClassVar[type[Centroids]] = Centroids
-
-    restarts: int
-    iterations: int
-    temperature: float
 
     def fit(
         self,
@@ -50,7 +47,7 @@ class KMeans:
     ) -> Fits:
         from clusterpipe.stages.numerics.kmeans import kmeans
 
-        z, clusterings = training.z, []
+        z, common, clusterings = training.z, training.common, []
         with progress(f"fitting {named or self.name}", total=len(seeds), unit="fits") as advance:
             for seed in seeds:
                 clusterings.append(
@@ -58,8 +55,8 @@ class KMeans:
                         z,
                         k,
                         spherical=self.unit,
-                        restarts=self.restarts,
-                        iterations=self.iterations,
+                        restarts=common.restarts,
+                        iterations=common.iterations,
                         seed=seed,
                     )
                 )
@@ -70,7 +67,7 @@ class KMeans:
             lambda value: Centroids(clusterings[chosen].centroid, value).soft(part),
             [c.label for c in clusterings],
             chosen,
-            given=self.temperature,
+            given=common.temperature,
             scale=float(np.square(z).sum(axis=1, dtype=np.float64).mean()) or 1.0,
         )
         return Fits([Centroids(c.centroid, temperature) for c in clusterings], inertia, chosen)
@@ -81,5 +78,6 @@ class SphericalKMeans(KMeans):
     """The same between directions: rows and centroids have unit length."""
 
     name: ClassVar[str] = "spherical-kmeans"
+    table: ClassVar[str] = "assign.spherical_kmeans"
     about: ClassVar[str] = "compares directions: right for most backbones"
     unit: ClassVar[bool] = True

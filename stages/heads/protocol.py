@@ -1,7 +1,7 @@
 """Protocol of a cluster head: its fit, the fitted model, and the labels of any row.
 
-A *method* is a frozen dataclass of its settings, each named as in the config of assign; `fit` gives
-one *model* per seed. A model is a frozen dataclass of plain arrays, which is also how it is stored.
+A *method* is a frozen dataclass of its settings, the table `assign.<name>`; `fit` gives one *model*
+per seed. A model is a frozen dataclass of plain arrays, which is also how it is stored.
 Both see prepared rows: centred and, if the method says `unit`, of unit length. A `Head` is a model
 with its preparation, less the clusters that no image is in: it takes features as they come.
 """
@@ -90,26 +90,39 @@ class Lesson:
 
 
 @dataclass(frozen=True)
+class Common:
+    """Settings that heads share, of assign itself: restarts and iterations of k-means, the
+    temperature of the probabilities (0: calibrated), whether rows were centred."""
+
+    restarts: int = 4
+    iterations: int = 25
+    temperature: float = 0.0
+    center: bool = True
+
+
+@dataclass(frozen=True)
 class Training:
     """Training data of heads: prepared rows of one feature space, or of several side by side.
 
-    z: (n, d) float32; widths: of each space, they sum to d; views: (n, v, d) augmented views of the
-    same images, prepared as `z` is, if there are any; words: of that space, for heads that read
-    some, not prepared; members: what was fitted before, the best first, for a head that is made of
-    others; lesson: what another head says, for one that learns from it.
+    z: (n, d) float32; widths: of each space, they sum to d; common: settings of all heads; views:
+    (n, v, d) augmented views of the same images, prepared as `z` is, if there are any; words: of
+    that space, for heads that read some, not prepared; members: what was fitted before, the best
+    first, for a head that is made of others; lesson: what another head says, for one that learns
+    from it.
     """
 
     z: NDArray[np.float32]
     widths: tuple[int, ...]
+    common: Common = Common()
     views: NDArray[np.float32] | None = None
     words: Words | None = None
     members: tuple["Member", ...] = ()
     lesson: "Lesson | None" = None
 
     @classmethod
-    def of(cls, z: NDArray[np.float32]) -> Self:
+    def of(cls, z: NDArray[np.float32], common: Common = Common()) -> Self:
         """The rows (n, d) of one space."""
-        return cls(z, (z.shape[1],))
+        return cls(z, (z.shape[1],), common)
 
     @property
     def spaces(self) -> list[NDArray[np.float32]]:
@@ -157,9 +170,10 @@ class Fits:
 
 
 class Method(Protocol):
-    """Fitting of a head. A frozen dataclass of settings, named as in the config of assign."""
+    """Fitting of a head. A frozen dataclass of settings, each an `option`; there may be none."""
 
     name: ClassVar[str]
+    table: ClassVar[str]  # of its settings: "assign." and the name, with underscores
     about: ClassVar[str]  # completes "<name>: ..." in the help
     unit: ClassVar[bool]  # whether rows are scaled to unit length
     minimised: ClassVar[

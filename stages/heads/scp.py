@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
+from clusterpipe.stages.declaration import option
 from clusterpipe.stages.heads.calibration import probabilities
 from clusterpipe.stages.heads.coordinates import Axes, Placed
 from clusterpipe.stages.heads.probing import PROBE_ERROR, probe_errors, probed
@@ -74,28 +75,37 @@ class Scp:
     """One perceptron per seed; all seeds take the alpha that is best with the first."""
 
     name: ClassVar[str] = "scp"
+    table: ClassVar[str] = "assign.scp"
     about: ClassVar[str] = "teaches a small network that neighbours, or views, are alike"
     unit: ClassVar[bool] = True
     minimised: ClassVar[str] = PROBE_ERROR
     model: ClassVar[type[PerceptronClusters]] = PerceptronClusters
 
-    iterations: int
-    temperature: float
-    scp_preset: str
-    scp_start: str
-    scp_positives: str
-    scp_epochs: int
-    scp_alpha: float
-    scp_prior: float
-    scp_consistency: float
-    scp_confidence: float
+    preset: str = option(
+        "fast",
+        "'fast' is a narrow network in white components that starts from annealed k-means; "
+        "'paper' is the one published, from a random start: for tens of thousands of images.",
+        choices=("fast", "paper"),
+    )
+    positives: str = option(
+        "neighbours",
+        "What is to be alike: an image and its neighbours, an image with 'noise', or 'views' of "
+        "an image (embed.views = 4 first; only with assign.features = embeddings).",
+        choices=("neighbours", "views", "noise"),
+    )
+    alpha: float = option(
+        0.0,
+        "Weight of balance, which holds clusters to the sizes that the start found; too little and "
+        "clusters die out. 0 = of two that are tried, the one that a linear probe learns better.",
+        least=0,
+    )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         self._check(training)
-        placed = Placed.of(training, k, seeds[0], white=self.scp_preset == "fast")
-        alphas = (self.scp_alpha,) if self.scp_alpha else ALPHAS
+        placed = Placed.of(training, k, seeds[0], white=not self._is_paper)
+        alphas = (self.alpha,) if self.alpha else ALPHAS
         pairs = self._pairs(placed, training.views)
-        starts = [self._start(placed, k, seed) for seed in seeds]
+        starts = [self._start(placed, k, training.common.iterations, seed) for seed in seeds]
         total = self.recipe(len(training.z), k, 0).epochs * (len(seeds) + len(alphas) - 1)
         with progress(f"fitting {self.name}", total=total, unit="epochs") as advance:
             tried = [self._train(placed, pairs, starts[0], a, seeds[0], advance) for a in alphas]
@@ -106,14 +116,12 @@ class Scp:
                 for start, seed in zip(starts[1:], seeds[1:], strict=True)
             ]
         models = [replace(model, alphas=np.array(alphas), errors=errors) for model in models]
-        return probed(models, training, seeds[0], given=self.temperature)
+        return probed(models, training, seeds[0], given=training.common.temperature)
 
     def _check(self, training: Training) -> None:
-        if self.scp_positives == "views" and (
-            training.views is None or training.views.shape[1] < 2
-        ):
+        if self.positives == "views" and (training.views is None or training.views.shape[1] < 2):
             raise UsageError(
-                "assign.scp_positives = 'views' needs at least 2 augmented views of each image: "
+                "assign.scp.positives = 'views' needs at least 2 augmented views of each image: "
                 "run `clusterpipe embed --set embed.views=4`, and cluster the features as embedded "
                 "(assign.features = embeddings)"
             )
@@ -121,25 +129,24 @@ class Scp:
     def _pairs(self, placed: Placed, views: NDArray[np.float32] | None) -> "Pairs":
         from clusterpipe.stages.numerics.scp import neighbour_pairs, noise_pairs, view_pairs
 
-        if self.scp_positives == "views" and views is not None:
+        if self.positives == "views" and views is not None:
             n, v, d = views.shape
             return view_pairs(placed.axes.rows(views.reshape(n * v, d)).reshape(n, v, -1))
-        if self.scp_positives == "noise":
+        if self.positives == "noise":
             return noise_pairs(placed.rows, NOISE * placed.rows.std(axis=0))
         return neighbour_pairs(placed.rows, placed.near(NEIGHBOURS))
 
-    def _start(self, placed: Placed, k: int, seed: int) -> "_Start":
+    def _start(self, placed: Placed, k: int, iterations: int, seed: int) -> "_Start":
         """Labels to begin with and the shares to hold clusters to; or none, and equal shares."""
-        if self._is_random:
+        if self._is_paper:
             return _Start(None, np.full(k, 1 / k))
-        label = placed.annealed(k, iterations=self.iterations, seed=seed)
+        label = placed.annealed(k, iterations=iterations, seed=seed)
         share = np.maximum(np.bincount(label, minlength=k) / len(label), SMALLEST_SHARE / k)
-        prior = share**self.scp_prior
-        return _Start(label, prior / prior.sum())
+        return _Start(label, share / share.sum())
 
     @property
-    def _is_random(self) -> bool:
-        return self.scp_preset == "paper" or self.scp_start == "random"
+    def _is_paper(self) -> bool:
+        return self.preset == "paper"
 
     def recipe(self, n: int, k: int, alpha: float) -> "Recipe":
         """Recipe for n images: enough steps, in batches large enough for k clusters."""
@@ -147,16 +154,15 @@ class Scp:
 
         batch = min(LARGEST_BATCH, max(SMALLEST_BATCH, PER_CLUSTER * k, n // BATCHES))
         steps = max(1, n // batch)
-        usual = PUBLISHED_EPOCHS if self._is_random else -(-TRAINED // steps)
         return Recipe(
-            epochs=self.scp_epochs or usual,
+            epochs=PUBLISHED_EPOCHS if self._is_paper else -(-TRAINED // steps),
             start_epochs=-(-TAUGHT // steps),
             batch=batch,
             rate=1e-3,
-            consistency=self.scp_consistency,
-            confidence=self.scp_confidence,
+            consistency=1.0,
+            confidence=1.0,
             balance=alpha,
-            weighted=self.scp_positives == "neighbours" and not self._is_random,
+            weighted=self.positives == "neighbours" and not self._is_paper,
         )
 
     def _train(
@@ -171,7 +177,7 @@ class Scp:
         from clusterpipe.stages.numerics.perceptron import perceptron, plain_layers
         from clusterpipe.stages.numerics.scp import train
 
-        k, width = len(start.prior), PAPER_WIDTH if self.scp_preset == "paper" else FAST_WIDTH
+        k, width = len(start.prior), PAPER_WIDTH if self._is_paper else FAST_WIDTH
         n, e = placed.rows.shape
         network = perceptron(e, k, layers=LAYERS, width=width, seed=seed)
         recipe = self.recipe(n, k, alpha)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
+from clusterpipe.stages.declaration import option
 from clusterpipe.stages.heads.calibration import calibrated, probabilities
 from clusterpipe.stages.heads.protocol import Fits, Training, Verdict, judged
 
@@ -52,15 +53,24 @@ class SelfLabel:
     """One student per fit of the head that is finished; the student of the chosen fit is chosen."""
 
     name: ClassVar[str] = "self-label"
+    table: ClassVar[str] = "assign.self_label"
     about: ClassVar[str] = "a small network learns the labels of the images that are surest"
     unit: ClassVar[bool] = True
     minimised: ClassVar[str] = ""  # the objective is that of the head that is finished
     model: ClassVar[type[StudentClusters]] = StudentClusters
 
-    temperature: float
-    finish_distortion: str
-    finish_share: float
-    finish_rounds: int
+    distortion: str = option(
+        "noise",
+        "How the student sees images: with 'noise', as 'neighbours' of theirs, or as augmented "
+        "'views' (embed.views = 4 first; only with assign.features = embeddings).",
+        choices=("noise", "neighbours", "views"),
+    )
+    share: float = option(
+        0.8, "Share of each cluster's images, surest first, that teach.", above=0, most=1
+    )
+    rounds: int = option(
+        1, "Rounds; from the second on, the student learns its own labels.", least=1
+    )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         self._check(training)
@@ -68,21 +78,19 @@ class SelfLabel:
         if lesson is None:
             raise UsageError(f"{self.name} finishes the labels of a head, and none were given")
         pairs, chosen = self._pairs(training, seeds[0]), lesson.chosen
-        total = self.finish_rounds * len(seeds)
+        total = self.rounds * len(seeds)
         with progress(f"fitting {self.name}", total=total, unit="rounds") as advance:
             models = [
                 self._taught(z, pairs, verdict, k, seed, advance)
                 for verdict, seed in zip(lesson.verdicts, seeds, strict=True)
             ]
-        models = calibrated(models, chosen, z, given=self.temperature)
+        models = calibrated(models, chosen, z, given=training.common.temperature)
         return Fits(models, lesson.objective, chosen)
 
     def _check(self, training: Training) -> None:
-        if self.finish_distortion == "views" and (
-            training.views is None or training.views.shape[1] < 2
-        ):
+        if self.distortion == "views" and (training.views is None or training.views.shape[1] < 2):
             raise UsageError(
-                "assign.finish_distortion = 'views' needs at least 2 augmented views of each "
+                "assign.self_label.distortion = 'views' needs at least 2 augmented views of each "
                 "image: run `clusterpipe embed --set embed.views=4`, and cluster the features as "
                 "embedded (assign.features = embeddings)"
             )
@@ -92,9 +100,9 @@ class SelfLabel:
         from clusterpipe.stages.numerics.scp import neighbour_pairs, noise_pairs, view_pairs
 
         z = training.z
-        if self.finish_distortion == "views" and training.views is not None:
+        if self.distortion == "views" and training.views is not None:
             return view_pairs(training.views)
-        if self.finish_distortion == "neighbours":
+        if self.distortion == "neighbours":
             return neighbour_pairs(z, neighbours(z, NEIGHBOURS, seed=seed).index)
         return noise_pairs(z, NOISE)
 
@@ -117,9 +125,9 @@ class SelfLabel:
         network = perceptron(z.shape[1], k, layers=2, width=WIDTH, seed=seed)
         generator = torch.Generator().manual_seed(seed)
         unknown = np.zeros((k, z.shape[1]), np.float32)
-        for _ in range(self.finish_rounds):
+        for _ in range(self.rounds):
             label = verdict.label
-            taught = confident_rows(label, verdict.probability, share=self.finish_share)
+            taught = confident_rows(label, verdict.probability, share=self.share)
             for _ in learn(network, pairs, label, taught, generator):
                 pass
             layers = vars(plain_layers(network))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
+from clusterpipe.stages.declaration import option
 from clusterpipe.stages.heads.kmeans import Centroids, KMeans
 from clusterpipe.stages.heads.probing import probe_errors
 from clusterpipe.stages.heads.protocol import BLOCK, Fits, Training
@@ -88,23 +89,34 @@ class Spectral:
     """One graph and its eigenvectors for all seeds; each clusters the places by k-means."""
 
     name: ClassVar[str] = "spectral"
+    table: ClassVar[str] = "assign.spectral"
     about: ClassVar[str] = "cuts a graph of neighbours where it is thin"
     unit: ClassVar[bool] = True
     minimised: ClassVar[str] = "inertia"
     model: ClassVar[type[SpectralClusters]] = SpectralClusters
 
-    restarts: int
-    iterations: int
-    temperature: float
-    neighbours: int
-    exact_up_to: int
-    landmarks: int
+    landmarks: ClassVar[int] = 1024  # beyond exact_up_to; more where there are many clusters
+
+    neighbours: int = option(
+        0,
+        "Images that each image is joined to. More merges small clusters, fewer splits large "
+        "ones. 0 = 15, 40 or 100, whichever gives the clusters that a linear probe learns best.",
+        least=0,
+    )
+    exact_up_to: int = option(
+        10_000,
+        "Most images (of the fit) that are joined to each other; more are joined to landmarks, "
+        "in time and memory that grow with the number of landmarks only.",
+        least=0,
+    )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         z, exact = training.z, len(training.z) <= self.exact_up_to
         landmark = z if exact else self._cells(z, k, seeds[0], progress)
         counts = self._counts(exact, len(landmark))
-        tried = [self._cut(z, landmark, count, exact, k, seeds, progress) for count in counts]
+        tried = [
+            self._cut(training, landmark, count, exact, k, seeds, progress) for count in counts
+        ]
         errors = probe_errors([cut.label for cut in tried], training, seeds[0])
         best = tried[int(errors.argmin())]
         models = [
@@ -129,7 +141,7 @@ class Spectral:
 
     def _cut(
         self,
-        z: NDArray[np.float32],
+        training: Training,
         landmark: NDArray[np.float32],
         count: int,
         exact: bool,
@@ -139,11 +151,11 @@ class Spectral:
     ) -> "_Cut":
         from clusterpipe.stages.numerics.spectral import embedded
 
-        affinity, radius = _affinities(z, landmark, count, progress)
+        affinity, radius = _affinities(training.z, landmark, count, progress)
         graph = _graph(affinity, landmark, radius, k, exact, seeds[0], progress)
         places = embedded(affinity, graph.coordinate)
-        inner = KMeans(self.restarts, self.iterations, self.temperature)
-        fits = inner.fit(Training.of(places), k, seeds, progress, named=self.name)
+        inner = Training.of(places, training.common)
+        fits = KMeans().fit(inner, k, seeds, progress, named=self.name)
         return _Cut(graph, places, fits)
 
     def _cells(

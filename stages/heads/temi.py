@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
+from clusterpipe.stages.declaration import option
 from clusterpipe.stages.heads.calibration import probabilities
 from clusterpipe.stages.heads.coordinates import Axes, Placed
 from clusterpipe.stages.heads.probing import PROBE_ERROR, probed
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from clusterpipe.stages.numerics.temi import Layers, Recipe
 
 SMALLEST_BATCH, PER_CLUSTER = 64, 5
+BETA = 0.6  # as published; smaller makes clusters more equal
 BATCHES = 32  # of 'fast' per epoch, where images are few
 TAUGHT, TRAINED = 300, 100  # least steps of 'fast' to learn a start's labels, and then pairs
 
 
 @dataclass(frozen=True)
-class _Size:
+class Size:
     """Layers of each head, and neighbours that positives are drawn from."""
 
     heads: int
@@ -37,7 +39,7 @@ class _Size:
     neighbours: int
 
 
-SIZES = {"fast": _Size(4, 128, 64, 10), "paper": _Size(50, 512, 256, 50)}
+SIZES = {"fast": Size(4, 128, 64, 10), "paper": Size(50, 512, 256, 50)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,61 +75,73 @@ class Temi:
     """Several heads per seed, of which that of least training loss is kept."""
 
     name: ClassVar[str] = "temi"
+    table: ClassVar[str] = "assign.temi"
     about: ClassVar[str] = "teaches several small networks that neighbours belong together"
     unit: ClassVar[bool] = True
     minimised: ClassVar[str] = PROBE_ERROR
     model: ClassVar[type[DistilledClusters]] = DistilledClusters
 
-    iterations: int
-    temperature: float
-    temi_preset: str
-    temi_heads: int
-    temi_epochs: int
-    temi_beta: float
+    preset: str = option(
+        "fast",
+        "'fast' has narrow heads in white components that start from annealed k-means; 'paper' "
+        "is the recipe as published, from a random start: hours without a GPU.",
+        choices=("fast", "paper"),
+    )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         from clusterpipe.stages.numerics.scp import neighbour_pairs
 
         placed = Placed.of(training, k, seeds[0], white=not self._is_paper)
-        pairs = neighbour_pairs(placed.rows, placed.near(SIZES[self.temi_preset].neighbours))
-        total = self._recipe(len(placed.z), k).epochs * len(seeds)
+        pairs = neighbour_pairs(placed.rows, placed.near(self.size.neighbours))
+        total = self.recipe(len(placed.z), k).epochs * len(seeds)
         with progress(f"fitting {self.name}", total=total, unit="epochs") as advance:
-            models = [self._train(placed, pairs, k, seed, advance) for seed in seeds]
-        return probed(models, training, seeds[0], given=self.temperature)
+            starts = [self._start(placed, k, training.common.iterations, seed) for seed in seeds]
+            models = [
+                self._train(placed, pairs, start, k, seed, advance)
+                for start, seed in zip(starts, seeds, strict=True)
+            ]
+        return probed(models, training, seeds[0], given=training.common.temperature)
+
+    @property
+    def size(self) -> Size:
+        """Of its heads."""
+        return SIZES[self.preset]
 
     @property
     def _is_paper(self) -> bool:
-        return self.temi_preset == "paper"
+        return self.preset == "paper"
 
-    def _recipe(self, n: int, k: int) -> "Recipe":
+    def recipe(self, n: int, k: int) -> "Recipe":
+        """How n images are learnt, in batches large enough for k clusters."""
         from clusterpipe.stages.numerics.temi import RATE_PER_256, Recipe
 
         if self._is_paper:
             return Recipe(
-                epochs=self.temi_epochs or 200,
+                epochs=200,
                 start_epochs=0,
                 warm_up=20,
                 batch=512,
                 rate=RATE_PER_256,
                 momentum=0.996,
-                beta=self.temi_beta,
+                beta=BETA,
             )
         batch = min(512, max(SMALLEST_BATCH, PER_CLUSTER * k, n // BATCHES))
         steps = max(1, n // batch)
         return Recipe(
-            epochs=self.temi_epochs or -(-TRAINED // steps),
+            epochs=-(-TRAINED // steps),
             start_epochs=-(-TAUGHT // steps),
             warm_up=0,
             batch=batch,
             rate=10 * RATE_PER_256,
             momentum=0.98,  # the teacher must get somewhere in few steps
-            beta=self.temi_beta,
+            beta=BETA,
         )
 
     def _train(
         self,
         placed: Placed,
         pairs: "Pairs",
+        start: NDArray[np.int64] | None,
         k: int,
         seed: int,
         advance: Callable[[int], None],
@@ -135,24 +149,25 @@ class Temi:
         from clusterpipe.stages.numerics.temi import Heads, train
 
         n, e = placed.rows.shape
-        size = SIZES[self.temi_preset]
-        heads = self.temi_heads or size.heads
+        size = self.size
         student, teacher = (
-            Heads(heads, e, k, width=size.width, bottleneck=size.bottleneck, seed=seed)
+            Heads(size.heads, e, k, width=size.width, bottleneck=size.bottleneck, seed=seed)
             for _ in range(2)
         )
-        start, recipe, losses = self._start(placed, k, heads, seed), self._recipe(n, k), []
+        recipe, losses = self.recipe(n, k), []
         for loss in train(student, teacher, pairs, recipe, start=start, n=n, seed=seed):
             losses.append(loss)
             advance(1)
         return _model(teacher.layers(int(losses[-1].argmin())), losses[-1], placed)
 
-    def _start(self, placed: Placed, k: int, heads: int, seed: int) -> NDArray[np.int64] | None:
+    def _start(
+        self, placed: Placed, k: int, iterations: int, seed: int
+    ) -> NDArray[np.int64] | None:
         """Labels (h, n) of annealed k-means, the same for every head."""
         if self._is_paper:
             return None
-        label = placed.annealed(k, iterations=self.iterations, seed=seed)
-        return np.tile(label, (heads, 1))
+        label = placed.annealed(k, iterations=iterations, seed=seed)
+        return np.tile(label, (self.size.heads, 1))
 
 
 def _model(layers: "Layers", losses: NDArray[np.float64], placed: Placed) -> DistilledClusters:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
+from clusterpipe.stages.declaration import option
 from clusterpipe.stages.heads.calibration import calibration_rows, probabilities, temperature_of
 from clusterpipe.stages.heads.kmeans import Centroids, SphericalKMeans
 from clusterpipe.stages.heads.protocol import Fits, Training, words_of
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 TEXT_TEMPERATURE, CENTRED_TEXT_TEMPERATURE = 0.005, 0.05  # as published; ours, for centred rows
 NEIGHBOURS = 50
 MANY = 100  # clusters, beyond which the settings for many are taken
-LEAST_STEPS = 100
+NOUNS, BALANCE = 5, 5.0  # words picked per centre, weight of equal sizes; as published
 LAST = 0.1  # share of the steps whose mean loss is compared
 
 
@@ -52,43 +53,39 @@ class TextAided:
     """Spherical k-means in both views side by side; all seeds share the picked words."""
 
     name: ClassVar[str] = "tac"
+    table: ClassVar[str] = "assign.tac"
     about: ClassVar[str] = "sets the words that an image is like beside its features"
     unit: ClassVar[bool] = True
     minimised: ClassVar[str] = "inertia"
     model: ClassVar[type[Any]] = TextAidedClusters
 
-    restarts: int
-    iterations: int
-    temperature: float
-    center: bool
-    nouns: int
-    text_temperature: float
+    vocabulary: str = option(
+        "",
+        "Words, of which those are picked that tell the images apart; as in caption.vocabulary. "
+        "Empty = the backbone's own words if it has a closed vocabulary, else imagenet-21k. Words "
+        "that do not suit the pictures do harm.",
+    )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         from clusterpipe.stages.numerics.kmeans import nearest
         from clusterpipe.stages.numerics.preparation import mean_directions
 
         noun = self.picked(training, k, seeds[0], progress)
-        both = _both(training.z, noun, self.mixing)
-        inner = SphericalKMeans(self.restarts, self.iterations, self.temperature)
-        fits = inner.fit(Training.of(both), k, seeds, progress, named=self.name)
+        mixing = _mixing(training)
+        both = _both(training.z, noun, mixing)
+        inner = Training.of(both, training.common)
+        fits = SphericalKMeans().fit(inner, k, seeds, progress, named=self.name)
         models = [
             TextAidedClusters(
                 centroid=mean_directions(training.z, nearest(both, fit.centroid).label, k),
                 noun=noun,
-                text_temperature=self.mixing,
+                text_temperature=mixing,
                 place=fit.centroid,
                 temperature=fit.temperature,
             )
             for fit in fits.models
         ]
         return Fits(models, fits.objective, fits.chosen)
-
-    @property
-    def mixing(self) -> float:
-        """The temperature of the mixture of words: centred rows have larger cosines with them."""
-        default = CENTRED_TEXT_TEMPERATURE if self.center else TEXT_TEMPERATURE
-        return self.text_temperature or default
 
     def picked(
         self, training: Training, k: int, seed: int, progress: Progress
@@ -102,7 +99,7 @@ class TextAided:
         from clusterpipe.stages.numerics.tac import centre_count, select_words
 
         z, words = training.z, unit_rows(words_of(training, self.name).feature)
-        if self.center:
+        if training.common.center:
             words = prepare(words, center_of(words, unit=True), unit=True)
         count = centre_count(len(z), k)
         with progress("picking words", total=count, unit="centres") as advance:
@@ -110,12 +107,12 @@ class TextAided:
                 z,
                 count,
                 spherical=True,
-                restarts=self.restarts,
-                iterations=self.iterations,
+                restarts=training.common.restarts,
+                iterations=training.common.iterations,
                 seed=seed,
             )
             advance(count)
-        return words[select_words(unit_rows(found.centroid), words, each=self.nouns)]
+        return words[select_words(unit_rows(found.centroid), words, each=NOUNS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,19 +149,18 @@ class _Trained:
 class TrainedTextAided(TextAided):
     """Two heads taught by each other, anew with each seed; the one for images assigns."""
 
+    least_steps: ClassVar[int] = 100
     name: ClassVar[str] = "tac-trained"
+    table: ClassVar[str] = "assign.tac"
     about: ClassVar[str] = "trains a head by such words; slower"
     minimised: ClassVar[str] = "loss at the end of training"
     model: ClassVar[type[Any]] = TrainedClusters
-
-    tac_epochs: int
-    tac_balance: float
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         from clusterpipe.stages.numerics.preparation import mean_directions
 
         z = training.z
-        pairs = self._pairs(z, self.picked(training, k, seeds[0], progress))
+        pairs = self._pairs(training, self.picked(training, k, seeds[0], progress))
         trained = [self._trained(pairs, k, seed, progress) for seed in seeds]
         labels = [one.layers.logits(z).argmax(axis=1) for one in trained]
         loss = np.array([one.loss for one in trained])
@@ -174,7 +170,7 @@ class TrainedTextAided(TextAided):
             lambda value: probabilities(logits, value),
             labels,
             chosen,
-            given=self.temperature,
+            given=training.common.temperature,
             scale=1.0,
         )
         models = [
@@ -185,13 +181,14 @@ class TrainedTextAided(TextAided):
         ]
         return Fits(models, loss, chosen)
 
-    def _pairs(self, z: NDArray[np.float32], noun: NDArray[np.float32]) -> "Pairs":
+    def _pairs(self, training: Training, noun: NDArray[np.float32]) -> "Pairs":
         import torch
 
         from clusterpipe.stages.numerics.neighbours import neighbours
         from clusterpipe.stages.numerics.tac import Pairs, text_counterparts
 
-        text = text_counterparts(z, noun, temperature=self.mixing)
+        z = training.z
+        text = text_counterparts(z, noun, temperature=_mixing(training))
         near = [neighbours(view, NEIGHBOURS).index for view in (z, text)]
         return Pairs(*map(torch.from_numpy, (z, text, *near)))
 
@@ -200,10 +197,9 @@ class TrainedTextAided(TextAided):
 
         n, d = pairs.image.shape
         epochs, batch, temperature = (20, 512, 0.5) if k <= MANY else (100, 8192, 5.0)
-        passes = max(1, n // batch)
-        steps = self.tac_epochs * passes or max(LEAST_STEPS, epochs * passes)
+        steps = max(self.least_steps, epochs * max(1, n // batch))
         heads, losses = two_heads(d, k, seed=seed), list[float]()
-        weights = Weights(self.tac_balance, temperature)
+        weights = Weights(BALANCE, temperature)
         with progress(f"training {self.name}", total=steps, unit="steps") as advance:
             for loss in train(heads, pairs, steps=steps, batch=batch, weights=weights, seed=seed):
                 losses.append(loss)
@@ -211,6 +207,11 @@ class TrainedTextAided(TextAided):
         layers = heads.image_layers()
         label = layers.logits(pairs.image.numpy()).argmax(axis=1)
         return _Trained(layers.by_size(label), float(np.mean(losses[-int(LAST * steps) :])))
+
+
+def _mixing(training: Training) -> float:
+    """The temperature of the mixture of words: centred rows have larger cosines with them."""
+    return CENTRED_TEXT_TEMPERATURE if training.common.center else TEXT_TEMPERATURE
 
 
 def _both(

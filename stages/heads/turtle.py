@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
+from clusterpipe.stages.declaration import option
 from clusterpipe.stages.heads.coordinates import Axes, own_axes, studied, white_axes
 from clusterpipe.stages.heads.probing import PROBE_ERROR, probed
 from clusterpipe.stages.heads.protocol import Fits, Training, labelled
@@ -63,47 +64,57 @@ class Turtle:
     """Linear labels in every space, started by k-means and trained by classifiers; one per seed."""
 
     name: ClassVar[str] = "turtle"
+    table: ClassVar[str] = "assign.turtle"
     about: ClassVar[str] = "looks for clusters that linear classifiers learn easily"
     unit: ClassVar[bool] = True
     minimised: ClassVar[str] = PROBE_ERROR
     model: ClassVar[type[LinearClusters]] = LinearClusters
 
-    iterations: int
-    temperature: float
-    turtle_preset: str
-    turtle_steps: int
-    turtle_balance: float
-    turtle_prior: float
+    preset: str = option(
+        "fast",
+        "'fast' starts from annealed k-means in components that are white between neighbours: "
+        "seconds to minutes. 'paper' is the recipe as published, from a random start: minutes to "
+        "hours, and for clusters of about equal size.",
+        choices=("fast", "paper"),
+    )
+    balance: float = option(
+        10.0,
+        "How firmly clusters are held to the sizes that the start found (equal ones for 'paper'); "
+        "0 = not at all.",
+        least=0,
+    )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
-        paper = self.turtle_preset == "paper"
+        paper = self.preset == "paper"
         axes = own_axes(training) if paper else white_axes(training, k, seeds[0])
-        spaces, recipe = axes.placed(training.z, SCALE), self._recipe(k)
+        spaces, recipe = axes.placed(training.z, SCALE), self.recipe(k)
         models, total = [], recipe.steps * len(seeds)
         with progress(f"fitting {self.name}", total=total, unit="steps") as advance:
             for seed in seeds:
-                maps = _trained(self._start(spaces, k, seed), spaces, recipe, seed, advance)
+                start = self._start(spaces, k, training.common.iterations, seed)
+                maps = _trained(start, spaces, recipe, seed, advance)
                 models.append(_model(maps, axes, training.z))
-        return probed(models, training, seeds[0], given=self.temperature)
+        return probed(models, training, seeds[0], given=training.common.temperature)
 
-    def _recipe(self, k: int) -> "Recipe":
+    def recipe(self, k: int) -> "Recipe":
+        """How k clusters are learnt."""
         from clusterpipe.stages.numerics.turtle import Recipe
 
         fast = Recipe(
-            steps=self.turtle_steps or 40,
+            steps=40,
             inner_steps=5,
             learning_rate=3e-3,
             inner_learning_rate=1e-2,
-            balance=self.turtle_balance,
+            balance=self.balance,
             batch=max(1024, 10 * k),
             cold=False,
             decay=True,
         )
-        if self.turtle_preset == "fast":
+        if self.preset == "fast":
             return fast
         return replace(
             fast,
-            steps=self.turtle_steps or 6000,
+            steps=6000,
             inner_steps=10,
             learning_rate=1e-3,
             inner_learning_rate=1e-3,
@@ -112,16 +123,18 @@ class Turtle:
             decay=False,
         )
 
-    def _start(self, spaces: list[NDArray[np.float32]], k: int, seed: int) -> "_Start":
+    def _start(
+        self, spaces: list[NDArray[np.float32]], k: int, iterations: int, seed: int
+    ) -> "_Start":
         import torch
 
         from clusterpipe.stages.numerics.turtle import random_maps
 
-        if self.turtle_preset == "paper":
+        if self.preset == "paper":
             generator, widths = torch.Generator().manual_seed(seed), [x.shape[1] for x in spaces]
             return _Start(random_maps(widths, k, generator), torch.full((k,), 1 / k))
         part = studied(len(spaces[0]), k, seed)
-        return _annealed([x[part] for x in spaces], k, self.iterations, self.turtle_prior, seed)
+        return _annealed([x[part] for x in spaces], k, iterations, seed)
 
 
 # ---------------------------------------------------------------- start and training
@@ -135,12 +148,10 @@ class _Start:
     prior: "Tensor"
 
 
-def _annealed(
-    spaces: list[NDArray[np.float32]], k: int, iterations: int, power: float, seed: int
-) -> _Start:
+def _annealed(spaces: list[NDArray[np.float32]], k: int, iterations: int, seed: int) -> _Start:
     """From several runs of k-means in all spaces at once: their mean vote, annealed.
 
-    power: of the cluster sizes that come out, which gives the prior.
+    The prior is the sizes of the clusters that come out.
     """
     import torch
 
@@ -151,7 +162,7 @@ def _annealed(
     rows = unit_rows(np.hstack(spaces))
     direction = annealed_kmeans(rows, k, iterations=iterations, seed=seed)
     size = memberships(rows, direction, COLD).mean(axis=0)
-    prior = np.maximum(size, SMALLEST_SHARE / k) ** np.float32(power)
+    prior = np.maximum(size, SMALLEST_SHARE / k)
     parts = np.split(direction, np.cumsum([x.shape[1] for x in spaces])[:-1], axis=1)
     weight = [torch.from_numpy(SHARPNESS * unit_rows(part)) for part in parts]
     maps = Maps(weight, [torch.zeros(k) for _ in spaces])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
+from clusterpipe.stages.declaration import option
 from clusterpipe.stages.heads.calibration import probabilities
 from clusterpipe.stages.heads.protocol import Fits, Training, words_of
 
@@ -53,12 +54,19 @@ class ZeroShot:
     """Each image to the name it is likeliest of: cluster i is the i-th of those that were given."""
 
     name: ClassVar[str] = "zero-shot"
+    table: ClassVar[str] = "assign.zero_shot"
     about: ClassVar[str] = "no clustering: each image to the likeliest of the names you give"
     unit: ClassVar[bool] = False
     minimised: ClassVar[str] = ""  # nothing is fitted
     model: ClassVar[type[NamedClusters]] = NamedClusters
 
-    temperature: float
+    class_names: str = option(
+        "",
+        "Names, one cluster each in their order, whatever k is; those that no image is likeliest "
+        "of are left out. A text file with one name per line (of a .csv, the first column), a "
+        "file of their text features (as in caption.vocabulary), or 'classes', the class names "
+        "of the source: that leaks the answer and the number of clusters.",
+    )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         from clusterpipe.stages.numerics.preparation import means
@@ -69,7 +77,7 @@ class ZeroShot:
             word=words.feature,
             offset=words.offset,
             by_cosine=words.by_cosine,
-            temperature=self.temperature or (TEMPERATURE if words.by_cosine else 1.0),
+            temperature=training.common.temperature or (TEMPERATURE if words.by_cosine else 1.0),
         )
         with progress("naming", total=len(z), unit="images") as advance:
             soft = unfilled.soft(z)

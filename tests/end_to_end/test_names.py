@@ -81,7 +81,12 @@ def test_names_and_words_cluster_beside_refined_features_of_another_space(
         *SETTINGS,
         *("--set", "refine.space=dino", "--set", "caption.space=clip"),
         *("--set", 'assign.methods=["zero-shot", "tac", "spherical-kmeans"]'),
-        *("--set", "assign.class_names=names.npz", "--set", "assign.vocabulary=words.npz"),
+        *(
+            "--set",
+            "assign.zero_shot.class_names=names.npz",
+            "--set",
+            "assign.tac.vocabulary=words.npz",
+        ),
         *("--set", "assign.word_space=clip", "--json"),
     )
     assert done.code == 0, done.err

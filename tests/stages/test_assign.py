@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 
+import brief
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
@@ -12,13 +13,17 @@ from clusterpipe.cache import rows as cache_rows
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.rows import ConcatenatedRows
 from clusterpipe.cache.schema import Embeddings, KEstimate, Refined
-from clusterpipe.stages.assign import AssignConfig, assign
+from clusterpipe.stages.assign import AssignConfig, Features, assign
 from clusterpipe.stages.declaration import STAGES, Input, Source
 from clusterpipe.stages.heads import HEADS, load
+from clusterpipe.stages.heads.coding_length import CodingLength
+from clusterpipe.stages.heads.consensus import Consensus
+from clusterpipe.stages.heads.spectral import Spectral
 from clusterpipe.stages.numerics.preparation import prepare
 
 METHODS = tuple(HEADS)
-QUICK = AssignConfig(seeds=3, restarts=2, candidates=("spherical-kmeans", "spectral"))
+PAIR = Consensus(candidates=("spherical-kmeans", "spectral"))
+QUICK = AssignConfig(seeds=3, restarts=2, heads=(PAIR,))
 EVERY = replace(QUICK, methods=METHODS)
 K, SIZE = 5, 40
 TRUTH = np.repeat(np.arange(K), SIZE)
@@ -53,7 +58,7 @@ def test_the_run_stands_by_the_first_method() -> None:
 def test_auto_stands_by_the_consensus_of_its_candidates_and_keeps_them_all() -> None:
     rows = blobs(noise=2.0)
     candidates = ("kmeans", "spectral", "coding-length")
-    found = assign(rows, K, replace(QUICK, methods=("auto",), candidates=candidates))
+    found = assign(rows, K, replace(QUICK, methods=("auto",), heads=(Consensus(candidates),)))
     assert tuple(found.methods) == tuple(found.selection_method) == (*candidates, "consensus")
     assert found.chosen == "consensus"
     assert found.selection_value.shape == (4, len(found.selection_measure))
@@ -73,12 +78,12 @@ def test_auto_stands_by_the_consensus_of_its_candidates_and_keeps_them_all() -> 
 
 def test_auto_looks_at_the_features_before_they_were_refined_where_they_are_given() -> None:
     every = AssignConfig().candidates
-    quick = AssignConfig(methods=("auto",), seeds=2, restarts=1, turtle_steps=5)
-    both = assign(blobs(), K, quick, embedded=blobs(0.5), embedded_space="clip")
+    quick = AssignConfig(methods=("auto",), seeds=2, restarts=1, heads=(brief.Turtle(),))
+    both = assign(blobs(), K, quick, embedded=Features(blobs(0.5), "embeddings/clip"))
     assert tuple(both.methods) == (*every, "consensus")
     assert both.methods["turtle:embeddings"].space == "embeddings/clip"
     assert adjusted_rand_score(TRUTH, both.methods["consensus"].label) == 1
-    alone = assign(blobs(), K, quick)
+    alone = assign(Features(blobs(), "refined"), K, quick)
     assert tuple(alone.methods) == (*(name for name in every if ":" not in name), "consensus")
     assert alone.methods["consensus"].space == "embeddings"
 
@@ -87,7 +92,7 @@ def test_auto_looks_at_the_features_before_they_were_refined_where_they_are_give
 def test_what_is_recorded_as_refined_was_refined(features: str) -> None:
     config = replace(QUICK, features=features)
     for refined_on, space in (("all 90 images", "refined"), ("", "embeddings")):
-        found = assign(blobs(), K, config, refined_on=refined_on)
+        found = assign(Features(blobs(), fitted_on=refined_on), K, config)
         assert found.methods[found.chosen].space == space
 
 
@@ -95,7 +100,7 @@ def test_auto_finds_small_clusters_beside_one_that_dominates() -> None:
     """The mean lies in the large cluster, whose rows then point anywhere: k-means splits it."""
     truth = np.repeat(np.arange(3), [160, 25, 15])
     rows = np.eye(3, 8)[truth] + 0.15 * np.random.default_rng(0).normal(size=(200, 8))
-    config = AssignConfig(methods=("auto",), seeds=2, restarts=1, turtle_steps=5)
+    config = AssignConfig(methods=("auto",), seeds=2, restarts=1, heads=(brief.Turtle(),))
     found = assign(rows.astype(np.float32), 3, config)
     assert adjusted_rand_score(truth, found.methods[found.chosen].label) > 0.9
 
@@ -281,7 +286,7 @@ def test_fits_on_a_split_and_assigns_everything() -> None:
 
 def test_says_when_the_features_were_refined_on_other_rows_than_the_fit() -> None:
     def fitted_on(refined_on: str) -> str:
-        found = assign(blobs(), K, QUICK, refined_on=refined_on)
+        found = assign(Features(blobs(), "refined", refined_on), K, QUICK)
         return found.methods["spherical-kmeans"].fitted_on
 
     assert fitted_on("the 200 images") == "the 200 images"
@@ -317,12 +322,11 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"methods": ("kmeans:both",)}, "take spherical-kmeans:both"),
         ({"methods": ("consensus:both",)}, "consensus has features of its own"),
         ({"methods": ("turtle:both",)}, r"needs refined features .*\.features = refined"),
-        ({"methods": ("auto",), "candidates": ("kmean",)}, "assign.candidates: .*mean kmeans"),
+        ({"methods": ("auto",), "heads": (Consensus(("kmean",)),)}, "candidates: .*mean kmeans"),
         ({"seeds": 0}, "assign.seeds must be at least 1"),
         ({"temperature": -1.0}, "assign.temperature"),
-        ({"neighbours": -1}, "assign.neighbours must be at least 0"),
-        ({"landmarks": 1}, "assign.landmarks must be at least 2"),
-        ({"components": 0}, "assign.components must be at least 1"),
+        ({"heads": (Spectral(neighbours=-1),)}, "spectral.neighbours must be at least 0"),
+        ({"heads": (CodingLength(components=0),)}, "coding_length.components must be at least 1"),
         ({"fit_split": "trian"}, "did you mean 'train'"),
         ({"k": 4}, "assign.k = 4, but 5 clusters"),
     ],
@@ -407,7 +411,7 @@ def test_appended_images_are_assigned_in_the_features_that_a_method_names() -> N
     order = np.random.default_rng(1).permutation(K * SIZE)
     given = {"features": rows[order], "embedded": embedded[order]}
     names = ("spherical-kmeans", "spectral:embeddings", "spherical-kmeans:both")
-    config = replace(QUICK, methods=("auto",), candidates=names)
+    config = replace(QUICK, methods=("auto",), heads=(Consensus(names),))
     before = assign(given["features"][:150], K, config, embedded=given["embedded"][:150])
     extend = STAGES["assign"].extend
     assert extend

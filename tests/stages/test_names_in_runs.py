@@ -124,7 +124,7 @@ def test_zero_shot_reads_names_in_the_space_that_has_a_text_tower(
         config,
         [
             'assign.methods=["zero-shot", "spherical-kmeans"]',
-            f"assign.class_names='{tmp_path / 'words.txt'}'",
+            f"assign.zero_shot.class_names='{tmp_path / 'words.txt'}'",
         ],
     )
     run_all(by_name, run_dir=tmp_path / "run", until="caption")

@@ -104,7 +104,7 @@ def test_other_settings_start_anew(
 
 
 def test_how_it_runs_may_change(config: Config, broken: RunDirectory) -> None:
-    assert state(override(config, ["refine.device=cpu"]), broken).state == "partial"
+    assert state(override(config, ["compute.device=cpu"]), broken).state == "partial"
 
 
 def test_a_stale_stage_tells_what_is_kept(config: Config, broken: RunDirectory) -> None:

@@ -76,7 +76,7 @@ def test_a_changed_setting_is_named_and_what_follows_waits(blobs: Path, tmp_path
 def test_harmless_settings_change_nothing(blobs: Path, tmp_path: Path) -> None:
     config = config_of(blobs)
     run_all(config, run_dir=tmp_path)
-    found = states(override(config, ["embed.workers=3", "refine.device=cpu"]), tmp_path)
+    found = states(override(config, ["embed.workers=3", "compute.device=cpu"]), tmp_path)
     assert {s.state for s in found.values()} == {"fresh", "skipped"}
 
 

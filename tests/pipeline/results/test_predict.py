@@ -31,7 +31,7 @@ CANDIDATES = '["spherical-kmeans", "spectral:embeddings", "coding-length:both"]'
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
     home = tmp_path_factory.mktemp("predict")
     np.savez(home / "features.npz", features=rows(200, seed=0))
-    methods = [f'assign.methods=["{request.param}"]', f"assign.candidates={CANDIDATES}"]
+    methods = [f'assign.methods=["{request.param}"]', f"assign.consensus.candidates={CANDIDATES}"]
     config = override(Config(), [f"source.path={home / 'features.npz'}", "assign.k=4", *methods])
     run_all(config, run_dir=home / "run", until="assign")
     return read_results(RunDirectory(home / "run"), config.source)

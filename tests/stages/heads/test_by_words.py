@@ -12,9 +12,11 @@ from scipy.special import softmax
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.schema import Assignment, Assignments
-from clusterpipe.stages.assign import AssignConfig, assign
+from clusterpipe.stages.assign import AssignConfig, Features, WordedFeatures, assign
 from clusterpipe.stages.backbones import open_backbone, parse
 from clusterpipe.stages.heads import BY_WORDS, load
+from clusterpipe.stages.heads.text_aided import TextAided
+from clusterpipe.stages.heads.zero_shot import ZeroShot
 from clusterpipe.stages.numerics.metrics import agreement
 from clusterpipe.stages.numerics.preparation import unit_rows
 from clusterpipe.stages.words.vocabulary import imagenet
@@ -22,9 +24,8 @@ from clusterpipe.stages.words.vocabulary import imagenet
 K, D, N = 4, 24, 160
 TRUTH = np.arange(N) % K
 NAMES = ["ant", "bear", "cello", "dune"]
-QUICK = AssignConfig(
-    seeds=2, restarts=2, tac_epochs=40, vocabulary="words.npz", class_names="names.npz"
-)
+GIVEN = {"zero-shot": ZeroShot("names.npz"), "tac": TextAided("words.npz")}
+QUICK = AssignConfig(seeds=2, restarts=2, heads=GIVEN.values())
 EACH = pytest.mark.parametrize("name", BY_WORDS)
 
 
@@ -82,7 +83,7 @@ def test_words_turn_clusters_from_what_they_do_not_speak_of() -> None:
     """Brightness, say, in which the images differ more than in what they show."""
     rows = unit_rows(images())
     rows[:, -1] += np.where(np.arange(N) // K % 2, 0.9, -0.9)
-    config = replace(QUICK, methods=("spherical-kmeans", "tac"), vocabulary="names.npz")
+    config = replace(QUICK, methods=("spherical-kmeans", TextAided("names.npz")))
     plain, aided = assign(rows, K, config).methods.values()
     assert agreement(TRUTH, plain.label).accuracy < 0.7
     assert agreement(TRUTH, aided.label).accuracy == 1
@@ -125,17 +126,15 @@ def test_a_student_of_the_names_keeps_each_name_with_its_images() -> None:
 
 
 def test_class_names_of_the_source_are_said_to_leak() -> None:
-    config = replace(QUICK, methods=("tac",), vocabulary="classes", word_space="packaged")
+    config = replace(QUICK, methods=(TextAided("classes"),))
     rows = np.random.default_rng(0).normal(size=(N, 1280)).astype(np.float32)
-    found = assign(
-        rows,
-        K,
-        config,
-        backbone="packaged:efficientnet-lite0",
+    worded = WordedFeatures(
+        Features(rows, "embeddings/packaged"),
+        "packaged:efficientnet-lite0",
         words="closed",
-        word_space="packaged",
-        class_name=np.array(["tabby", "espresso", "zzz"], dtype=object),
-    ).methods["tac"]
+        classes=np.array(["tabby", "espresso", "zzz"], dtype=object),
+    )
+    found = assign(None, K, config, worded=worded).methods["tac"]
     assert found.space == "embeddings/packaged"
     assert found.fitted_on == (
         "the 160 images and the 2 of the 3 words of classes that packaged:efficientnet-lite0 "
@@ -147,8 +146,9 @@ def test_a_closed_vocabulary_is_scored_as_its_classifier_does(tmp_path: Path) ->
     backbone = "packaged:efficientnet-lite0"
     (tmp_path / "names.txt").write_text("tabby\nespresso\nno such word\nmoped\n")
     rows = np.abs(np.random.default_rng(0).normal(size=(50, 1280))).astype(np.float32)
-    config = replace(QUICK, methods=("zero-shot",), class_names="names.txt")
-    found = assign(rows, config=config, backbone=backbone, words="closed").methods["zero-shot"]
+    config = replace(QUICK, methods=(ZeroShot("names.txt"),))
+    worded = WordedFeatures(backbone=backbone, words="closed")
+    found = assign(rows, config=config, worded=worded).methods["zero-shot"]
     place = [imagenet("imagenet-1k").word.index(name) for name in ("tabby", "espresso", "moped")]
     opened = open_backbone(parse(backbone), device="cpu")
     expected = opened.word_probabilities(rows)[:, place]
@@ -163,13 +163,12 @@ def test_a_closed_vocabulary_is_scored_as_its_classifier_does(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"class_names": ""}, "give a list in assign.class_names"),
-        ({"class_names": "imagenet-1k"}, "assign.class_names: no words can be scored"),
-        ({"class_names": "narrow.npz"}, "24 wide, those of .* 5: .* assign.word_space"),
+        ({"methods": (ZeroShot(""),)}, "give a list in assign.zero_shot.class_names"),
+        ({"methods": (ZeroShot("imagenet-1k"),)}, "zero_shot.class_names: no words can be scored"),
+        ({"methods": (ZeroShot("narrow.npz"),)}, "24 wide, those of .* 5: .* assign.word_space"),
         ({"prompt": ("no place",)}, "assign.prompt 'no place' needs one {}"),
-        ({"methods": ("tac",), "vocabulary": ""}, "assign.vocabulary: no words can be scored"),
-        ({"methods": ("tac",), "vocabulary": "words.nzp"}, "assign.vocabulary: no words"),
-        ({"methods": ("tac",), "tac_balance": -1.0}, "assign.tac_balance must be at least 0"),
+        ({"methods": (TextAided(""),)}, "assign.tac.vocabulary: no words can be scored"),
+        ({"methods": (TextAided("words.nzp"),)}, "assign.tac.vocabulary: no words"),
     ],
 )
 def test_refuses_what_has_no_words(settings: dict[str, object], message: str) -> None:

@@ -6,11 +6,18 @@ from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.cache.progress import silent
 from clusterpipe.stages.assign import AssignConfig, assign
-from clusterpipe.stages.heads import Training, load, method
+from clusterpipe.stages.heads import Common, Training, load
+from clusterpipe.stages.heads.coding_length import CodingLength
 from clusterpipe.stages.numerics.kmeans import kmeans
 from clusterpipe.stages.numerics.preparation import unit_rows
 
 QUICK = AssignConfig(seeds=3, restarts=2, methods=("coding-length",))
+
+
+class Unmoved(CodingLength):
+    """It leaves images where k-means puts them."""
+
+    rounds = 0
 
 
 def planes() -> tuple[np.ndarray, np.ndarray]:
@@ -33,9 +40,7 @@ def test_finds_planes_better_than_centres_do() -> None:
 
 def test_no_rounds_leave_what_k_means_found() -> None:
     rows, _ = planes()
-    fits = method("coding-length", AssignConfig(rounds=0, restarts=2)).fit(
-        Training.of(rows), 4, [7], silent
-    )
+    fits = Unmoved().fit(Training.of(rows, Common(restarts=2)), 4, [7], silent)
     start = kmeans(rows, 4, spherical=True, restarts=2, seed=7)
     np.testing.assert_allclose(fits.model.centroid, unit_rows(start.centroid), atol=1e-2)
 
@@ -43,7 +48,7 @@ def test_no_rounds_leave_what_k_means_found() -> None:
 @pytest.mark.parametrize(("n", "k", "width"), [(400, 4, 12), (400, 50, 4), (40, 20, 1), (9, 9, 1)])
 def test_few_images_per_cluster_keep_few_components(n: int, k: int, width: int) -> None:
     rows, _ = planes()
-    fits = method("coding-length", QUICK).fit(Training.of(rows[:: 400 // n][:n]), k, [1], silent)
+    fits = CodingLength().fit(Training.of(rows[:: 400 // n][:n]), k, [1], silent)
     assert fits.model.direction.shape == (12, width)
     assert fits.model.factor.shape == (k, width + 1, width + 1)
 

@@ -11,9 +11,10 @@ from clusterpipe.cache import artifact
 from clusterpipe.cache.progress import silent
 from clusterpipe.cache.rows import ConcatenatedRows
 from clusterpipe.cache.schema import Assignment, Assignments
-from clusterpipe.stages.assign import AssignConfig, assign
-from clusterpipe.stages.heads import Head, Member, Training, load, method
-from clusterpipe.stages.heads.consensus import ConsensusClusters
+from clusterpipe.stages.assign import AssignConfig, Features, assign
+from clusterpipe.stages.heads import Common, Head, Member, Training, load
+from clusterpipe.stages.heads.consensus import Consensus, ConsensusClusters
+from clusterpipe.stages.heads.kmeans import SphericalKMeans
 from clusterpipe.stages.numerics.metrics import shared_labels
 
 K = 4
@@ -28,7 +29,7 @@ def rows(noise: float = 1.2, seed: int = 0) -> np.ndarray:
 
 def found_by(*members: str, seeds: int = 3) -> Assignments:
     config = AssignConfig(methods=("consensus", *members), seeds=seeds, restarts=1)
-    return assign(rows(), K, config, embedded=rows(seed=1)[:, :7], embedded_space="clip")
+    return assign(rows(), K, config, embedded=Features(rows(seed=1)[:, :7], "clip"))
 
 
 def agreed(*members: str, seeds: int = 3) -> Assignment:
@@ -61,17 +62,14 @@ def test_the_better_half_of_all_fits_is_heard() -> None:
 
 
 def test_each_seed_but_the_first_leaves_out_its_own_fits() -> None:
-    config = AssignConfig(restarts=1)
-    fits = [
-        method("spherical-kmeans", config).fit(Training.of(rows()), K, [s], silent)
-        for s in range(3)
-    ]
+    common = Common(restarts=1)
+    fits = [SphericalKMeans().fit(Training.of(rows(), common), K, [s], silent) for s in range(3)]
     members = tuple(
         Member("spherical-kmeans", seed, Head(fit.model, np.zeros(12), False, (12,), np.arange(K)))
         for seed, fit in enumerate(fits)
     )
     training = Training(rows(), (12,), members=members)
-    agreed = method("consensus", config).fit(training, K, [7, 8, 9], silent)
+    agreed = Consensus().fit(training, K, [7, 8, 9], silent)
     heard = [model.weight.astype(bool).astype(int).tolist() for model in agreed.models]
     assert heard == [[1, 1, 1], [1, 0, 1], [1, 1, 0]]
     np.testing.assert_allclose(agreed.objective, [0, 1 / 3, 1 / 3])
@@ -135,9 +133,8 @@ def test_what_members_share_is_stored_once_and_all_comes_back(tmp_path: Path) ->
 
 
 def test_alone_it_asks_the_candidates() -> None:
-    config = AssignConfig(
-        methods=("consensus",), candidates=("kmeans", "spherical-kmeans:both"), seeds=2
-    )
+    alone = Consensus(candidates=("kmeans", "spherical-kmeans:both"))
+    config = AssignConfig(methods=(alone,), seeds=2)
     found = assign(rows(), K, config)
     assert list(found.methods) == ["consensus"]
     assert {m.method for m in model(found.methods["consensus"]).members} == {"kmeans"}

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import brief
 import numpy as np
 import pytest
 from records import provenance
@@ -15,26 +16,23 @@ from clusterpipe.cache.errors import DamagedArtifact, UsageError
 from clusterpipe.cache.schema import Assignment, Assignments
 from clusterpipe.stages import heads
 from clusterpipe.stages.assign import AssignConfig, assign
-from clusterpipe.stages.heads import BLOCK, HEADS, Training, load, scp, temi
+from clusterpipe.stages.declaration import check
+from clusterpipe.stages.heads import ALL, BLOCK, FINISHING, HEADS, TABLES, Training, load
+from clusterpipe.stages.heads.consensus import Consensus
+from clusterpipe.stages.heads.spectral import Spectral
+from clusterpipe.stages.heads.text_aided import TextAided, TrainedTextAided
 
 K = 6
 SETTINGS: dict[str, dict[str, Any]] = {
     **{name: {} for name in HEADS},
-    "turtle": {"turtle_steps": 10},
-    "scp": {"scp_epochs": 6, "scp_alpha": 1.0},
-    "temi": {"temi_epochs": 6},
-    "consensus": {"candidates": ("kmeans", "spectral")},
+    "turtle": {"heads": (brief.Turtle(),)},
+    "scp": {"heads": (brief.Scp(alpha=1.0),)},
+    "temi": {"heads": (brief.Temi(),)},
+    "consensus": {"heads": (Consensus(candidates=("kmeans", "spectral")),)},
     "spectral finished": {"finish": "self-label"},
-    "spectral by landmarks": {"exact_up_to": 0, "landmarks": 60},
+    "spectral by landmarks": {"heads": (brief.Spectral(exact_up_to=0),)},
 }
 EACH = pytest.mark.parametrize("name", SETTINGS)
-
-
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Heads that are taught a start's labels are taught them for less long."""
-    monkeypatch.setattr(scp, "TAUGHT", 40)
-    monkeypatch.setattr(temi, "TAUGHT", 40)
 
 
 def overlapping(n: int = 700) -> np.ndarray:
@@ -129,15 +127,26 @@ def test_refuses_a_kind_it_does_not_know_and_parameters_that_do_not_fit() -> Non
         load(replace(found, parameters={}))
 
 
-def test_settings_of_a_head_are_settings_of_assign() -> None:
-    numbers = {f.name: f.default for f in fields(AssignConfig) if type(f.default) in (int, float)}
-    changed: dict[str, Any] = {name: value + 1 for name, value in numbers.items()}
-    for name, kind in HEADS.items():
-        assert {f.name for f in fields(kind)} <= {f.name for f in fields(AssignConfig)}
-        config = AssignConfig(**changed)
-        made = heads.method(name, config)
-        for spec in fields(kind):
-            assert getattr(made, spec.name) == getattr(config, spec.name)
+@pytest.mark.parametrize("name", {**ALL, **FINISHING})
+def test_settings_of_a_head_are_a_table_of_assign_or_it_has_none(name: str) -> None:
+    head = {**ALL, **FINISHING}[name]
+    table = heads.table_of(head)
+    assert (table in TABLES) == bool(fields(head))
+    assert heads.method(name) == head() == check(head())
+    assert heads.method(f"{name}:both", AssignConfig().heads) == head()
+
+
+def test_a_head_may_stand_among_the_methods_with_its_settings() -> None:
+    config = AssignConfig(methods=(brief.Scp(alpha=3), "spectral"), heads=(Spectral(neighbours=9),))
+    assert config.methods == ("scp", "spectral")
+    assert heads.method("scp", config.heads) == brief.Scp(alpha=3)
+    assert heads.method("spectral", config.heads).neighbours == 9  # type: ignore[attr-defined]
+    assert replace(config, methods=(Spectral(neighbours=4),)).heads["spectral"].neighbours == 4
+    assert heads.method("tac-trained", AssignConfig(heads=(TextAided("w"),)).heads) == (
+        TrainedTextAided("w")
+    )
+    with pytest.raises(UsageError, match="is no head with settings"):
+        AssignConfig(heads=(3,))  # type: ignore[arg-type]
 
 
 def test_training_rows_come_apart_into_their_spaces() -> None:

@@ -1,6 +1,7 @@
 """Finishing: a student for every fit of any method, on record, with the same clusters."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,11 +10,11 @@ from sklearn.metrics import adjusted_rand_score
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import silent
 from clusterpipe.cache.schema import Assignment
-from clusterpipe.stages.assign import AssignConfig, assign
+from clusterpipe.stages.assign import AssignConfig, Features, assign
 from clusterpipe.stages.declaration import STAGES
-from clusterpipe.stages.heads import FINISHING, Training, load, method
+from clusterpipe.stages.heads import FINISHING, Training, load
 from clusterpipe.stages.heads.consensus import ConsensusClusters
-from clusterpipe.stages.heads.self_label import StudentClusters
+from clusterpipe.stages.heads.self_label import SelfLabel, StudentClusters
 
 SIZES = [90, 60, 50, 40]
 TRUTH = np.repeat(np.arange(4), SIZES)
@@ -74,41 +75,43 @@ def test_clusters_without_images_are_left_out() -> None:
     np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("change", [{"finish_distortion": "neighbours"}, {"finish_rounds": 2}])
-def test_neighbours_and_more_rounds_find_the_same_plain_clusters(change: dict[str, int]) -> None:
-    found = labelled(replace(FINISHED, **change), "spherical-kmeans")
+@pytest.mark.parametrize("change", [SelfLabel(distortion="neighbours"), SelfLabel(rounds=2)])
+def test_neighbours_and_more_rounds_find_the_same_plain_clusters(change: SelfLabel) -> None:
+    found = labelled(replace(FINISHED, heads=(change,)), "spherical-kmeans")
     assert adjusted_rand_score(TRUTH, found.label) == 1
 
 
 def test_views_are_what_the_student_sees() -> None:
-    config = replace(FINISHED, features="embeddings", finish_distortion="views")
+    config = replace(FINISHED, features="embeddings", heads=(SelfLabel(distortion="views"),))
     assert "views" in STAGES["assign"].reads(config)
     turned = rows()[:, ::-1]
-    found = assign(rows(), 4, config, views=np.stack([turned, turned], axis=1))
+    seen = Features(rows(), views=np.stack([turned, turned], axis=1))
+    found = assign(seen, 4, config)
     taught = load(found.methods["spherical-kmeans"]).soft(turned).argmax(axis=1)
     assert adjusted_rand_score(TRUTH, taught) == 1
     with pytest.raises(UsageError, match=r"needs at least 2 augmented views.*embed.views=4"):
         assign(rows(), 4, config)
-    with pytest.raises(UsageError, match="finish_distortion = 'views' learns from features as"):
+    with pytest.raises(UsageError, match=r"self_label\.distortion = 'views' learns from"):
         STAGES["assign"].reads(replace(config, features="refined"))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"finish_share": 0.0}, "finish_share must be above 0"),
-        ({"finish_share": 1.1}, "at most 1"),
-        ({"finish_rounds": 0}, "finish_rounds must be at least 1"),
-        ({"finish_distortion": "fog"}, "one of noise, neighbours, views, not 'fog'"),
-        ({"finish": "self-lable"}, "did you mean self-label"),
+        ({"share": 0.0}, r"assign.self_label.share must be above 0"),
+        ({"share": 1.1}, "at most 1"),
+        ({"rounds": 0}, "rounds must be at least 1"),
+        ({"distortion": "fog"}, "one of noise, neighbours, views, not 'fog'"),
     ],
 )
-def test_refuses_what_it_cannot_use(change: dict[str, object], message: str) -> None:
+def test_refuses_what_it_cannot_use(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        labelled(replace(FINISHED, **change), "spherical-kmeans")
+        labelled(replace(FINISHED, heads=(SelfLabel(**change),)), "spherical-kmeans")
+    with pytest.raises(UsageError, match="did you mean self-label"):
+        labelled(replace(FINISHED, finish="self-lable"), "spherical-kmeans")
 
 
 def test_alone_it_has_nothing_to_learn() -> None:
     with pytest.raises(UsageError, match="finishes the labels of a head"):
-        method("self-label", PLAIN).fit(Training.of(rows()), 4, [0], silent)
+        SelfLabel().fit(Training.of(rows()), 4, [0], silent)
     assert set(FINISHING) == {"self-label"}

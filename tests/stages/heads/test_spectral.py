@@ -6,14 +6,27 @@ from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.cache.progress import silent
 from clusterpipe.stages.assign import AssignConfig, assign
-from clusterpipe.stages.heads import Training, load, method
-from clusterpipe.stages.heads.spectral import SpectralClusters
+from clusterpipe.stages.heads import Training, load
+from clusterpipe.stages.heads.spectral import Spectral, SpectralClusters
 from clusterpipe.stages.numerics.kmeans import kmeans
 from clusterpipe.stages.numerics.preparation import center_of, prepare, unit_rows
 
-EXACT = {"exact_up_to": 10_000}
-LANDMARKS = {"exact_up_to": 0, "landmarks": 80}
-EITHER = pytest.mark.parametrize("settings", [EXACT, LANDMARKS], ids=["exact", "landmarks"])
+
+class Fifty(Spectral):
+    """As many landmarks."""
+
+    landmarks = 50
+
+
+class Eighty(Spectral):
+    """As many landmarks."""
+
+    landmarks = 80
+
+
+EITHER = pytest.mark.parametrize(
+    "head", [Spectral(), Eighty(exact_up_to=0)], ids=["exact", "landmarks"]
+)
 
 
 def arcs(n: int = 600) -> tuple[np.ndarray, np.ndarray]:
@@ -26,39 +39,38 @@ def arcs(n: int = 600) -> tuple[np.ndarray, np.ndarray]:
     return unit_rows(rows + 0.05 * rng.normal(size=rows.shape)), label
 
 
-def fitted(rows: np.ndarray, k: int, **settings: object) -> np.ndarray:
-    config = AssignConfig(seeds=2, methods=("spectral",), **settings)
+def fitted(rows: np.ndarray, k: int, head: Spectral) -> np.ndarray:
+    config = AssignConfig(seeds=2, methods=(head,))
     return assign(rows, k, config).methods["spectral"].label
 
 
 @EITHER
-def test_follows_arcs_that_have_no_centre(settings: dict[str, int]) -> None:
+def test_follows_arcs_that_have_no_centre(head: Spectral) -> None:
     rows, truth = arcs()
-    assert adjusted_rand_score(truth, fitted(rows, 3, **settings)) > 0.97
+    assert adjusted_rand_score(truth, fitted(rows, 3, head)) > 0.97
     z = prepare(rows, center_of(rows, unit=True), unit=True)
     by_centres = kmeans(z, 6, spherical=True, restarts=5).label
     assert adjusted_rand_score(truth, by_centres) < 0.7
 
 
 @EITHER
-def test_rotation_and_order_do_not_matter(settings: dict[str, int]) -> None:
+def test_rotation_and_order_do_not_matter(head: Spectral) -> None:
     rows, _ = arcs()
     rng = np.random.default_rng(3)
     turn, order = np.linalg.qr(rng.normal(size=(8, 8)))[0], rng.permutation(len(rows))
-    moved = fitted(np.asarray(rows[order] @ turn, np.float32), 3, **settings)
-    assert adjusted_rand_score(fitted(rows, 3, **settings)[order], moved) > 0.97
+    moved = fitted(np.asarray(rows[order] @ turn, np.float32), 3, head)
+    assert adjusted_rand_score(fitted(rows, 3, head)[order], moved) > 0.97
 
 
 def test_the_threshold_decides_which_graph_is_built() -> None:
     rows, _ = arcs(200)
     z = prepare(rows, center_of(rows, unit=True), unit=True)
     for most, landmarks in ((200, 200), (199, 50)):
-        config = AssignConfig(exact_up_to=most, landmarks=50)
-        fits = method("spectral", config).fit(Training.of(z), 3, [1, 2], silent)
+        fits = Fifty(exact_up_to=most).fit(Training.of(z), 3, [1, 2], silent)
         assert fits.model.landmark.shape == (landmarks, 8)
         assert fits.model.coordinate.shape == (landmarks, 3)
-    many = AssignConfig(exact_up_to=0, landmarks=50)
-    assert len(method("spectral", many).fit(Training.of(z), 20, [1], silent).model.landmark) == 100
+    many = Fifty(exact_up_to=0).fit(Training.of(z), 20, [1], silent).model
+    assert len(many.landmark) == 100
 
 
 @pytest.mark.parametrize(
@@ -71,8 +83,8 @@ def test_the_graph_suits_the_clusters(size: int, k: int, noise: float, joined: i
     training = Training.of(prepare(rows, center_of(rows, unit=True), unit=True))
 
     def model(count: int) -> SpectralClusters:
-        fits = method("spectral", AssignConfig(neighbours=count)).fit(training, k, [1], silent)
-        return fits.model
+        fits = Spectral(neighbours=count).fit(training, k, [1], silent)
+        return fits.model  # type: ignore[no-any-return]
 
     found = model(0)
     agreed = {
@@ -87,7 +99,7 @@ def test_the_graph_suits_the_clusters(size: int, k: int, noise: float, joined: i
 def test_each_seed_clusters_the_same_places() -> None:
     rows, _ = arcs(200)
     z = prepare(rows, center_of(rows, unit=True), unit=True)
-    fits = method("spectral", AssignConfig()).fit(Training.of(z), 3, [1, 2, 3], silent)
+    fits = Spectral().fit(Training.of(z), 3, [1, 2, 3], silent)
     for together, model in zip(fits.soft(z), fits.models, strict=True):
         np.testing.assert_array_equal(together, model.soft(z))
     assert fits.objective.shape == (3,)
@@ -96,23 +108,21 @@ def test_each_seed_clusters_the_same_places() -> None:
 
 @EITHER
 @pytest.mark.parametrize("k", [2, 5, 8, 12])
-def test_a_graph_in_more_pieces_than_clusters_and_in_fewer(
-    settings: dict[str, int], k: int
-) -> None:
+def test_a_graph_in_more_pieces_than_clusters_and_in_fewer(head: Spectral, k: int) -> None:
     """Eight tight groups of 40, so far apart that no edge joins them."""
     rng = np.random.default_rng(4)
     truth = np.arange(320) % 8
     rows = np.asarray(np.eye(8, 16)[truth] + 0.01 * rng.normal(size=(320, 16)), np.float32)
-    label = fitted(rows, k, **settings)
+    label = fitted(rows, k, head)
     whole = [len(np.unique(label[truth == group])) == 1 for group in range(8)]
     assert all(whole) or k > 8
     assert len(np.unique(label)) == k if k <= 8 else len(np.unique(label)) >= 8
 
 
 @EITHER
-def test_duplicates_are_one_place(settings: dict[str, int]) -> None:
+def test_duplicates_are_one_place(head: Spectral) -> None:
     rows = np.repeat(arcs()[0][:12], 40, axis=0)
-    label = fitted(rows, 12, **settings)
+    label = fitted(rows, 12, head)
     assert adjusted_rand_score(np.repeat(np.arange(12), 40), label) > 0.5
     assert all(len(np.unique(label[row * 40 : row * 40 + 40])) == 1 for row in range(12))
 
@@ -120,9 +130,9 @@ def test_duplicates_are_one_place(settings: dict[str, int]) -> None:
 @pytest.mark.parametrize("n", [2, 3, 5, 9])
 @pytest.mark.parametrize("k", [1, 2])
 @EITHER
-def test_tiny_collections(settings: dict[str, int], n: int, k: int) -> None:
+def test_tiny_collections(head: Spectral, n: int, k: int) -> None:
     rows, _ = arcs(n)
-    config = AssignConfig(seeds=2, methods=("spectral",), **settings)
+    config = AssignConfig(seeds=2, methods=(head,))
     found = assign(rows, k, config).methods["spectral"]
     assert 1 <= found.effective_k <= k
     assert np.isfinite(load(found).soft(rows)).all()

@@ -1,5 +1,6 @@
 """TURTLE heads: sizes that are not forced, several spaces, the published recipe, few images."""
 
+import brief
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
@@ -7,10 +8,18 @@ from sklearn.metrics import adjusted_rand_score
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import silent
 from clusterpipe.stages.assign import AssignConfig, assign
-from clusterpipe.stages.heads import Training, load, method
+from clusterpipe.stages.heads import Training, load
+from clusterpipe.stages.heads.coordinates import white_axes
+from clusterpipe.stages.heads.turtle import SCALE, Turtle, _annealed
 from clusterpipe.stages.numerics.preparation import unit_rows
 
-QUICK = AssignConfig(seeds=2, methods=("turtle",), turtle_steps=10)
+QUICK = AssignConfig(seeds=2, methods=(brief.Turtle(),))
+
+
+class OneStep(brief.Turtle):
+    """It stops after one step."""
+
+    steps = 1
 
 
 def groups(sizes: list[int], noise: float = 0.15) -> tuple[np.ndarray, np.ndarray]:
@@ -26,16 +35,18 @@ def test_clusters_are_not_made_equal_unless_asked_for() -> None:
     assert adjusted_rand_score(truth, found.label) > 0.95
 
 
-def test_a_prior_of_power_zero_makes_clusters_more_equal() -> None:
+def test_balance_holds_clusters_to_the_sizes_of_the_start() -> None:
     rows, _ = groups([80, 40, 20, 20, 20, 20], noise=0.35)
+    axes = white_axes(Training.of(rows), 6, 0)
+    start = _annealed(axes.placed(rows, SCALE), 6, iterations=25, seed=0).prior.numpy()
 
-    def spread(power: float) -> float:
-        config = AssignConfig(
-            seeds=1, methods=("turtle",), turtle_prior=power, turtle_balance=1e3, turtle_steps=60
-        )
-        return float(np.bincount(assign(rows, 6, config).methods["turtle"].label).std())
+    def distance(balance: float) -> float:
+        head = Turtle(balance=balance)
+        label = head.fit(Training.of(rows), 6, [0], silent).model.soft(rows).argmax(axis=1)
+        share = np.bincount(label, minlength=6) / len(rows)
+        return float(np.abs(np.sort(share) - np.sort(start)).sum())
 
-    assert spread(0) < spread(1) - 1
+    assert distance(1e3) < distance(0)
 
 
 def test_several_spaces_have_coordinates_and_maps_of_their_own() -> None:
@@ -43,7 +54,7 @@ def test_several_spaces_have_coordinates_and_maps_of_their_own() -> None:
     turned = first @ np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))[0]
     spaces = [unit_rows(one - one.mean(axis=0)) for one in (first, turned[:, :6])]
     z = np.hstack(spaces) / np.float32(np.sqrt(2))
-    fits = method("turtle", QUICK).fit(Training(z, (8, 6)), 3, [1, 2], silent)
+    fits = brief.Turtle().fit(Training(z, (8, 6)), 3, [1, 2], silent)
     model = fits.model
     assert model.width.tolist() == [8, 6]
     assert not model.direction[:8, 8:].any()
@@ -54,7 +65,7 @@ def test_several_spaces_have_coordinates_and_maps_of_their_own() -> None:
 
 def test_the_published_recipe_starts_from_chance_on_the_features_as_they_are() -> None:
     rows, truth = groups([60, 60])
-    paper = AssignConfig(seeds=2, methods=("turtle",), turtle_preset="paper", turtle_steps=1)
+    paper = AssignConfig(seeds=2, methods=(OneStep(preset="paper"),))
     found = assign(rows, 2, paper).methods["turtle"]
     np.testing.assert_array_equal(found.parameters["direction"], np.eye(8))
     assert adjusted_rand_score(*found.label_per_seed) < 0.99
@@ -77,7 +88,7 @@ def test_duplicates_are_in_one_cluster() -> None:
 
 def test_refuses_settings_that_it_cannot_use() -> None:
     rows, _ = groups([20, 20])
-    with pytest.raises(UsageError, match=r"turtle_preset is one of fast, paper, not .slow."):
-        assign(rows, 2, AssignConfig(methods=("turtle",), turtle_preset="slow"))
-    with pytest.raises(UsageError, match=r"assign\.turtle_balance must be at least 0"):
-        assign(rows, 2, AssignConfig(methods=("turtle",), turtle_balance=-1))
+    with pytest.raises(UsageError, match=r"turtle\.preset is one of fast, paper, not .slow."):
+        assign(rows, 2, AssignConfig(methods=(Turtle(preset="slow"),)))
+    with pytest.raises(UsageError, match=r"assign\.turtle\.balance must be at least 0"):
+        assign(rows, 2, AssignConfig(methods=(Turtle(balance=-1),)))
