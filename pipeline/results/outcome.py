@@ -34,7 +34,7 @@ SUPERVISED = (
     "The packaged backbone is supervised on ImageNet labels and knows only their 1,000 words; its "
     "captions often miss. For real work take CLIP or DINOv2 (embed.backbones)."
 )
-GIVEN = "captions: the names that zero-shot was given (assign.class_names)"
+GIVEN = "captions: the names that zero-shot was given (assign.zero_shot.class_names)"
 
 
 @dataclass(frozen=True)
