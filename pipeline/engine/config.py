@@ -179,7 +179,7 @@ def dump(config: Config) -> str:
 
 def affecting(owner: Any) -> dict[str, Any]:
     """The settings of a stage that can change its result, those of the heads that run included."""
-    heads = getattr(owner, "in_use", dict)()
+    heads: dict[str, Any] = getattr(owner, "in_use", dict)()
     inner = {f"{table}.{k}": v for table, head in heads.items() for k, v in affecting(head).items()}
     return {**_split(owner, affects=True), **inner}
 

@@ -1,6 +1,7 @@
 """`clusterpipe heads`: the cluster heads in one line each, or the settings of one."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -57,7 +58,7 @@ def _row(name: str) -> dict[str, Any]:
     return {"name": name, "about": head.about, "settings": settings}
 
 
-def _print(headings: tuple[str, ...], rows: list[tuple[str, ...]], notes: str) -> None:
+def _print(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], notes: str) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in headings:
         table.add_column(heading, no_wrap=heading in ("head", "setting"), overflow="fold")
