@@ -18,7 +18,7 @@ from clusterpipe.cache.rows import ConcatenatedRows, blocks
 from clusterpipe.cache.schema import Assignments
 from clusterpipe.pipeline.engine.plan import stage_seed
 from clusterpipe.stages import STAGES, heads
-from clusterpipe.stages.assign import AssignConfig, Features, assign
+from clusterpipe.stages.assign import SIDE_BY_SIDE, AssignConfig, Features, assign
 from clusterpipe.stages.estimate_k import estimate_k
 from clusterpipe.stages.numerics.feature_map import apply_map
 from clusterpipe.stages.refine import refine
