@@ -159,8 +159,12 @@ def unpack(data: bytes) -> Image:
 
 @contextmanager
 def _damage_is_unreadable(kind: Kind) -> Iterator[None]:
+    from PIL.Image import DecompressionBombError, DecompressionBombWarning
+
     try:
         yield
+    except (DecompressionBombError, DecompressionBombWarning) as error:  # of a plug-in's own
+        raise UnreadableImage(f"too many pixels: {error}") from error
     except _DAMAGE as error:
         raise UnreadableImage(_reason(error, kind)) from error
 

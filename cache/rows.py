@@ -139,7 +139,9 @@ class LaterRows:
 
 
 def normalise(block: NDArray[Any]) -> NDArray[np.float32]:
-    """Rows scaled to unit length in float32; a zero row stays zero."""
+    """Rows scaled to unit length in float32, whatever their length is; a zero row stays zero."""
     block = block.astype(np.float32, copy=False)
+    peak = np.abs(block).max(axis=-1, keepdims=True, initial=0)
+    block = np.ldexp(block, -np.frexp(peak)[1])  # exact, and squares stay within float32
     norm = np.linalg.norm(block, axis=-1, keepdims=True)
     return np.asarray(block / np.where(norm > 0, norm, 1), np.float32)

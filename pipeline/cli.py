@@ -12,7 +12,7 @@ import typer
 from clusterpipe.cache.errors import ClusterpipeError
 from clusterpipe.pipeline.commands import looking, running, setting_up, using
 from clusterpipe.pipeline.terminal.escaping import message
-from clusterpipe.pipeline.terminal.signals import raise_interrupted
+from clusterpipe.pipeline.terminal.signals import end_in_time, raise_interrupted
 from clusterpipe.stages import STAGES
 
 app = typer.Typer(
@@ -79,6 +79,7 @@ for panel, commands in COMMANDS.items():
 def main() -> None:
     """Entry point: runs the command, turns deliberate errors into one line and an exit code."""
     raise_interrupted()
+    end_in_time()
     warnings.filterwarnings("ignore", module="PIL")  # a damaged image becomes a row, not a remark
     if "--debug" in sys.argv:
         app()

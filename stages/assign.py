@@ -32,6 +32,7 @@ from clusterpipe.stages.sampling import (
     read_rows,
     read_views,
     rows_of_split,
+    sameness,
     sample_of,
 )
 from clusterpipe.stages.words.head_words import Lexicon
@@ -470,13 +471,11 @@ def _with_words(data: Data, lexicon: Lexicon, method: str, config: AssignConfig)
 
 
 def _refuse_too_few(data: Data, k: int) -> None:
-    from clusterpipe.stages.numerics.preparation import are_equal
-
     m = len(data.index)
     if k > m:
         raise UsageError(f"{m} images cannot be fitted with {k} clusters; lower assign.k")
-    if k > 1 and are_equal(data.rows):
-        raise UsageError("all images have the same features: there is one cluster, not more")
+    if k > 1 and (why := sameness(data.rows)):
+        raise UsageError(f"{why}: there is one cluster, not more")
 
 
 def _embeddings(space: str) -> str:

@@ -13,7 +13,7 @@ from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.rows import Rows
 from clusterpipe.cache.schema import Embeddings, KEstimate, Refined
 from clusterpipe.stages.declaration import Input, check, option, stage
-from clusterpipe.stages.sampling import as_rows, read_rows, sample_of
+from clusterpipe.stages.sampling import as_rows, read_rows, sameness, sample_of
 
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.cluster_count import Curve
@@ -144,12 +144,12 @@ def estimate_k(
     if features.shape[0] < 1:
         raise UsageError("there are no images to count clusters in")
     from clusterpipe.stages.numerics.cluster_count import cells_for
-    from clusterpipe.stages.numerics.preparation import are_equal, distinct_rows
+    from clusterpipe.stages.numerics.preparation import distinct_rows
 
     n = features.shape[0]
     sample = read_rows(features, sample_of(np.arange(n), config.sample, seed))
-    if are_equal(sample):
-        return _one_cluster("all images have the same features")
+    if why := sameness(sample):
+        return _one_cluster(why)
     rows = distinct_rows(sample)
     if cells_for(len(rows), config.cells) < 2:
         return _one_cluster(f"{len(rows)} different images are too few to tell clusters apart")

@@ -114,11 +114,33 @@ def finite(features: Rows) -> MappedRows:
 
 
 def _finite(block: NDArray[Any]) -> NDArray[np.float32]:
-    block = block.astype(np.float32, copy=False)
-    bad = ~np.isfinite(block).all(axis=tuple(range(1, block.ndim)))
-    if bad.any():
+    with np.errstate(over="ignore"):
+        single = block.astype(np.float32, copy=False)
+    bad = ~np.isfinite(single).all(axis=tuple(range(1, single.ndim)))
+    if not bad.any():
+        return single
+    held = block[bad]
+    if np.isfinite(held).all():
         raise UsageError(
-            f"the features of {int(bad.sum())} images or more are not numbers (NaN or infinite): "
-            "leave those images out, or embed them again"
+            f"features reach {np.abs(held).max():.3g}, beyond the {np.finfo(np.float32).max:.2g} "
+            "of float32: divide all of them by a common factor"
         )
-    return block
+    raise UsageError(
+        f"the features of {int(bad.sum())} images or more are not numbers (NaN or infinite): "
+        "leave those images out, or embed them again"
+    )
+
+
+def sameness(rows: NDArray[np.float32]) -> str:
+    """Why rows (n, d) cannot be told apart, as measured; empty where they can."""
+    from clusterpipe.stages.numerics.preparation import rounding, spread
+
+    most, least = spread(rows), rounding(rows)
+    if most >= least:
+        return ""
+    if not most:
+        return "all images have the same features"
+    return (
+        f"no coordinate of the features, at unit length, differs by more than {most:.1g} between "
+        f"images; what is below {least:g} may be rounding"
+    )

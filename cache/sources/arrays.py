@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache import images
 from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.names import safe_name
 from clusterpipe.cache.rows import Rows
 from clusterpipe.cache.sources.columns import array_manifest
 from clusterpipe.cache.sources.containers import ArrayFile, describe
-from clusterpipe.cache.sources.manifest import Manifest, safe_name
+from clusterpipe.cache.sources.manifest import Manifest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.names import safe_name
 from clusterpipe.cache.rows import Rows, blocks
 from clusterpipe.cache.schema import Embeddings
 from clusterpipe.cache.sources.columns import array_manifest
 from clusterpipe.cache.sources.containers import ArrayFile, describe
-from clusterpipe.cache.sources.manifest import Manifest, safe_name
+from clusterpipe.cache.sources.manifest import Manifest
 
 _PLAIN = "features"
 _PREFIX = "features_"

@@ -17,7 +17,7 @@ from clusterpipe.cache.sources.reading import read_file
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_ESCAPED = "./"
+ESCAPED = "./"
 
 
 def stored_path(path: str) -> str:
@@ -31,14 +31,14 @@ def stored_path(path: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         text = raw.decode("utf-8", "surrogateescape").replace("%", "%25")
-        return _ESCAPED + re.sub("[\udc80-\udcff]", lambda m: f"%{ord(m[0]) - 0xDC00:02X}", text)
+        return ESCAPED + re.sub("[\udc80-\udcff]", lambda m: f"%{ord(m[0]) - 0xDC00:02X}", text)
 
 
 def file_path(stored: str) -> str:
     """The path that `stored_path` stored, ready for `open`."""
-    if not stored.startswith(_ESCAPED):
+    if not stored.startswith(ESCAPED):
         return os.fsdecode(stored.encode("utf-8"))
-    return os.fsdecode(unquote_to_bytes(stored.removeprefix(_ESCAPED)))
+    return os.fsdecode(unquote_to_bytes(stored.removeprefix(ESCAPED)))
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ import numpy as np
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.images import IMAGE_SUFFIXES
 from clusterpipe.cache.limits import USUAL, Limits
+from clusterpipe.cache.names import safe_name
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.schema import StringArray
 from clusterpipe.cache.sources.files import FileImages, file_path, stored_path
-from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, safe_name, strings
+from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, strings
 
 RUN_FILES = {".lock", "pipeline.toml"}  # what every run directory holds
 _SUFFIXES = tuple(IMAGE_SUFFIXES)

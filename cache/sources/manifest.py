@@ -1,6 +1,5 @@
 """Manifest of a source: its images column by column, before anything has been decoded."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -107,8 +106,3 @@ def _encode_strings(values: NDArray[Any], class_name: StringArray | None, where:
     if strangers:
         raise UsageError(f"{where}: label {min(strangers)!r} is not one of class_names")
     return Labels(np.array([number[value] for value in values], np.int32), known)
-
-
-def safe_name(name: str) -> str:
-    """`name` as the name of a folder: letters, digits and `. _ -`, not hidden, not empty."""
-    return re.sub(r"[^\w.\-]+", "_", name).strip("._-") or "images"

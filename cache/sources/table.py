@@ -4,18 +4,20 @@ import csv
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.limits import USUAL, Limits
+from clusterpipe.cache.names import safe_name
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.schema import StringArray
-from clusterpipe.cache.sources.files import FileImages
-from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, safe_name, strings
+from clusterpipe.cache.sources.cells import OURS, is_marked, text_of
+from clusterpipe.cache.sources.files import ESCAPED, FileImages, file_path
+from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, strings
 
 
 class _Line(NamedTuple):
@@ -39,8 +41,10 @@ class _Status(NamedTuple):
 def open_table(table: Path, *, limits: Limits = USUAL, progress: Progress = silent) -> FileImages:
     """The images listed in `table`, in its order.
 
-    UTF-8 with a header line. Column `path` is relative to the table's folder, or absolute; `id`
-    (unique; the path if not given), `label` and `split` are optional, other columns are ignored.
+    UTF-8 with a header line. Column `path` is relative to the table's folder, or absolute, and as
+    the name is or as `stored_path` has it; `id` (unique; the path if not given), `label` and
+    `split` are optional, other columns are ignored. Blanks around a path count if there is such a
+    file. What `export` or an appended run wrote is read back to the same ids.
     Labels that are all integers are ordered as numbers; an empty label is unknown. Files that are
     missing or cannot be read become skipped rows. Raises `UsageError`, naming the line, for a
     malformed table, a line without a path, and a path or an id that comes twice.
@@ -73,11 +77,16 @@ def _lines(table: Path) -> Iterator[_Line]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(
-                stream, delimiter=delimiter, skipinitialspace=True, strict=True, restval=""
+                stream,
+                delimiter=delimiter,
+                skipinitialspace=_is_padded(stream, delimiter),
+                strict=True,
+                restval="",
             )
-            reader.fieldnames = _columns(table, reader.fieldnames or ())
+            reader.fieldnames = columns = _columns(table, reader.fieldnames or ())
+            read = text_of if OURS.issubset(columns) else str
             for cells in reader:
-                yield _line(cells, reader.line_num, table)
+                yield _line(cells, reader.line_num, table, read)
     except csv.Error as error:
         raise UsageError(f"{table}, line {reader.reader.line_num}: {error}") from error
     except UnicodeDecodeError as error:
@@ -97,16 +106,35 @@ def _columns(table: Path, header: Iterable[str]) -> list[str]:
     return columns
 
 
-def _line(cells: dict[str, str], number: int, table: Path) -> _Line:
+def _is_padded(stream: TextIO, delimiter: str) -> bool:
+    """Whether there are blanks between delimiters and quotes, as people write them."""
+    padded = re.compile(rf'(^|{delimiter}) +"', re.MULTILINE)
+    found = any(padded.search(line) for line in stream)
+    stream.seek(0)
+    return found
+
+
+def _line(cells: dict[str, str], number: int, table: Path, read: Callable[[str], str]) -> _Line:
     if None in cells:
         raise UsageError(f"{table}, line {number}: more cells than columns; is a comma unquoted?")
     if any("\0" in cell for cell in cells.values()):
         raise UsageError(f"{table}, line {number}: holds a null character")
     if not cells["path"]:
         raise UsageError(f"{table}, line {number}: the path is empty")
-    path = str(PurePosixPath(cells["path"]))
-    label, split = cells.get("label", "").strip(), cells.get("split", "").strip()
-    return _Line(number, path, cells.get("id") or path, label, split)
+    path = _path(cells["path"], table.parent)
+    label, split = read(cells.get("label", "")).strip(), read(cells.get("split", "")).strip()
+    return _Line(number, path, read(cells.get("id", "")) or path, label, split)
+
+
+def _path(cell: str, folder: Path) -> str:
+    """The stored path that a cell means: of its readings the first that there is a file for."""
+    plain = str(PurePosixPath(cell))
+    if cell == plain and cell == cell.strip() and not is_marked(cell):
+        return plain
+    stored = [cell] if cell.startswith(ESCAPED) else []
+    readings = [plain, *stored, str(PurePosixPath(text_of(cell))), plain.strip()]
+    there = (path for path in readings if os.path.lexists(folder / file_path(path)))
+    return next(there, plain.strip() or plain)
 
 
 def _refuse_repeats(table: Path, lines: list[_Line]) -> None:
@@ -123,7 +151,7 @@ def _refuse_repeats(table: Path, lines: list[_Line]) -> None:
 def _inspect(root: Path, lines: list[_Line], progress: Progress) -> Iterator[_Status]:
     with progress("looking up", total=len(lines), unit="files") as advance:
         for line in lines:
-            yield _status(root / line.path)
+            yield _status(root / file_path(line.path))
             advance(1)
 
 

@@ -1,6 +1,5 @@
 """Running: run-all, a command per stage, and status, which says what they would do."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.escaping import json_text
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.sources import ImageSource, open_source
 from clusterpipe.pipeline.commands.arguments import (
@@ -159,7 +159,7 @@ def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: boo
     if as_json:
         rows = [{**asdict(state), "needs_run": state.needs_run} for state in states]
         document = {"schema_version": JSON_VERSION, "run_dir": str(run.folder), "stages": rows}
-        typer.echo(json.dumps({**document, "estimate": asdict(costs) if costs else None}))
+        typer.echo(json_text({**document, "estimate": asdict(costs) if costs else None}))
     else:
         print_states(run, states, costs)
 

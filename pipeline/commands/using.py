@@ -21,6 +21,10 @@ def export(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Say what would be written, and write nothing.")
     ] = False,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Leave csv cells that begin like a formula (= + - @) unquoted."),
+    ] = False,
     run_dir: Run = None,
     quiet: Quiet = False,
     json_: Json = False,
@@ -46,6 +50,7 @@ def export(
         output=output,
         copy=copy,
         dry_run=dry_run,
+        raw=raw,
         progress=reporter.progress,
     )
     print_export(done, as_json=json_)

@@ -16,12 +16,12 @@ from clusterpipe.cache.errors import (
     StorageError,
     UsageError,
 )
+from clusterpipe.cache.names import safe_name
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import Identity, Provenance
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import ARTIFACTS, Checkpoint, Embeddings, Metrics
 from clusterpipe.cache.sources import ImageSource, open_source
-from clusterpipe.cache.sources.manifest import safe_name
 from clusterpipe.pipeline.engine import inputs, plan
 from clusterpipe.pipeline.engine.config import Config, dump, harmless, load
 from clusterpipe.pipeline.engine.events import Action, StageEvent, Tell, nobody

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache import artifact
+from clusterpipe.cache.escaping import escaped
 from clusterpipe.cache.schema import Captions, Naming
 from clusterpipe.pipeline.engine.inputs import describes
 from clusterpipe.pipeline.results.reading import Results
@@ -55,7 +56,7 @@ def image_columns(
     label = np.full(len(rows), -1) if index.label is None else index.label[rows]
     start = os.path.realpath(folder)
     return {
-        "name": index.id[rows].tolist(),
+        "name": [escaped(name) for name in index.id[rows]],
         "thumb": list(thumbnails),
         "original": [_link(results.file(int(row)), start) for row in rows],
         "cluster": clusters.label[rows].tolist(),
@@ -93,7 +94,7 @@ def cluster_columns(results: Results) -> list[dict[str, Any]]:
     phrases = _phrases(results)
     return [
         {
-            "caption": caption,
+            "caption": escaped(caption),
             "phrases": phrases[cluster],
             **_makeup(results, results.members(cluster)),
         }
@@ -112,7 +113,7 @@ def _makeup(results: Results, members: NDArray[Any]) -> dict[str, Any]:
         return found
     top = int(counts.argmax())
     share = round(float(counts[top] / counts.sum()), 4)
-    return {**found, "majority": str(names[top]), "share": share}
+    return {**found, "majority": escaped(str(names[top])), "share": share}
 
 
 def _phrases(results: Results) -> list[list[tuple[str, float]]]:
@@ -123,7 +124,7 @@ def _phrases(results: Results) -> list[list[tuple[str, float]]]:
     naming: Naming = captions.methods[captions.chosen]
     return [
         [
-            (str(text), round(float(score), 4))
+            (escaped(str(text)), round(float(score), 4))
             for text, score in zip(texts[:PHRASES], scores[:PHRASES], strict=True)
             if text and score > 0  # an unsure caption stands first with score 0
         ]

@@ -63,7 +63,7 @@ def append(
         raise UsageError(f"{source} holds no image files; only those can be appended to a run")
     with run.locked():
         captions = _captions(run)
-        before = run.appended.read_text(encoding="utf-8") if run.appended.exists() else ""
+        before = run.appended.read_bytes().decode("utf-8") if run.appended.exists() else ""
         sorted_out = _sorted_out(given, config, run, progress)
         try:
             _write_table(run, sorted_out.new)
@@ -122,7 +122,7 @@ def _sorted_out(
             elif name not in waiting and any(content in ledger.place for ledger in left):
                 found.refused[name] = "was part of the run before: put it back, and run run-all"
             else:
-                found.new[name] = str(path)
+                found.new[name] = stored_path(str(path))
                 held[content] = name
     return found
 
@@ -149,7 +149,7 @@ def _write_table(run: RunDirectory, new: Mapping[str, str]) -> None:
     listed = open_table(run.appended).manifest if run.appended.exists() else None
     rows = {} if listed is None else dict(zip(listed.id, listed.path, strict=True))
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(["path", "id"])
     writer.writerows((path, name) for name, path in {**rows, **new}.items())
     if rows or new:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from clusterpipe.cache.errors import UnreadableImage, UsageError
+from clusterpipe.cache.names import LONGEST, safe_name, shortened
 from clusterpipe.cache.progress import Progress
 from clusterpipe.cache.provenance import file_digest
 from clusterpipe.cache.sources import ImageSource
-from clusterpipe.cache.sources.manifest import safe_name
 from clusterpipe.cache.storage import explained, replacing, write_text
 from clusterpipe.pipeline.results.pictures import cluster_name, positions
 from clusterpipe.pipeline.results.reading import Results
@@ -127,7 +127,8 @@ def _numbered(name: str, folder: str, taken: Counter[str]) -> str:
     candidate = name
     while taken[f"{folder}/{candidate}".casefold()]:
         taken[f"{folder}/{name}".casefold()] += 1
-        candidate = f"{stem}_{taken[f'{folder}/{name}'.casefold()]}{suffix}"
+        ending = f"_{taken[f'{folder}/{name}'.casefold()]}{suffix}"
+        candidate = shortened(stem, LONGEST - len(os.fsencode(ending))) + ending
     taken[f"{folder}/{candidate}".casefold()] += 1
     return candidate
 

@@ -13,7 +13,8 @@ import numpy as np
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.sources import ImageSource, SourceConfig, open_source
+from clusterpipe.cache.sources import ImageSource, SourceConfig, open_source, stored_path
+from clusterpipe.cache.sources.cells import harmless
 from clusterpipe.cache.storage import replacing
 from clusterpipe.pipeline.results.cluster_folders import write_folders
 from clusterpipe.pipeline.results.reading import Results
@@ -68,11 +69,13 @@ def export(
     output: Path | None = None,
     copy: bool = False,
     dry_run: bool = False,
+    raw: bool = False,
     progress: Progress = silent,
 ) -> Exported:
     """Writes the clusters to `output`, by default below the run, in one of `FORMATS`.
 
-    With `copy`, folders hold copies instead of links; with `dry_run`, nothing is written.
+    With `copy`, folders hold copies instead of links; with `dry_run`, nothing is written; with
+    `raw`, csv keeps what a spreadsheet would take for a formula as it is.
     Originals are only ever read. Raises UsageError for another format, a place that is not ours to
     write to, or a missing pyarrow; StorageError.
     """
@@ -94,7 +97,8 @@ def export(
         return Exported(path, n, done.missing, done.replaced, done.sizes, dry_run)
     replaced = int(path.exists())
     if not dry_run:
-        _written(_WRITERS[to])(columns(results), path)
+        write = _write_raw_csv if raw and to == "csv" else _WRITERS[to]
+        _written(write)(columns(results), path)
     return Exported(path, len(results.index.id), replaced=replaced, dry_run=dry_run)
 
 
@@ -106,7 +110,7 @@ def columns(results: Results) -> dict[str, list[Any]]:
     several = clusters.top_label.shape[1] > 1
     found = {
         "id": index.id.tolist(),
-        "path": [_text(results.file(row)) for row in range(n)],
+        "path": [_path(results.file(row)) for row in range(n)],
         "cluster": label,
         "caption": [results.captions[k] if k >= 0 else "" for k in label],
         "probability": _numbers(clusters.probability),
@@ -145,13 +149,9 @@ def _numbers(values: Any) -> list[float | None]:
     return [x if ok else None for x, ok in zip(rounded.tolist(), known.tolist(), strict=True)]
 
 
-def _text(path: Path | None) -> str:
-    """A path as text; bytes that are not UTF-8 become the replacement character."""
-    return (
-        ""
-        if path is None
-        else str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    )
+def _path(path: Path | None) -> str:
+    """A path as it is stored, so that a table of ours can be a source."""
+    return "" if path is None else stored_path(str(path))
 
 
 def _rows(table: Columns) -> Iterator[tuple[Any, ...]]:
@@ -159,9 +159,24 @@ def _rows(table: Columns) -> Iterator[tuple[Any, ...]]:
 
 
 def _write_csv(table: Columns, path: Path) -> None:
-    """As RFC 4180 has it; lines end in CR LF, or else a CR in a file name would not be quoted."""
+    """A table that no spreadsheet computes with."""
+    texts = {name for name in table if COLUMNS.get(name, str) is str}
+    safe = {
+        name: [harmless(cell) if isinstance(cell, str) else cell for cell in column]
+        if name in texts
+        else column
+        for name, column in table.items()
+    }
+    _write_raw_csv(safe, path)
+
+
+def _write_raw_csv(table: Columns, path: Path) -> None:
+    """As RFC 4180 has it; lines end in CR LF, or else a CR in a file name would not be quoted.
+
+    All texts are quoted: blanks at their ends are theirs.
+    """
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(table)
         writer.writerows(_rows(table))
 

@@ -3,7 +3,6 @@
 `page_of`, `tile_of` and `save` serve other pages of pictures as well.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UnreadableImage, UsageError
+from clusterpipe.cache.names import file_words
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.run_directory import RunDirectory
@@ -21,6 +21,7 @@ from clusterpipe.cache.schema import Assignment, Assignments, Captions, Embeddin
 from clusterpipe.cache.sources import FeatureSource, ImageSource
 from clusterpipe.cache.storage import replacing
 from clusterpipe.pipeline.engine.inputs import describes
+from clusterpipe.pipeline.results.lettering import drawable, font
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -91,7 +92,7 @@ def _planned(run: RunDirectory, index: Embeddings) -> Iterator[Sheet]:
         title = f"cluster {cluster}{named} · {len(members):,} images"
         name = f"{cluster_name(cluster, caption)}.png"
         shown = [index.digest[row] for row in rows]
-        yield Sheet(name, title, rows, digest(canonical([title, shown]).encode()))
+        yield Sheet(name, title, rows, digest(canonical([drawable(title), shown]).encode()))
 
 
 def cluster_captions(run: RunDirectory, clusters: Assignment) -> list[str]:
@@ -112,11 +113,6 @@ def cluster_name(cluster: int, caption: str) -> str:
     return f"{cluster:03d}_{file_words(caption) or 'cluster'}"
 
 
-def file_words(text: str) -> str:
-    """A text as part of a file name: red-bicycle."""
-    return re.sub(r"[\W_]+", "-", text.casefold()).strip("-")[:40].rstrip("-")
-
-
 def _shown(clusters: Assignment, cluster: int, members: NDArray[Any]) -> tuple[int, ...]:
     """Exemplars, then the members the method is least sure of, so that both ends can be seen."""
     exemplars = [int(row) for row in clusters.exemplar[cluster] if row >= 0]
@@ -133,18 +129,19 @@ def positions(source: ImageSource) -> dict[str, int]:
 
 def page_of(title: str, tiles: Sequence["Image"], texts: Sequence[str] = ()) -> "Image":
     """A page of pictures under a title, with a line of text below each if there are `texts`."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     height = TILE + GAP + (LINE if texts else 0)
     rows = -(-max(len(tiles), 1) // COLUMNS)
     page = Image.new("RGB", (COLUMNS * (TILE + GAP) + GAP, HEAD + rows * height), "white")
-    draw, small = ImageDraw.Draw(page), ImageFont.load_default(size=13)
-    draw.text((GAP, 8), title, "black", ImageFont.load_default(size=18))
+    draw = ImageDraw.Draw(page)
+    draw.text((GAP, 8), drawable(title), "black", font(18))
     for place, tile in enumerate(tiles):
         left, top = GAP + place % COLUMNS * (TILE + GAP), HEAD + place // COLUMNS * height
         page.paste(tile, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
         if texts:
-            draw.text((left + TILE // 2, top + TILE), texts[place], "black", small, anchor="ma")
+            centre = (left + TILE // 2, top + TILE)
+            draw.text(centre, drawable(texts[place]), "black", font(13), anchor="ma")
     return page
 
 

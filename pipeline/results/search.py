@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.names import file_words
 from clusterpipe.cache.progress import Advance, Progress, silent
 from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.rows import Rows, blocks
@@ -288,4 +289,4 @@ def _sheet_name(answer: Answer) -> str:
     """Readable, and different for each query and space."""
     key = digest(canonical([answer.by, answer.query, answer.features]).encode())[:6]
     name = answer.query if answer.by == TEXT else Path(answer.query).stem
-    return f"{pictures.file_words(name) or 'query'}-{key}.png"
+    return f"{file_words(name) or 'query'}-{key}.png"

@@ -1,6 +1,5 @@
 """Output of `clusterpipe search`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -8,6 +7,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from clusterpipe.cache.escaping import json_text
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.pipeline.results.search import Answer
 from clusterpipe.pipeline.terminal.escaping import shown
@@ -19,9 +19,7 @@ def print_answers(run: RunDirectory, answers: Sequence[Answer], *, as_json: bool
     """Prints what was found on stdout."""
     if as_json:
         document = {"schema_version": JSON_VERSION, "run_dir": str(run.folder)}
-        typer.echo(
-            json.dumps({**document, "queries": [asdict(a) for a in answers]}, ensure_ascii=False)
-        )
+        typer.echo(json_text({**document, "queries": [asdict(a) for a in answers]}))
         return
     console = Console(highlight=False)
     for answer in answers:

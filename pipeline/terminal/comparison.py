@@ -1,6 +1,5 @@
 """Output of `clusterpipe compare`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -9,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from clusterpipe.cache.escaping import json_text
 from clusterpipe.pipeline.results.compare import Comparison
 from clusterpipe.pipeline.terminal.escaping import shown
 
@@ -19,7 +19,7 @@ def print_comparison(found: Comparison, *, most: int, as_json: bool) -> None:
     """Prints the comparison on stdout, with at most `most` moved images (JSON has all)."""
     if as_json:
         document = {"schema_version": JSON_VERSION, **asdict(found)}
-        typer.echo(json.dumps(document, ensure_ascii=False))
+        typer.echo(json_text(document))
         return
     console = Console(highlight=False)
     console.print(shown(*_headline(found).splitlines()), soft_wrap=True)
@@ -60,7 +60,7 @@ def _table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json_text(value)
 
 
 def _figure(value: float | None) -> str:

@@ -11,10 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from clusterpipe.cache.escaping import escaped
 from clusterpipe.cache.progress import Advance
 from clusterpipe.pipeline.engine.events import StageEvent
 from clusterpipe.pipeline.engine.units import duration
-from clusterpipe.pipeline.terminal.escaping import escaped, shown
+from clusterpipe.pipeline.terminal.escaping import shown
 
 LINE_SECONDS = 5.0
 _STYLES = {

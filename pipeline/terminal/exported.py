@@ -1,18 +1,17 @@
 """Output of `clusterpipe export`."""
 
-import json
 from dataclasses import asdict
 
 import typer
 
+from clusterpipe.cache.escaping import escaped, json_text
 from clusterpipe.pipeline.results.export import Exported
-from clusterpipe.pipeline.terminal.escaping import escaped
 
 
 def print_export(done: Exported, *, as_json: bool) -> None:
     """Prints on stdout where the export lies, or what it would be; what it lacks on stderr."""
     if as_json:
-        typer.echo(json.dumps({"schema_version": 1, **asdict(done), "path": str(done.path)}))
+        typer.echo(json_text({"schema_version": 1, **asdict(done), "path": str(done.path)}))
         return
     typer.echo(_intention(done) if done.dry_run else done.path)
     if done.missing:

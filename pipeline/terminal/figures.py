@@ -1,6 +1,5 @@
 """`clusterpipe metrics`: every figure of a run, beside chance."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -8,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from clusterpipe.cache.escaping import json_text
 from clusterpipe.pipeline.results.outcome import Outcome
 from clusterpipe.pipeline.terminal.escaping import shown
 
@@ -35,7 +35,7 @@ def print_figures(found: Outcome, *, as_json: bool) -> None:
     if as_json:
         values = asdict(found)
         document = {"schema_version": 1, **{name: values[name] for name in _FIGURES}}
-        typer.echo(json.dumps(document, ensure_ascii=False))
+        typer.echo(json_text(document))
         return
     console = Console(highlight=False)
     if found.k_reason:

@@ -1,6 +1,5 @@
 """`clusterpipe inspect`: an artifact as a tree."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape as unmarked
 from rich.tree import Tree
 
+from clusterpipe.cache.escaping import escaped, json_text
 from clusterpipe.cache.inspection import Inspection, Node, inspect
-from clusterpipe.pipeline.terminal.escaping import escaped
 
 
 def print_inspection(path: Path, *, as_json: bool) -> None:
@@ -18,7 +17,7 @@ def print_inspection(path: Path, *, as_json: bool) -> None:
     found = inspect(path)
     if as_json:
         document = {"schema_version": 1, **asdict(found), "path": str(path)}
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        typer.echo(json_text(document, indent=2))
         return
     Console(highlight=False).print(_tree(found))
 

@@ -1,12 +1,12 @@
 """`clusterpipe models`: the backbones, what they cost, and whether they are here."""
 
-import json
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from clusterpipe.cache.escaping import json_text
 from clusterpipe.pipeline.engine.units import size
 from clusterpipe.stages.backbones.catalogue import MODELS, Model
 
@@ -24,7 +24,7 @@ NOTES = (
 def print_models(*, as_json: bool) -> None:
     """Prints the catalogue on stdout. Looks at the disk only."""
     if as_json:
-        typer.echo(json.dumps({"schema_version": 1, "models": [_row(model) for model in MODELS]}))
+        typer.echo(json_text({"schema_version": 1, "models": [_row(model) for model in MODELS]}))
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("backbone", "on disk"):

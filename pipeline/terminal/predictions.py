@@ -1,6 +1,5 @@
 """Output of `clusterpipe predict`."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from clusterpipe.cache.escaping import escaped, json_text
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.pipeline.results.append import Appended
 from clusterpipe.pipeline.results.export import writer_of
 from clusterpipe.pipeline.results.predict import Predictions, columns
-from clusterpipe.pipeline.terminal.escaping import escaped, shown
+from clusterpipe.pipeline.terminal.escaping import shown
 
 JSON_VERSION = 1
 
@@ -28,7 +28,7 @@ def print_predictions(
         typer.echo(output)
     elif as_json:
         document = {"schema_version": JSON_VERSION, **table, "skipped": dict(found.skipped)}
-        typer.echo(json.dumps(document, ensure_ascii=False))
+        typer.echo(json_text(document))
     else:
         Console(highlight=False).print(_table(table), soft_wrap=True)
     for name, reason in found.skipped.items():

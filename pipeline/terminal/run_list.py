@@ -1,6 +1,5 @@
 """`clusterpipe runs`: the runs in a table."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -9,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from clusterpipe.cache.escaping import json_text
 from clusterpipe.pipeline.results.runs import Listed
 from clusterpipe.pipeline.terminal.escaping import shown
 
@@ -16,7 +16,7 @@ from clusterpipe.pipeline.terminal.escaping import shown
 def print_runs(found: Sequence[Listed], *, as_json: bool) -> None:
     """Prints the runs on stdout, a row each."""
     if as_json:
-        typer.echo(json.dumps({"schema_version": 1, "runs": [asdict(run) for run in found]}))
+        typer.echo(json_text({"schema_version": 1, "runs": [asdict(run) for run in found]}))
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "images", "clusters", "method", "last written", "source"):

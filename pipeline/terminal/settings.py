@@ -1,6 +1,5 @@
 """`clusterpipe init` and `config`: a file of settings to edit, and where each value came from."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.escaping import escaped, json_text
 from clusterpipe.cache.storage import write_text
 from clusterpipe.pipeline.engine.config import Config, dump
-from clusterpipe.pipeline.terminal.escaping import escaped, shown
+from clusterpipe.pipeline.terminal.escaping import shown
 
 
 def write_settings(config: Config, path: Path, *, replace: bool) -> None:
@@ -26,7 +26,7 @@ def print_settings(config: Config, *, changed_only: bool, as_json: bool) -> None
     """Prints each setting on stdout: its value, where it came from, and a differing default."""
     rows = [row for row in _rows(config) if row["changed"] or not changed_only]
     if as_json:
-        typer.echo(json.dumps({"schema_version": 1, "settings": rows}, ensure_ascii=False))
+        typer.echo(json_text({"schema_version": 1, "settings": rows}))
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("setting", "value", "from", "default"):
@@ -42,7 +42,7 @@ def print_settings(config: Config, *, changed_only: bool, as_json: bool) -> None
 def print_reset(values: Mapping[str, Any], *, as_json: bool) -> None:
     """Prints on stdout what settings of a run are now."""
     if as_json:
-        typer.echo(json.dumps({"schema_version": 1, "reset": values}, ensure_ascii=False))
+        typer.echo(json_text({"schema_version": 1, "reset": values}))
         return
     for key, value in values.items():
         typer.echo(f"{key} = {escaped(_text(value))}, the default")
@@ -63,4 +63,4 @@ def _rows(config: Config) -> list[dict[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json_text(value)

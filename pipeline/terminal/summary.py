@@ -1,6 +1,5 @@
 """Summary at the end of a run: one screen, or with --verbose all of it."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from clusterpipe.cache.escaping import json_text
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Embeddings
 from clusterpipe.pipeline.engine.config import Config
@@ -28,7 +28,7 @@ def print_outcome(result: RunResult, config: Config, *, as_json: bool, verbose: 
     if as_json:
         stages = [asdict(event) for event in result.events]
         document = {"schema_version": JSON_VERSION, **asdict(found), "stages": stages}
-        typer.echo(json.dumps(document, ensure_ascii=False))
+        typer.echo(json_text(document))
         return
     print_found(found, config, verbose=verbose)
 

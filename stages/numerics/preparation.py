@@ -5,17 +5,29 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
+from scipy.linalg import eigh, svd
 from scipy.sparse import csr_array
 
 BLOCK = 16_384
 SAME = 1e-3  # rows that differ by less, at unit length, are taken as equal (float16 rounding)
+SAME_FLOAT32 = 1e-6  # the same of features that float16 does not hold
+SHORT, LONG = 1e-12, 1e15  # lengths whose squares, and those of small parts, float32 holds
 
 
 def unit_rows(rows: NDArray[Any]) -> NDArray[np.float32]:
-    """Rows (n, d) at unit length; a zero row stays zero."""
+    """Rows (n, d) at unit length, whatever their length is; a zero row stays zero.
+
+    Rows beyond the range where float32 holds squares are scaled by a power of two first.
+    """
     rows = rows.astype(np.float32, copy=False)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    with np.errstate(over="ignore", under="ignore"):
+        length = np.linalg.norm(rows, axis=1, keepdims=True)
+    odd = np.flatnonzero(~((length > SHORT) & (length < LONG)))
+    if len(odd):
+        rows, length = rows.copy(), length.copy()
+        peak = np.abs(rows[odd]).max(axis=1, keepdims=True, initial=0)
+        rows[odd] = np.ldexp(rows[odd], -np.frexp(peak)[1])
+        length[odd] = np.linalg.norm(rows[odd], axis=1, keepdims=True)
     return np.asarray(rows / np.where(length > 0, length, 1), np.float32)
 
 
@@ -71,10 +83,17 @@ def means(
     return np.asarray(member.T @ rows / size[:, None], np.float32)
 
 
-def are_equal(rows: NDArray[Any]) -> bool:
-    """True if all directions (n, d) are the same but for rounding."""
+def spread(rows: NDArray[Any]) -> float:
+    """The largest difference of a coordinate of the directions (n, d) from the first one."""
     rows = unit_rows(rows)
-    return bool(np.abs(rows - rows[0]).max(initial=0) < SAME)
+    return float(np.abs(rows - rows[:1]).max(initial=0))
+
+
+def rounding(rows: NDArray[Any]) -> float:
+    """Up to which difference directions count as equal: by how finely the rows (n, d) are kept."""
+    with np.errstate(over="ignore"):
+        coarse = np.array_equal(rows.astype(np.float16).astype(rows.dtype), rows)
+    return SAME if coarse else SAME_FLOAT32
 
 
 def distinct_rows(rows: NDArray[Any]) -> NDArray[Any]:
@@ -99,10 +118,15 @@ def principal_rows(rows: NDArray[Any], width: int) -> NDArray[np.float32]:
 
 
 def principal_directions(rows: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """The `width` (at most d) leading eigenvectors of the second moments of rows (n, d); (d, e)."""
-    moments = rows.T @ rows
-    first = max(len(moments) - width, 0)
-    _, vector = eigh(moments, subset_by_index=[first, len(moments) - 1])
+    """The leading eigenvectors of the second moments of rows (n, d); (d, e), e = min(width, d).
+
+    Of fewer than d rows no (d, d) matrix is formed, and e is at most n.
+    """
+    n, d = rows.shape
+    if n < d:
+        return np.ascontiguousarray(svd(rows, full_matrices=False)[2][:width].T, np.float32)
+    first = max(d - width, 0)
+    _, vector = eigh(rows.T @ rows, subset_by_index=[first, d - 1])
     return np.ascontiguousarray(vector[:, ::-1], np.float32)
 
 

@@ -19,10 +19,17 @@ def principal_directions(prepared: NDArray[np.float32], width: int) -> NDArray[n
 
     Raises ValueError when every row is the same, so that there is no direction at all.
     """
-    values, vectors = np.linalg.eigh((prepared.T @ prepared).astype(np.float64))
+    n, d = prepared.shape
+    if n < d:  # no (d, d) matrix of few rows
+        _, lengths, right = np.linalg.svd(prepared.astype(np.float64), full_matrices=False)
+        values, vectors = lengths[::-1] ** 2, right[::-1].T
+    else:
+        values, vectors = np.linalg.eigh((prepared.T @ prepared).astype(np.float64))
     rank = int((values > RANK_TOLERANCE * values[-1]).sum())
     if values[-1] <= 0 or rank == 0:
-        raise ValueError("all rows are the same: there is nothing to tell apart")
+        raise ValueError(
+            f"the variance of the {n:,} images read is {values[-1]:.2g}: nothing to tell apart"
+        )
     leading = vectors[:, ::-1][:, : min(width, rank)].T
     return np.ascontiguousarray(leading, np.float32)
 

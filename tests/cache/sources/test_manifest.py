@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.names import safe_name
 from clusterpipe.cache.sources import Manifest
-from clusterpipe.cache.sources.manifest import encode_labels, safe_name, strings
+from clusterpipe.cache.sources.manifest import encode_labels, strings
 
 
 def manifest(n: int) -> Manifest:

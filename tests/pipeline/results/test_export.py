@@ -17,7 +17,9 @@ from clusterpipe.cache.errors import StorageError, UsageError
 from clusterpipe.cache.provenance import file_digest
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Assignment, Curation, Embeddings
-from clusterpipe.cache.sources import SourceConfig
+from clusterpipe.cache.sources import SourceConfig, file_path, open_source
+from clusterpipe.cache.sources.cells import harmless
+from clusterpipe.cache.sources.files import FileImages
 from clusterpipe.pipeline.results.cluster_folders import RECORD
 from clusterpipe.pipeline.results.export import COLUMNS, columns, export
 from clusterpipe.pipeline.results.reading import Results
@@ -382,7 +384,8 @@ def test_names_that_are_not_utf8_are_written(results: Results, source: SourceCon
     index = replace(results.index, path=np.array(["./caf%E9.png"] * N, object))
     for to in ("csv", "json", "parquet"):
         done = export(replace(results, index=index), source, to=to)
-        assert read(done.path)[0]["path"].endswith("caf\N{REPLACEMENT CHARACTER}.png")
+        stored = read(done.path)[0]["path"]
+        assert file_path(stored).endswith("/caf\udce9.png")
 
 
 def test_any_file_name_is_one_row(results: Results, source: SourceConfig) -> None:
@@ -399,8 +402,46 @@ def test_any_file_name_is_one_row(results: Results, source: SourceConfig) -> Non
     ]
     index = replace(results.index, id=np.array((odd * 2)[:N], object))
     for to in ("csv", "json", "parquet"):
-        table = read(export(replace(results, index=index), source, to=to).path)
-        assert [row["id"] for row in table] == (odd * 2)[:N]
+        done = export(replace(results, index=index), source, to=to, raw=True)
+        assert [row["id"] for row in read(done.path)] == (odd * 2)[:N]
+    done = export(replace(results, index=index), source, to="csv")
+    assert [row["id"] for row in read(done.path)] == [harmless(name) for name in (odd * 2)[:N]]
+
+
+def test_a_table_of_ours_is_read_back_to_the_same_ids(results: Results, tmp_path: Path) -> None:
+    """Whatever file names hold; the table lies elsewhere than the images."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    odd = [" led", "trailed ", "=1+1", "'=1+1", "@x", "-2", 'a "quote", comma', "a, b", "new\nline"]
+    odd += ["car\rreturn", "tab\tbed", "./dot", "caf\udce9", "100%", "%41", "हिन्दी", "x" * 251]
+    names = [f"{name}.png" for name in odd]
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    config = SourceConfig(path=str(folder))
+    listed = open_source(config).manifest
+    assert len(listed) == len(odd)
+    n = len(listed)
+    take = np.arange(n) % N
+    clusters = replace(
+        results.clusters,
+        **{
+            f: getattr(results.clusters, f)[take]
+            for f in ("label", "probability", "top_label", "top_probability", "outlier_score")
+        },
+    )
+    index = results.index
+    columns = ("digest", "width", "height")
+    index = replace(index, **{f: getattr(index, f)[take] for f in columns})
+    index = replace(index, id=listed.id, path=listed.path, label=None, split=None, class_name=None)
+    clusters = replace(clusters, exemplar=clusters.exemplar % n)
+    mine = replace(results, folder=folder, index=index, clusters=clusters, curation=None)
+    done = export(mine, config, to="csv", output=tmp_path / "table.csv")
+    again = open_source(SourceConfig(path=str(done.path)))
+    assert list(again.manifest.id) == list(listed.id)
+    assert isinstance(again, FileImages)
+    assert [again.read(row) for row in range(n)] == [b"x"] * n
 
 
 def test_an_export_of_a_run_is_that_of_its_artifacts(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from clusterpipe.cache.escaping import escaped
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.pipeline import Config, run_stage
 from clusterpipe.pipeline.cli import main
@@ -19,7 +20,7 @@ from clusterpipe.pipeline.results.search import SearchOptions
 from clusterpipe.pipeline.terminal.answers import print_answers
 from clusterpipe.pipeline.terminal.comparison import print_comparison
 from clusterpipe.pipeline.terminal.console import Reporter
-from clusterpipe.pipeline.terminal.escaping import escaped, message, shown
+from clusterpipe.pipeline.terminal.escaping import message, shown
 from clusterpipe.pipeline.terminal.inspection import print_inspection
 from clusterpipe.pipeline.terminal.summary import print_outcome
 

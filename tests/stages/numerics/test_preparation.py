@@ -1,16 +1,20 @@
 """Preparation against NumPy's singular value decomposition and plain formulas."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from clusterpipe.cache.rows import normalise
 from clusterpipe.stages.numerics.preparation import (
-    are_equal,
     center_of,
     distinct_rows,
     mean_directions,
     prepare,
     principal_directions,
     principal_rows,
+    rounding,
+    spread,
     unit_rows,
     with_offset,
 )
@@ -63,10 +67,46 @@ def test_principal_rows_are_at_most_as_many_as_there_are() -> None:
 
 def test_equal_rows_are_equal_up_to_rounding() -> None:
     same = np.tile(ROWS[:1], (5, 1))
-    assert are_equal(same)
-    assert are_equal((same * 3).astype(np.float16))
-    assert are_equal(ROWS[:1])
-    assert not are_equal(ROWS[:2])
+    for rows in (same, (same * 3).astype(np.float16), ROWS[:1]):
+        assert spread(rows) < rounding(rows)
+    assert spread(ROWS[:2]) > rounding(ROWS[:2])
+
+
+def test_what_counts_as_rounding_is_told_by_how_finely_features_are_kept() -> None:
+    near = np.float32([[1, 0], [1, 1e-4]])
+    assert spread(near) > rounding(near)
+    assert spread(near.astype(np.float16)) < rounding(near.astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.parametrize("scale", [1e-38, 1e-25, 1e-12, 1.0, 1e15, 1e20, 1e37])
+def test_unit_rows_do_not_depend_on_the_scale(scale: float) -> None:
+    scaled = (ROWS * scale).astype(np.float32)
+    np.testing.assert_allclose(unit_rows(scaled), unit_rows(ROWS), rtol=2e-2, atol=1e-3)
+    np.testing.assert_allclose(normalise(scaled), unit_rows(ROWS), rtol=2e-2, atol=1e-3)
+    assert not unit_rows(np.zeros((2, 3))).any()
+
+
+def test_a_row_of_another_scale_keeps_its_direction_and_leaves_the_others_as_they_are() -> None:
+    rows = ROWS.astype(np.float32)
+    odd = rows.copy()
+    odd[3] *= np.float32(1e25)
+    odd[4] *= np.float32(1e-25)
+    np.testing.assert_allclose(unit_rows(odd)[3:5], unit_rows(rows)[3:5], rtol=1e-6)
+    others = [0, 1, 2, *range(5, len(rows))]
+    np.testing.assert_array_equal(unit_rows(odd)[others], unit_rows(rows)[others])
+
+
+def test_few_wide_rows_have_as_many_directions_and_no_wide_matrix() -> None:
+    rows = np.random.default_rng(5).normal(size=(7, 30_000)).astype(np.float32)
+    tracemalloc.start()
+    found = principal_directions(rows, 99)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.shape == (30_000, 7)
+    assert most < 100e6  # a (d, d) matrix takes 3.6e9 bytes
+    np.testing.assert_allclose(found.T @ found, np.eye(7), atol=1e-4)
+    expected = np.linalg.svd(rows, full_matrices=False)[2].T
+    np.testing.assert_allclose(np.abs((found * expected).sum(axis=0)), 1, atol=1e-3)
 
 
 def test_distinct_rows_keep_the_first_of_each() -> None:

@@ -30,7 +30,7 @@ def test_principal_directions_stop_at_the_rank() -> None:
 
 
 def test_equal_rows_have_no_direction() -> None:
-    with pytest.raises(ValueError, match="all rows are the same"):
+    with pytest.raises(ValueError, match="variance of the 5 images read is 0"):
         principal_directions(np.zeros((5, 3), np.float32), 2)
 
 
@@ -114,3 +114,11 @@ def test_rate_reduction_stands_still_at_the_whitening() -> None:
 
     assert cosine(whitening(scatter, shrinkage=0)) > 0.98
     assert cosine(np.eye(5)) < 0.8
+
+
+def test_few_wide_rows_have_the_same_directions_and_no_wide_matrix() -> None:
+    rows = np.random.default_rng(3).normal(size=(6, 40)).astype(np.float32)
+    found = principal_directions(rows, 4)
+    expected = np.linalg.eigh(rows.T.astype(float) @ rows)[1][:, ::-1][:, :4]
+    np.testing.assert_allclose(np.abs((found * expected.T).sum(axis=1)), 1, atol=1e-4)
+    assert principal_directions(np.ones((3, 20_000), np.float32), 5).shape == (1, 20_000)
