@@ -245,6 +245,11 @@ def _complete(
     return ledger
 
 
+def preprocessing_of(backbone: "Backbone") -> dict[str, Any]:
+    """All that is done to a file before the backbone sees it."""
+    return {**backbone.preprocessing, "decoder": dict(DECODER)}
+
+
 class _Pending:
     """Batches that are computed and not yet on disk."""
 
@@ -303,7 +308,7 @@ class _Pending:
 
     def _preprocessing(self) -> dict[str, Any]:
         augmentation = {"augmentation": dict(AUGMENTATION)} if self.target.views else {}
-        return {**self.backbone.preprocessing, "decoder": dict(DECODER), **augmentation}
+        return {**preprocessing_of(self.backbone), **augmentation}
 
     def _stored(self, features: NDArray[np.float32]) -> NDArray[Any]:
         with np.errstate(over="ignore"):

@@ -22,13 +22,13 @@ from clusterpipe.cache.sources.manifest import strings
 from clusterpipe.pipeline.engine.inputs import describes, refined_spaces, side_by_side, spaces
 from clusterpipe.stages.assign import SIDE_BY_SIDE
 from clusterpipe.stages.backbones import Backbone, parse
+from clusterpipe.stages.embed import preprocessing_of
 from clusterpipe.stages.sampling import finite
 
 EMBEDDINGS, REFINED = FEATURES = ("embeddings", "refined")
 SUGGESTED_FROM = 20_000  # ids among which a misspelt one is looked for
 
 FloatRows: TypeAlias = NDArray[np.float32]
-
 
 # ---------------------------------------------------------------- where is searched
 
@@ -206,7 +206,7 @@ def backbone_of(name: str, collection: Collection, *, device: str, download: boo
         download=download,
     )
     made_by = space.weights, space.preprocessing
-    if (backbone.weights_digest, canonical(dict(backbone.preprocessing))) != made_by:
+    if (backbone.weights_digest, canonical(preprocessing_of(backbone))) != made_by:
         raise UsageError(
             f"{space.backbone} has other weights or preprocessing than when {run.folder} was "
             f"embedded: bring those back, or run `clusterpipe embed --run-dir {run.folder}`"
