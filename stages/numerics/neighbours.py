@@ -38,12 +38,15 @@ class Nearest:
     cosine: NDArray[np.float32]
 
 
-def nearest_rows(queries: NDArray[np.float32], rows: NDArray[np.float32], count: int) -> Nearest:
+def nearest_rows(
+    queries: NDArray[np.float32], rows: NDArray[np.float32], count: int, *, at_once: int = QUERIES
+) -> Nearest:
     """The `count` rows (all, if there are fewer) of largest cosine with each query. Exact.
 
-    queries: (m, d), rows: (n, d), both of unit length (a zero row has cosine 0 with everything).
+    queries: (m, d), rows: (n, d), both of unit length (a zero row has cosine 0 with everything);
+    `at_once` of them are looked up at a time.
     """
-    return _searched(_flat(rows), queries, min(count, len(rows)))
+    return _searched(_flat(rows), queries, min(count, len(rows)), at_once=at_once)
 
 
 def nearest_in_blocks(
@@ -67,21 +70,26 @@ def nearest_in_blocks(
 
 
 def neighbours(
-    rows: Sliced, count: int, *, seed: int = 0, done: Callable[[int], None] = _nobody
+    rows: Sliced,
+    count: int,
+    *,
+    seed: int = 0,
+    exact_up_to: int = EXACT_UP_TO,
+    done: Callable[[int], None] = _nobody,
 ) -> Nearest:
     """The `count` other rows nearest to each row; (n, q), q = min(count, n - 1).
 
-    rows: (n, d) of unit length. Exact up to 50,000 rows; beyond, an inverted file that is probed
-    until it finds 95% of the neighbours of 1,000 random rows, and holds rows in half precision,
-    which moves cosines by less than 0.001. Rows are read by slices and held once, in the index:
-    memory O(n (d + q)). Of equal rows any may come first, but a row is never its own neighbour.
+    rows: (n, d) of unit length. Exact up to `exact_up_to` rows; beyond, an inverted file that is
+    probed until it finds 95% of the neighbours of 1,000 random rows, and holds rows in half
+    precision, which moves cosines by less than 0.001. Rows are read by slices and held once, in the
+    index: memory O(n (d + q)). Of equal rows any may come first, but a row is never its own neighbour.
     `done` is told how many rows have been looked up.
     """
     n = rows.shape[0]
     wanted = min(count, n - 1)
     if wanted < 1:
         return Nearest(np.empty((n, 0), np.int64), np.empty((n, 0), np.float32))
-    index = _flat(rows) if n <= EXACT_UP_TO else _inverted(rows, wanted, seed)
+    index = _flat(rows) if n <= exact_up_to else _inverted(rows, wanted, seed)
     return without(_searched(index, rows, wanted + 1, done), np.arange(n))
 
 
@@ -97,11 +105,16 @@ def without(found: Nearest, own: NDArray[np.integer[Any]]) -> Nearest:
 
 
 def _searched(
-    index: faiss.Index, queries: Sliced, count: int, done: Callable[[int], None] = _nobody
+    index: faiss.Index,
+    queries: Sliced,
+    count: int,
+    done: Callable[[int], None] = _nobody,
+    *,
+    at_once: int = QUERIES,
 ) -> Nearest:
     shape = queries.shape[0], count
     found, start = Nearest(np.empty(shape, np.int64), np.empty(shape, np.float32)), 0
-    for block in _blocks(queries):
+    for block in _blocks(queries, at_once):
         part = slice(start, start + len(block))
         found.cosine[part], found.index[part] = index.search(block, count)
         start += len(block)
@@ -109,9 +122,9 @@ def _searched(
     return found
 
 
-def _blocks(rows: Sliced) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, rows.shape[0], QUERIES):
-        yield np.ascontiguousarray(rows[start : start + QUERIES], np.float32)
+def _blocks(rows: Sliced, at_once: int = QUERIES) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, rows.shape[0], at_once):
+        yield np.ascontiguousarray(rows[start : start + at_once], np.float32)
 
 
 def _flat(rows: Sliced) -> faiss.Index:

@@ -43,15 +43,17 @@ class Spectrum:
     vector: NDArray[np.float64]
 
 
-def spectrum(affinity: Affinity, count: int, *, seed: int = 0) -> Spectrum:
+def spectrum(
+    affinity: Affinity, count: int, *, seed: int = 0, dense_up_to: int = DENSE_UP_TO
+) -> Spectrum:
     """The `count` leading eigenpairs of D^-1/2 A D^-1/2, A = (affinity + its transpose) / 2.
 
     affinity: (n, n), dense or sparse, not negative. A row without any affinity has eigenvalue 0. If
     the graph falls into more than `count` pieces, the vectors are those of the heaviest ones, by
     degree, and other rows are in none of them.
-    Dense decomposition up to 2,000 rows or if many pairs are wanted, otherwise Lanczos with a start
-    vector drawn from `seed`, to the square root of the precision of `affinity`. Raises ValueError
-    unless 1 <= count <= n.
+    Dense decomposition up to `dense_up_to` rows or if many pairs are wanted, otherwise Lanczos with
+    a start vector drawn from `seed`, to the square root of the precision of `affinity`. Raises
+    ValueError unless 1 <= count <= n.
     """
     n = affinity.shape[0]
     if not 1 <= count <= n:
@@ -62,7 +64,7 @@ def spectrum(affinity: Affinity, count: int, *, seed: int = 0) -> Spectrum:
     known = _component_vectors(normal, degree)[:, :count]
     if known.shape[1] == count:
         return Spectrum(np.ones(count), known)
-    if n <= DENSE_UP_TO or count > n // 5:
+    if n <= dense_up_to or count > n // 5:
         return _by_decomposition(normal, count)
     return _by_lanczos(normal, known, count, seed)
 
@@ -184,13 +186,14 @@ def spectral_partitions(
     *,
     seed: int,
     restarts: int = 10,
+    dense_up_to: int = DENSE_UP_TO,
 ) -> dict[int, NDArray[np.int64]]:
     """Partitions (n,) of one membership into each number of clusters of `candidates`.
 
     membership: (n, n), not negative, such as `sinkhorn.doubly_stochastic` gives; only its symmetric
-    part counts. One eigendecomposition serves all candidates: for k clusters, the k leading
-    eigenvectors are scaled to unit rows and clustered by k-means, the best of `restarts` runs.
-    Clusters are 0..k-1 from the largest down. Raises ValueError for a candidate outside 1..n.
+    part counts. One eigendecomposition, as `spectrum` makes it, serves all candidates: for k
+    clusters, the k leading eigenvectors are scaled to unit rows and clustered by k-means, the best of
+    `restarts` runs. Clusters are 0..k-1 from the largest down. Raises ValueError for a candidate outside 1..n.
     CPP's labelling (Chu et al. 2024, section 3.3) with its 10 restarts.
     """
     if not candidates:
@@ -198,7 +201,8 @@ def spectral_partitions(
     n = membership.shape[0]
     if not 1 <= min(candidates) <= max(candidates) <= n:
         raise ValueError(f"candidates must lie between 1 and the number of rows, {n}")
-    vector = spectrum(_array(membership), max(candidates), seed=seed).vector
+    most = max(candidates)
+    vector = spectrum(_array(membership), most, seed=seed, dense_up_to=dense_up_to).vector
     return {
         k: kmeans(unit_rows(vector[:, :k]), k, spherical=False, restarts=restarts, seed=seed).label
         for k in candidates

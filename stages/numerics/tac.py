@@ -23,7 +23,7 @@ from clusterpipe.stages.numerics.preparation import unit_rows
 from clusterpipe.stages.numerics.refinement import shuffled_batches
 
 IMAGES_PER_CENTRE, CENTRES_PER_CLUSTER = 300, 3
-WORDS = 4096  # scored at a time
+WORDS = 4096
 SMALLEST = 1e-8  # probability that a logarithm is taken of
 INITIAL_SPREAD = 0.02  # of the weights
 
@@ -41,14 +41,17 @@ def centre_count(n: int, k: int) -> int:
     return min(n, count if count >= k else CENTRES_PER_CLUSTER * k)
 
 
-def select_words(centre: FloatRows, words: FloatRows, *, each: int = 5) -> NDArray[np.int64]:
+def select_words(
+    centre: FloatRows, words: FloatRows, *, each: int = 5, at_once: int = WORDS
+) -> NDArray[np.int64]:
     """The words that tell the centres apart, ascending; at most `each` per centre. TAC, eq. 2.
 
     centre: (q, d), words: (v, d), unit rows. A word belongs to the centre it is likeliest of, by a
     softmax over centres of its cosines (at temperature 1), and is taken if it is among the `each`
-    likeliest of that centre. A centre that no word is likeliest of gets none.
+    likeliest of that centre. A centre that no word is likeliest of gets none. `at_once` words are
+    scored at a time.
     """
-    blocks = (words[start : start + WORDS] for start in range(0, len(words), WORDS))
+    blocks = (words[start : start + at_once] for start in range(0, len(words), at_once))
     found = [_likeliest(block @ centre.T) for block in blocks]
     owner, likelihood = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((-likelihood, owner))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RANK_TOLERANCE = 1e-6  # of the largest variance: what float32 input can still tell from zero
-BLOCK = 8192  # rows whose differences are formed at a time
+BLOCK = 8192  # rows
 
 
 def principal_directions(prepared: NDArray[np.float32], width: int) -> NDArray[np.float32]:
@@ -35,15 +35,16 @@ def principal_directions(prepared: NDArray[np.float32], width: int) -> NDArray[n
 
 
 def neighbourhood_scatter(
-    rows: NDArray[np.float32], index: NDArray[np.int64]
+    rows: NDArray[np.float32], index: NDArray[np.int64], *, at_once: int = BLOCK
 ) -> NDArray[np.float64]:
     """(e, e) mean outer product of the differences between rows (n, e) and their neighbours.
 
-    index: (n, q) row numbers of each row's neighbours, q >= 1.
+    index: (n, q) row numbers of each row's neighbours, q >= 1. at_once: rows whose differences are
+    formed at a time.
     """
     scatter = np.zeros((rows.shape[1],) * 2)
-    for start in range(0, len(rows), BLOCK):
-        part = slice(start, start + BLOCK)
+    for start in range(0, len(rows), at_once):
+        part = slice(start, start + at_once)
         difference = (rows[index[part]] - rows[part, None]).reshape(-1, rows.shape[1])
         scatter += difference.T @ difference
     return scatter / index.size

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from clusterpipe.cache import rows as cache_rows
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.rows import ConcatenatedRows
 from clusterpipe.cache.schema import Embeddings, KEstimate, Refined
@@ -298,15 +297,6 @@ def test_fits_on_a_sample_and_assigns_everything() -> None:
     found = assign(blobs(), K, replace(QUICK, sample=60)).methods["spherical-kmeans"]
     assert adjusted_rand_score(TRUTH, found.label) == 1
     assert found.fitted_on == "60 of the 200 images, drawn at random"
-
-
-def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = blobs(noise=2.0)
-    whole = assign(rows, K, QUICK).methods["spherical-kmeans"]
-    monkeypatch.setattr(cache_rows.blocks, "__defaults__", (17,))
-    parts = assign(rows, K, QUICK).methods["spherical-kmeans"]
-    np.testing.assert_array_equal(whole.label, parts.label)
-    np.testing.assert_allclose(whole.probability, parts.probability, rtol=1e-5)
 
 
 # ---- what it refuses ------------------------------------------------------------------------

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from clusterpipe.stages.numerics import neighbours as module
 from clusterpipe.stages.numerics.neighbours import (
     nearest_in_blocks,
     nearest_rows,
@@ -17,18 +16,13 @@ def rows() -> np.ndarray:
     return unit_rows(np.random.default_rng(0).normal(size=(500, 16)))
 
 
-def test_nearest_rows_are_those_of_scikit_learn(rows: np.ndarray) -> None:
+@pytest.mark.parametrize("at_once", [3, 7, 4096])
+def test_nearest_rows_are_those_of_scikit_learn(rows: np.ndarray, at_once: int) -> None:
     queries = unit_rows(np.random.default_rng(1).normal(size=(7, 16)))
-    found = nearest_rows(queries, rows, 5)
+    found = nearest_rows(queries, rows, 5, at_once=at_once)
     distance, index = NearestNeighbors(metric="cosine").fit(rows).kneighbors(queries, 5)
     np.testing.assert_array_equal(found.index, index)
     np.testing.assert_allclose(found.cosine, 1 - distance, atol=1e-5)
-
-
-def test_queries_are_looked_up_in_blocks(rows: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = nearest_rows(rows, rows, 5)
-    monkeypatch.setattr(module, "QUERIES", 64)
-    np.testing.assert_array_equal(nearest_rows(rows, rows, 5).index, whole.index)
 
 
 @pytest.mark.parametrize("cuts", [[], [1, 2, 3], [100, 100, 350]])
@@ -69,14 +63,11 @@ def test_there_are_no_more_neighbours_than_other_rows(n: int, expected: int) -> 
     assert neighbours(np.eye(4, 8, dtype=np.float32)[:n], 9).index.shape == (n, expected)
 
 
-def test_an_inverted_file_finds_nearly_all(
-    rows: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_inverted_file_finds_nearly_all() -> None:
     many = unit_rows(np.random.default_rng(2).normal(size=(6000, 16)))
     exact = neighbours(many, 10)
-    monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
     told: list[int] = []
-    approximate = neighbours(many, 10, seed=2**32 - 1, done=told.append)
+    approximate = neighbours(many, 10, seed=2**32 - 1, exact_up_to=1000, done=told.append)
     assert sum(told) == 6000
     same = [len(np.intersect1d(a, b)) for a, b in zip(exact.index, approximate.index, strict=True)]
     assert np.mean(same) > 0.93 * 10

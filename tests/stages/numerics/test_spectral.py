@@ -8,7 +8,6 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
-from clusterpipe.stages.numerics import spectral as module
 from clusterpipe.stages.numerics.kmeans import kmeans, nearest
 from clusterpipe.stages.numerics.neighbours import nearest_rows
 from clusterpipe.stages.numerics.preparation import unit_rows
@@ -66,50 +65,40 @@ def test_spectrum_is_that_of_the_normalised_affinity() -> None:
 
 @pytest.mark.parametrize("kind", [np.asarray, csr_array])
 @pytest.mark.parametrize(("dtype", "near"), [(np.float64, 1e-7), (np.float32, 1e-3)])
-def test_lanczos_finds_what_the_decomposition_finds(
-    kind: type, dtype: type, near: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lanczos_finds_what_the_decomposition_finds(kind: type, dtype: type, near: float) -> None:
     affinity = planted()
     exact = spectrum(affinity, 4)
-    monkeypatch.setattr(module, "DENSE_UP_TO", 10)
-    found = spectrum(kind(affinity.astype(dtype)), 4)
+    found = spectrum(kind(affinity.astype(dtype)), 4, dense_up_to=10)
     np.testing.assert_allclose(found.value, exact.value, atol=near)
     overlap = np.linalg.svd(found.vector.T @ exact.vector, compute_uv=False)
     np.testing.assert_allclose(overlap, 1, atol=near)
 
 
-def test_only_the_symmetric_part_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_symmetric_part_counts() -> None:
     lopsided = np.triu(planted()) + np.triu(planted(), 1)
     expected = spectrum(planted(), 3)
     np.testing.assert_allclose(spectrum(lopsided, 3).value, expected.value, atol=1e-10)
-    monkeypatch.setattr(module, "DENSE_UP_TO", 10)
-    np.testing.assert_allclose(spectrum(lopsided, 3).value, expected.value, atol=1e-7)
+    by_lanczos = spectrum(lopsided, 3, dense_up_to=10)
+    np.testing.assert_allclose(by_lanczos.value, expected.value, atol=1e-7)
 
 
 @pytest.mark.parametrize("dense_up_to", [10, 1000])
-def test_a_node_without_affinity_is_in_no_leading_vector(
-    dense_up_to: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "DENSE_UP_TO", dense_up_to)
+def test_a_node_without_affinity_is_in_no_leading_vector(dense_up_to: int) -> None:
     affinity = planted()
     affinity[7] = affinity[:, 7] = 0
-    found = spectrum(affinity, 4)
+    found = spectrum(affinity, 4, dense_up_to=dense_up_to)
     assert np.isfinite(found.vector).all()
     np.testing.assert_allclose(found.vector[7], 0, atol=1e-6)
 
 
-def test_lanczos_sees_every_component_of_a_graph_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DENSE_UP_TO", 10)
-    found = spectrum(csr_array(planted(outside=0.0, inside=0.6)), 5)
+def test_lanczos_sees_every_component_of_a_graph_in_pieces() -> None:
+    found = spectrum(csr_array(planted(outside=0.0, inside=0.6)), 5, dense_up_to=10)
     np.testing.assert_allclose(found.value[:4], 1, atol=1e-7)
     assert found.value[4] < 0.9
 
 
-def test_of_more_components_than_are_asked_for_the_heaviest_come_first(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "DENSE_UP_TO", 10)
-    found = spectrum(csr_array(planted(outside=0.0, inside=0.6)), 2)
+def test_of_more_components_than_are_asked_for_the_heaviest_come_first() -> None:
+    found = spectrum(csr_array(planted(outside=0.0, inside=0.6)), 2, dense_up_to=10)
     np.testing.assert_array_equal(found.value, 1)
     np.testing.assert_array_equal(found.vector > 0, TRUTH[:, None] == [0, 1])
 
@@ -155,10 +144,9 @@ def test_order_of_rows_and_rotation_do_not_matter() -> None:
     np.testing.assert_array_equal(moved, plain[order])
 
 
-def test_equal_seeds_give_equal_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DENSE_UP_TO", 10)
+def test_equal_seeds_give_equal_partitions() -> None:
     pi = membership(subspaces(noise=2.0))
-    first, second = (spectral_partitions(pi, [3, 7], seed=5) for _ in range(2))
+    first, second = (spectral_partitions(pi, [3, 7], seed=5, dense_up_to=10) for _ in range(2))
     assert all((first[k] == second[k]).all() for k in (3, 7))
 
 

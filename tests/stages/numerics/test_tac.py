@@ -49,8 +49,8 @@ def test_as_many_centres_as_the_authors_took(n: int, k: int, expected: int) -> N
     assert centre_count(n, k) == expected
 
 
-def test_words_are_those_of_the_double_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clusterpipe.stages.numerics.tac.WORDS", 7)
+@pytest.mark.parametrize("at_once", [7, 60, 4096])
+def test_words_are_those_of_the_double_loop(at_once: int) -> None:
     centre, words = unit(6, 5, 0), unit(60, 5, 1)
     of_centre: dict[int, list[tuple[float, int]]] = {}
     for word in range(60):
@@ -58,7 +58,7 @@ def test_words_are_those_of_the_double_loop(monkeypatch: pytest.MonkeyPatch) -> 
         owner = int(np.argmax(score))
         of_centre.setdefault(owner, []).append((-score[owner] / sum(score), word))
     expected = sorted(word for found in of_centre.values() for _, word in sorted(found)[:3])
-    np.testing.assert_array_equal(select_words(centre, words, each=3), expected)
+    np.testing.assert_array_equal(select_words(centre, words, each=3, at_once=at_once), expected)
 
 
 def test_a_centre_that_no_word_is_likeliest_of_gets_none() -> None:

@@ -34,18 +34,16 @@ def test_equal_rows_have_no_direction() -> None:
         principal_directions(np.zeros((5, 3), np.float32), 2)
 
 
-def test_scatter_is_the_mean_outer_product_of_the_differences(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.parametrize("at_once", [7, 30, 8192])
+def test_scatter_is_the_mean_outer_product_of_the_differences(at_once: int) -> None:
     rng = np.random.default_rng(0)
     rows, index = rng.normal(size=(30, 4)).astype(np.float32), rng.integers(30, size=(30, 3))
     expected = np.zeros((4, 4))
     for i in range(30):
         for j in index[i]:
             expected += np.outer(rows[j] - rows[i], rows[j] - rows[i]) / 90
-    np.testing.assert_allclose(neighbourhood_scatter(rows, index), expected, atol=1e-5)
-    monkeypatch.setattr("clusterpipe.stages.numerics.whitening.BLOCK", 7)
-    np.testing.assert_allclose(neighbourhood_scatter(rows, index), expected, atol=1e-5)
+    found = neighbourhood_scatter(rows, index, at_once=at_once)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_whitened_scatter_is_the_identity() -> None:
