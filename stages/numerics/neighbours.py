@@ -82,8 +82,8 @@ def neighbours(
     rows: (n, d) of unit length. Exact up to `exact_up_to` rows; beyond, an inverted file that is
     probed until it finds 95% of the neighbours of 1,000 random rows, and holds rows in half
     precision, which moves cosines by less than 0.001. Rows are read by slices and held once, in the
-    index: memory O(n (d + q)). Of equal rows any may come first, but a row is never its own neighbour.
-    `done` is told how many rows have been looked up.
+    index: memory O(n (d + q)). Of equal rows any may come first, but a row is never its own
+    neighbour. `done` is told how many rows have been looked up.
     """
     n = rows.shape[0]
     wanted = min(count, n - 1)

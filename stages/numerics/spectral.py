@@ -192,9 +192,9 @@ def spectral_partitions(
 
     membership: (n, n), not negative, such as `sinkhorn.doubly_stochastic` gives; only its symmetric
     part counts. One eigendecomposition, as `spectrum` makes it, serves all candidates: for k
-    clusters, the k leading eigenvectors are scaled to unit rows and clustered by k-means, the best of
-    `restarts` runs. Clusters are 0..k-1 from the largest down. Raises ValueError for a candidate outside 1..n.
-    CPP's labelling (Chu et al. 2024, section 3.3) with its 10 restarts.
+    clusters, the k leading eigenvectors are scaled to unit rows and clustered by k-means, the best
+    of `restarts` runs. Clusters are 0..k-1 from the largest down. Raises ValueError for a candidate
+    outside 1..n. CPP's labelling (Chu et al. 2024, section 3.3) with its 10 restarts.
     """
     if not candidates:
         return {}
