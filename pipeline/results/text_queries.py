@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.rows import normalise
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.engine.inputs import CONCATENATE, spaces
@@ -21,7 +22,7 @@ from clusterpipe.stages.words.vocabulary import (
     has_features,
     known_words,
     open_vocabulary,
-    word_called,
+    words_called,
 )
 from clusterpipe.stages.words.word_features import check_prompts, encode, templates
 
@@ -46,7 +47,7 @@ def text_queries(
 
     Through the text tower of the space, put into `caption.prompt`; in a space without one, as one
     of the words whose features `caption.vocabulary` brings along, or of the words that a closed
-    backbone knows.
+    backbone knows; of several that it may mean, as their mean.
 
     Raises UsageError for a text without letters, a space without words, a word that is unknown or
     of another model, or when the backbone is another one now, and WeightsMissing when it is not
@@ -109,8 +110,12 @@ def _among_own(texts: Sequence[str], collection: Collection, **where: Any) -> li
 
 
 def _words(texts: Sequence[str], vocabulary: Vocabulary, rows: FloatRows, name: str) -> list[Query]:
-    found = [word_called(text, vocabulary, name) for text in texts]
+    found = [words_called(text, vocabulary, name) for text in texts]
     return [
-        Query(text, rows[word], read_as=vocabulary.word[word])
-        for text, word in zip(texts, found, strict=True)
+        Query(
+            text,
+            normalise(rows[meant]).mean(axis=0),
+            read_as=", ".join(vocabulary.word[word] for word in meant),
+        )
+        for text, meant in zip(texts, found, strict=True)
     ]

@@ -140,6 +140,19 @@ def _wordnet() -> Mapping[str, frozenset[str]]:
     return companions(imagenet("imagenet-21k").synonyms)
 
 
+def words_called(text: str, vocabulary: Vocabulary, name: str) -> list[int]:
+    """The words (indices) that `text` means: the one that `word_called` finds, or else all that end
+    in it, as "African elephant" does in "elephant". Raises UsageError as that does."""
+    from clusterpipe.stages.numerics.name_metrics import plain_name
+
+    if not _named(text, vocabulary):
+        ending = f" {plain_name(text)}"
+        kinds = [i for i, word in enumerate(vocabulary.word) if plain_name(word).endswith(ending)]
+        if kinds:
+            return kinds
+    return [word_called(text, vocabulary, name)]
+
+
 def word_called(text: str, vocabulary: Vocabulary, name: str) -> int:
     """The word (index) that `text` is; else the one it names but for case, separators, brackets
     and plural; else the one it is a synonym of, by the vocabulary or WordNet.
@@ -149,21 +162,29 @@ def word_called(text: str, vocabulary: Vocabulary, name: str) -> int:
     """
     from clusterpipe.stages.numerics.name_metrics import plain_name
 
-    if text in vocabulary.word:
-        return vocabulary.word.index(text)
-    wanted, words = plain_name(text), [plain_name(word) for word in vocabulary.word]
-    found = [i for i, word in enumerate(words) if word == wanted]
-    found = found or [i for i, names in enumerate(names_of(vocabulary)) if wanted in names]
+    found = _named(text, vocabulary)
     if len(found) == 1:
         return found[0]
     if found:
         several = ", ".join(vocabulary.word[i] for i in found)
         raise UsageError(f"{text!r} may be several of the words of {name}: {several}; name one")
-    near = ", ".join(_nearest(wanted, vocabulary.word, words)) or "none"
+    plain = [plain_name(word) for word in vocabulary.word]
+    near = ", ".join(_nearest(plain_name(text), vocabulary.word, plain)) or "none"
     raise UsageError(
-        f"{text!r} is not among the {len(words):,} words of {name}, and no other text can be "
+        f"{text!r} is not among the {len(plain):,} words of {name}, and no other text can be "
         f"looked for in these features; the nearest words: {near}"
     )
+
+
+def _named(text: str, vocabulary: Vocabulary) -> list[int]:
+    """The words (indices) that have this name, or this plain name, or this synonym."""
+    from clusterpipe.stages.numerics.name_metrics import plain_name
+
+    if text in vocabulary.word:
+        return [vocabulary.word.index(text)]
+    wanted = plain_name(text)
+    found = [i for i, word in enumerate(vocabulary.word) if plain_name(word) == wanted]
+    return found or [i for i, names in enumerate(names_of(vocabulary)) if wanted in names]
 
 
 def _nearest(wanted: str, words: Sequence[str], plain: Sequence[str]) -> list[str]:

@@ -65,6 +65,17 @@ def test_a_word_is_meant_by_its_name_or_a_synonym(
     assert all(hit.score > 0.9 for hit in answer.hits)
 
 
+def test_a_noun_means_all_its_kinds(config: Config, folder: Path) -> None:
+    (answer,) = found(config, folder, "bear")
+    assert answer.read_as == "brown_bear"
+    names = folder / "kinds.npz"
+    np.savez(names, features=TEXT, names=["ant", "brown bear", "polar bear", "bearing", "car"])
+    kinds = override(config, [f"caption.vocabulary='{names}'"])
+    (answer,) = found(kinds, folder, "Bears", top=20)
+    assert answer.read_as == "brown bear, polar bear"
+    assert sorted(hit.row for hit in answer.hits) == list(range(10, 30))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
