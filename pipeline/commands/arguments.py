@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from clusterpipe.pipeline.commands.completing import assignments, run_directories
+
 Source = Annotated[
     str | None,
     typer.Argument(
@@ -26,6 +28,7 @@ Set = Annotated[
         "--set",
         "-s",
         metavar="KEY=VALUE",
+        autocompletion=assignments,
         help="Change one setting, as table.field=value; repeatable.",
     ),
 ]
@@ -42,5 +45,10 @@ Verbose = Annotated[
 ]
 Run = Annotated[
     Path | None,
-    typer.Option("--run-dir", "-r", help="Run directory. Default: the latest under runs/."),
+    typer.Option(
+        "--run-dir",
+        "-r",
+        autocompletion=run_directories,
+        help="Run directory. Default: the latest under runs/.",
+    ),
 ]

@@ -8,6 +8,7 @@ import typer
 
 from clusterpipe.cache.errors import MissingArtifact
 from clusterpipe.pipeline.commands.arguments import Json, Quiet, Run
+from clusterpipe.pipeline.commands.completing import DEVICES, among
 from clusterpipe.pipeline.resolving import existing_run, run_to_read
 from clusterpipe.pipeline.results.runs import RUNS, listed, runs
 
@@ -37,7 +38,8 @@ def search(
     features: Annotated[
         str,
         typer.Option(
-            help="Features to search: 'embeddings' as the backbone gave them, or 'refined'."
+            help="Features to search: 'embeddings' as the backbone gave them, or 'refined'.",
+            autocompletion=among("embeddings", "refined"),
         ),
     ] = "embeddings",
     space: Annotated[
@@ -59,7 +61,12 @@ def search(
         ),
     ] = None,
     no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Draw no contact sheet.")] = False,
-    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Device: auto, cpu, cuda, cuda:1 or mps.", autocompletion=among(*DEVICES)
+        ),
+    ] = "auto",
     download: Annotated[
         bool, typer.Option("--download", help="Allow fetching weights that are not on disk.")
     ] = False,
@@ -150,7 +157,8 @@ def report(
     map: Annotated[
         str,
         typer.Option(
-            help="Layout of the map: umap, tsne or pca; auto takes UMAP where it is installed."
+            help="Layout of the map: umap, tsne or pca; auto takes UMAP where it is installed.",
+            autocompletion=among("auto", "umap", "tsne", "pca"),
         ),
     ] = "auto",
     images: Annotated[int, typer.Option(min=1, help="Show at most this many images.")] = 50_000,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_origin
 
 import typer
 
+from clusterpipe.pipeline.commands.completing import values_of
 from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.stages.declaration import options_of
 
@@ -17,13 +18,21 @@ def command(
     body: Callable[..., None],
     base: Mapping[str, tuple[Any, Any]],
     keys: Sequence[str],
+    flags: Mapping[str, str] | None = None,
 ) -> Callable[..., None]:
     """A function with the signature that typer reads: `base`, then one option per setting.
 
     `base` maps parameter names to (annotation, default); `keys` are settings, `table.field`.
-    `body` receives the base parameters by name, and as `settings` those that were given, by key.
+    An option is called like its setting, or as `flags` says of its key. `body` receives the base
+    parameters by name, and as `settings` those that were given, by key.
     """
+<<<<<<< HEAD
     options = {key.rpartition(".")[2]: (key, _option(_field(key))) for key in keys}
+=======
+    options = {
+        key.partition(".")[2]: (key, _option(key, (flags or {}).get(key, ""))) for key in keys
+    }
+>>>>>>> d653e51 (run-all --k, --method, --backbone; the shell completes values)
 
     def run(**given: Any) -> None:
         chosen = {key: given.pop(field) for field, (key, _) in options.items()}
@@ -53,15 +62,24 @@ def _field(key: str) -> Field[Any]:
     return next(f for f in fields(Config().tables()[table]) if f.name == name)
 
 
-def _option(spec: Field[Any]) -> Any:
+def _option(key: str, flag: str) -> Any:
     """The annotation of the option for a setting; None, or an empty list, means not given."""
-    flag = "--" + spec.name.replace("_", "-")
+    spec = _field(key)
+    flag = flag or "--" + spec.name.replace("_", "-")
     kind: Any = spec.type
     choices = spec.metadata.get("choices", ())
     text = _escaped(spec.metadata["help"] + (f" ({', '.join(choices)})" if choices else ""))
     flags = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
+<<<<<<< HEAD
     default = f" (default: {_shown(spec.default)})" if spec.default not in ("", ()) else ""
     option = typer.Option(flags, help=text + default)
+=======
+    option = typer.Option(
+        flags,
+        help=f"{text} (default: {_shown(spec.default)})",
+        autocompletion=values_of(key),
+    )
+>>>>>>> d653e51 (run-all --k, --method, --backbone; the shell completes values)
     wanted: Any = list[kind.__args__[0]] if get_origin(kind) is tuple else kind
     return Annotated[wanted | None, option]
 

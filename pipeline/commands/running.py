@@ -24,6 +24,7 @@ from clusterpipe.pipeline.commands.arguments import (
     Source,
     Verbose,
 )
+from clusterpipe.pipeline.commands.completing import stages
 from clusterpipe.pipeline.commands.options import command, keys_of
 from clusterpipe.pipeline.engine import plan
 from clusterpipe.pipeline.engine.config import Config
@@ -41,6 +42,11 @@ from clusterpipe.stages.declaration import Input, Stage
 from clusterpipe.stages.heads import ALL, FINISHING
 
 JSON_VERSION = 1
+_SHORT = {  # settings of single stages that run-all has an option for
+    "embed.backbones": "--backbone",
+    "assign.k": "--k",
+    "assign.methods": "--method",
+}
 _SHARED = {
     "run_dir": (RunDir, None),
     "config": (ConfigFile, None),
@@ -165,17 +171,23 @@ def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: boo
 
 
 def everything() -> Callable[..., None]:
-    """`run-all`, whose options are the source's settings and a few of embed."""
-    until = Annotated[str, typer.Option(help="Stop after this stage.")]
+    """`run-all`, whose options are the source's settings and a few of embed and assign."""
+    until = Annotated[str, typer.Option(help="Stop after this stage.", autocompletion=stages)]
     force = Annotated[
         list[str] | None,
-        typer.Option("--force", "-f", metavar="STAGE", help="Run this stage even if fresh."),
+        typer.Option(
+            "--force",
+            "-f",
+            metavar="STAGE",
+            help="Run this stage even if fresh.",
+            autocompletion=stages,
+        ),
     ]
     return command(
         "run-all",
         "Bring the whole pipeline up to date: embed, estimate-k, refine, assign, caption, "
         "evaluate, curate.\n\nStages that are fresh are skipped, and every one that runs says why. "
-        "Settings of single stages go through --set.",
+        "Other settings of single stages go through --set.",
         _run_all,
         {
             "source": (Source, None),
@@ -187,7 +199,12 @@ def everything() -> Callable[..., None]:
             "verbose": (Verbose, False),
             "json_": (Json, False),
         },
+<<<<<<< HEAD
         [*keys_of("source"), "embed.max_bad", *keys_of("compute")],
+=======
+        [*keys_of("source"), *_SHORT, "embed.max_bad", "embed.device", "embed.download"],
+        _SHORT,
+>>>>>>> d653e51 (run-all --k, --method, --backbone; the shell completes values)
     )
 
 

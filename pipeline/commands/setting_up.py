@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from clusterpipe.pipeline.commands.arguments import ConfigFile, Json, RunDir, Set, Source
+from clusterpipe.pipeline.commands.completing import settings
 from clusterpipe.pipeline.engine.config import Config, override
 from clusterpipe.pipeline.resolving import DEFAULT_FILE, absolute, configured
 from clusterpipe.pipeline.resolving import reset as resetting
@@ -43,6 +44,7 @@ def show_config(
         typer.Option(
             "--reset",
             metavar="KEY",
+            autocompletion=settings,
             help="Give a setting of the run, or a whole table, its default again; repeatable.",
         ),
     ] = None,

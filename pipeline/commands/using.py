@@ -6,11 +6,17 @@ from typing import Annotated
 import typer
 
 from clusterpipe.pipeline.commands.arguments import Json, Quiet, Run
+from clusterpipe.pipeline.commands.completing import among
 from clusterpipe.pipeline.resolving import existing_run, run_to_read
+
+FORMATS = ("csv", "json", "parquet", "folders")
 
 
 def export(
-    to: Annotated[str, typer.Option(help="Format: csv, json, parquet or folders.")],
+    to: Annotated[
+        str,
+        typer.Option(help="Format: csv, json, parquet or folders.", autocompletion=among(*FORMATS)),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Place to write. Default: export/ below the run."),
