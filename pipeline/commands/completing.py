@@ -56,7 +56,7 @@ def run_directories(incomplete: str) -> list[str]:
 def _values(key: str) -> tuple[str, ...]:
     if key in METHODS:
         return ("auto", *ALL) if key == METHODS[0] else tuple(ALL)
-    table, _, name = key.partition(".")
+    table, _, name = key.rpartition(".")
     if name == "device":
         return DEVICES
     owner = Config().tables().get(table)

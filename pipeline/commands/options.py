@@ -26,13 +26,9 @@ def command(
     An option is called like its setting, or as `flags` says of its key. `body` receives the base
     parameters by name, and as `settings` those that were given, by key.
     """
-<<<<<<< HEAD
-    options = {key.rpartition(".")[2]: (key, _option(_field(key))) for key in keys}
-=======
     options = {
-        key.partition(".")[2]: (key, _option(key, (flags or {}).get(key, ""))) for key in keys
+        key.rpartition(".")[2]: (key, _option(key, (flags or {}).get(key, ""))) for key in keys
     }
->>>>>>> d653e51 (run-all --k, --method, --backbone; the shell completes values)
 
     def run(**given: Any) -> None:
         chosen = {key: given.pop(field) for field, (key, _) in options.items()}
@@ -70,16 +66,8 @@ def _option(key: str, flag: str) -> Any:
     choices = spec.metadata.get("choices", ())
     text = _escaped(spec.metadata["help"] + (f" ({', '.join(choices)})" if choices else ""))
     flags = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
-<<<<<<< HEAD
     default = f" (default: {_shown(spec.default)})" if spec.default not in ("", ()) else ""
-    option = typer.Option(flags, help=text + default)
-=======
-    option = typer.Option(
-        flags,
-        help=f"{text} (default: {_shown(spec.default)})",
-        autocompletion=values_of(key),
-    )
->>>>>>> d653e51 (run-all --k, --method, --backbone; the shell completes values)
+    option = typer.Option(flags, help=text + default, autocompletion=values_of(key))
     wanted: Any = list[kind.__args__[0]] if get_origin(kind) is tuple else kind
     return Annotated[wanted | None, option]
 

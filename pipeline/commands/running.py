@@ -199,12 +199,8 @@ def everything() -> Callable[..., None]:
             "verbose": (Verbose, False),
             "json_": (Json, False),
         },
-<<<<<<< HEAD
-        [*keys_of("source"), "embed.max_bad", *keys_of("compute")],
-=======
-        [*keys_of("source"), *_SHORT, "embed.max_bad", "embed.device", "embed.download"],
+        [*keys_of("source"), *_SHORT, "embed.max_bad", *keys_of("compute")],
         _SHORT,
->>>>>>> d653e51 (run-all --k, --method, --backbone; the shell completes values)
     )
 
 
