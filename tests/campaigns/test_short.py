@@ -1,0 +1,32 @@
+"""The campaigns, short: a few trials of each; the long ones are run by hand."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+def campaign(name: str) -> ModuleType:
+    """The script beside this file."""
+    import sys
+
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_damaged_artifacts_are_refused_or_read_as_they_were(tmp_path: Path) -> None:
+    figures = campaign("damage").artifacts(60, 7, tmp_path, without_seal=0)
+    assert figures.faults == []
+    assert figures.outcome["refused"] > 40
+
+
+@pytest.mark.slow
+def test_damaged_feature_files_are_refused_or_give_arrays(tmp_path: Path) -> None:
+    figures = campaign("damage").feature_files(40, 7, tmp_path)
+    assert figures.faults == []
