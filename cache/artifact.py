@@ -7,7 +7,7 @@ schema and the provenance. Large matrices come back as `StoredRows`, read by sli
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import Field, dataclass, fields
 from hashlib import blake2b
@@ -275,17 +275,31 @@ def read_value(path: Path, artifact: type[Artifact], place: str) -> Any:
 
 def content_id(path: Path, artifact: type[Artifact], place: str) -> str:
     """Content id of what `read_value` would give; "absent" for what is not there."""
-    if not place:
-        return header(path, artifact).content_id
+    return content_ids(path, artifact, [place])[place]
+
+
+def content_ids(path: Path, artifact: type[Artifact], places: Iterable[str]) -> dict[str, str]:
+    """Content ids of several places of one file, which is opened once. Raises like `read`."""
     with opened(path, artifact) as file, naming(path):
-        if "@" in place:
-            return origin.canonical(_attribute(file, place, ABSENT))
-        return str(file[place].attrs["content_id"]) if place in file else ABSENT
+        return {place: _content_id(file, path, artifact, place) for place in places}
+
+
+def _content_id(file: h5py.File, path: Path, artifact: type[Artifact], place: str) -> str:
+    if not place:
+        return _header(file, path, artifact).content_id
+    if "@" in place:
+        return origin.canonical(_attribute(file, place, ABSENT))
+    return str(file[place].attrs["content_id"]) if place in file else ABSENT
 
 
 def header(path: Path, artifact: type[Artifact] | None = None) -> Header:
     """The root attributes, without touching the data. Raises like `read`."""
-    with opened(path, artifact) as file, naming(path):
+    with opened(path, artifact) as file:
+        return _header(file, path, artifact)
+
+
+def _header(file: h5py.File, path: Path, artifact: type[Artifact] | None) -> Header:
+    with naming(path):
         found = {name: plain(value) for name, value in file.attrs.items()}
     if str(found.get("format")) != FORMAT:
         raise DamagedArtifact(f"{path} is not a clusterpipe artifact; move it away")

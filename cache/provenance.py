@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 _PACKAGES = ("numpy", "torch", "timm", "open_clip_torch", "faiss-gpu", "faiss-cpu", "scikit-learn")
 
@@ -73,22 +73,42 @@ def stored_identity(attributes: Mapping[str, Any]) -> Identity:
     )
 
 
-def differences(old: Identity, new: Identity) -> list[str]:
-    """Each reason for a re-run in words: the field that changed, its old and its new value."""
+@dataclass(frozen=True)
+class Reason:
+    """Difference of two identities: what differs, its old and its new value.
+
+    `kind` is version, setting or input; as a text it is what a person reads.
+    """
+
+    kind: Literal["version", "setting", "input"]
+    name: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        if self.kind == "input":
+            return f"{self.name} {_change(self.old, self.new)}"
+        if self.kind == "setting":
+            return f"{self.name} {_short(self.old)} -> {_short(self.new)}"
+        return f"{self.name.replace('_', ' ')} {self.old} -> {self.new}"
+
+
+def differences(old: Identity, new: Identity) -> list[Reason]:
+    """Reasons for a re-run: every field in which the identities differ."""
     reasons = [
-        f"{name.replace('_', ' ')} {getattr(old, name)} -> {getattr(new, name)}"
+        Reason("version", name, getattr(old, name), getattr(new, name))
         for name in ("stage_version", "schema", "seed")
-        if getattr(old, name) != getattr(new, name)
     ]
     table = new.stage.replace("-", "_")
-    for name in sorted({*old.config, *new.config}):
-        was, now = old.config.get(name), new.config.get(name)
-        if was != now:
-            reasons.append(f"{table}.{name} {_short(was)} -> {_short(now)}")
-    for name in sorted({*old.inputs, *new.inputs}):
-        if old.inputs.get(name) != new.inputs.get(name):
-            reasons.append(f"{name} {_change(old.inputs.get(name), new.inputs.get(name))}")
-    return reasons
+    reasons += [
+        Reason("setting", f"{table}.{name}", old.config.get(name), new.config.get(name))
+        for name in sorted({*old.config, *new.config})
+    ]
+    reasons += [
+        Reason("input", name, old.inputs.get(name), new.inputs.get(name))
+        for name in sorted({*old.inputs, *new.inputs})
+    ]
+    return [reason for reason in reasons if reason.old != reason.new]
 
 
 def canonical(value: Any) -> str:

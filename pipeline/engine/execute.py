@@ -26,6 +26,7 @@ from clusterpipe.pipeline.engine import inputs, plan
 from clusterpipe.pipeline.engine.config import Config, dump, harmless, load
 from clusterpipe.pipeline.engine.events import Action, StageEvent, Tell, nobody
 from clusterpipe.pipeline.engine.growth import Growth
+from clusterpipe.pipeline.engine.inputs import Resolved
 from clusterpipe.pipeline.engine.plan import Source, StageState
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Stage
@@ -181,28 +182,28 @@ def up_to_date(
     progress: Progress,
     tell: Tell,
 ) -> StageEvent:
-    state = plan.state_of(stage, config, run, source)
+    resolved = inputs.resolve(stage, config, run)
+    state = plan.state_of_resolved(resolved, source)
     if state.state == "blocked":
-        inputs.load(stage, config, run)
+        resolved.arguments()
     event = StageEvent(
         stage.name, "skipped" if state.state == "skipped" else "fresh", state.reasons
     )
     if state.needs_run or state.refresh or force:
         state = replace(state, growth=None if force else state.growth)
-        event = _execute(stage, config, run, source, state, progress, tell)
+        event = _execute(resolved, source, state, progress, tell)
     tell(event)
     return event
 
 
 def _execute(
-    stage: Stage,
-    config: Config,
-    run: RunDirectory,
+    resolved: Resolved,
     source: Source | None,
     state: StageState,
     progress: Progress,
     tell: Tell,
 ) -> StageEvent:
+    stage, config, run = resolved.stage, resolved.config, resolved.run
     forced = state.state in ("fresh", "skipped") and not state.refresh
     reasons = ("forced",) if forced else state.reasons or (state.state,)
     if not state.refresh:
@@ -212,9 +213,9 @@ def _execute(
     if source is not None and stage.name == "embed":
         record, identity = _embed(stage, config, run, source, progress)
     elif state.growth:
-        record, identity = _extend(stage, config, run, state.growth)
+        record, identity = _extend(resolved, state.growth), resolved.identity()
     else:
-        record, identity = _call(stage, config, run, progress, tell)
+        record, identity = _call(resolved, progress, tell), resolved.identity()
     seconds = time.monotonic() - began
     settings = config.of(stage.name)
     made = Provenance(
@@ -251,43 +252,35 @@ def _warn_of_length(
         tell(StageEvent(stage.name, "note", (str(estimate(config, run, source)),)))
 
 
-def _call(
-    stage: Stage, config: Config, run: RunDirectory, progress: Progress, tell: Tell
-) -> tuple[Any, Identity]:
-    identity = plan.identity(stage, config, run)
-    arguments = inputs.load(stage, config, run)
+def _call(resolved: Resolved, progress: Progress, tell: Tell) -> Any:
+    stage, identity = resolved.stage, resolved.identity()
+    arguments = resolved.arguments()
     if stage.computes:
-        arguments["compute"] = config.compute
+        arguments["compute"] = resolved.config.compute
     if stage.resumes:
-        arguments["checkpoint"] = _sound_checkpoint(stage, config, run, tell)
-    record = stage.function(
-        **arguments, config=config.of(stage.name), seed=identity.seed, progress=progress
-    )
-    return record, identity
+        arguments["checkpoint"] = _sound_checkpoint(resolved, tell)
+    settings = resolved.config.of(stage.name)
+    return stage.function(**arguments, config=settings, seed=identity.seed, progress=progress)
 
 
-def _sound_checkpoint(
-    stage: Stage, config: Config, run: RunDirectory, tell: Tell
-) -> CheckpointStore:
+def _sound_checkpoint(resolved: Resolved, tell: Tell) -> CheckpointStore:
     """The stage's checkpoint store; a damaged checkpoint is deleted first."""
-    checkpoint = plan.checkpoint(stage, config, run)
+    checkpoint, name = plan.checkpoint(resolved), resolved.stage.name
     try:
         checkpoint.read()
     except DamagedArtifact:
         checkpoint.remove()
-        note = f"{checkpoint.path} was damaged and is removed: {stage.name} starts anew"
-        tell(StageEvent(stage.name, "note", (note,)))
+        note = f"{checkpoint.path} was damaged and is removed: {name} starts anew"
+        tell(StageEvent(name, "note", (note,)))
     return checkpoint
 
 
-def _extend(
-    stage: Stage, config: Config, run: RunDirectory, growth: Growth
-) -> tuple[Any, Identity]:
+def _extend(resolved: Resolved, growth: Growth) -> Any:
+    stage, path = resolved.stage, resolved.run.artifact(resolved.stage.writes)
     if stage.extend is None:
         raise UsageError(f"{stage.name} cannot take in images without running anew")
-    previous = artifact.read(run.artifact(stage.writes), stage.writes)
-    arguments = inputs.load(stage, config, run)
-    return stage.extend(previous, arguments, growth.before), plan.identity(stage, config, run)
+    previous = artifact.read(path, stage.writes)
+    return stage.extend(previous, resolved.arguments(), growth.before)
 
 
 def _embed(

@@ -11,8 +11,9 @@ from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact
 from clusterpipe.cache.growth import prefix_id
 from clusterpipe.cache.provenance import Identity
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import ARTIFACTS, Assignments, Embeddings, Refined
+from clusterpipe.cache.schema import Assignments, Embeddings, Refined
 from clusterpipe.cache.sources.table import open_table
+from clusterpipe.pipeline.engine.inputs import located
 from clusterpipe.stages.declaration import Stage
 
 
@@ -56,8 +57,7 @@ def _had(was: Identity, now: Identity, before: int, run: RunDirectory) -> bool:
     for name, content in was.inputs.items():
         if now.inputs[name] == content:
             continue
-        file, _, place = name.partition(" /")
-        kind = next((kind for kind in ARTIFACTS if f"{kind.name}.h5" == file), None)
+        kind, place = located(name)
         if kind is None:  # a file that the user named
             return False
         path = run.artifact(kind)

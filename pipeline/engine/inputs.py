@@ -1,16 +1,19 @@
 """Inputs of a stage: from the names in its declaration to places in the run's artifacts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
-from clusterpipe.cache.provenance import digest, file_digest
+from clusterpipe.cache.provenance import Identity, digest, file_digest
 from clusterpipe.cache.rows import ConcatenatedRows, Rows
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import ARTIFACTS, Artifact, Assignments, Embeddings, Refined
-from clusterpipe.pipeline.engine.config import Config
+from clusterpipe.pipeline.engine.config import Config, affecting
 from clusterpipe.stages.declaration import FileInput, FolderInput, Input, Source, Stage
 
 CONCATENATE = "concatenate"
@@ -30,59 +33,113 @@ def declared(stage: Stage, config: Config) -> Mapping[str, Source]:
     return stage.reads(config.of(stage.name))
 
 
-def load(stage: Stage, config: Config, run: RunDirectory) -> dict[str, Any]:
-    """The arguments of `stage`; large matrices stay on disk and are read by slices.
+def resolve(stage: Stage, config: Config, run: RunDirectory) -> "Resolved":
+    """What `stage` reads of the run under `config`; nothing is opened before it is asked for."""
+    return Resolved(stage, config, run)
 
-    Raises MissingArtifact naming the stage to run first, DamagedArtifact, or UsageError for a
-    space that does not exist.
+
+@dataclass(frozen=True)
+class Resolved:
+    """Inputs of one stage in one run: as arguments, and as the identity that they give a result.
+
+    Each is looked up once: a run that changes has to be resolved anew. Every method raises
+    MissingArtifact naming the stage to run first, DamagedArtifact, or UsageError for a space that
+    does not exist.
     """
-    wanted = declared(stage, config).items()
-    return {
-        name: value(source, stage, config, run)
-        for name, source in wanted
-        if not isinstance(source, FileInput)
-    }
+
+    stage: Stage
+    config: Config
+    run: RunDirectory
+
+    @cached_property
+    def reads(self) -> Mapping[str, Source]:
+        """The declared inputs by parameter name."""
+        return declared(self.stage, self.config)
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the stage; large matrices stay on disk and are read by slices."""
+        wanted = self.reads.items()
+        return {n: self.value(read) for n, read in wanted if not isinstance(read, FileInput)}
+
+    def value(self, read: Input | FolderInput) -> Any:
+        """One argument of the stage."""
+        if isinstance(read, FolderInput):
+            return self.run.folder / read.name
+        if self._is_left_out(read):
+            return None
+        path, places = self.run.artifact(read.artifact), self._places(read)
+        if read.field in _PLACEHOLDERS:
+            return places[0] if len(places) == 1 else CONCATENATE
+        found = [artifact.read_value(path, read.artifact, place) for place in places]
+        if found[0] is None and not read.optional:
+            raise MissingArtifact(f"{path} has no {places[0]}, which {self.stage.name} reads")
+        return side_by_side(found) if len(found) > 1 else found[0]
+
+    def identity(self) -> Identity:
+        """Identity of the stage's artifact, were it made now."""
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> Identity:
+        return Identity(
+            stage=self.stage.name,
+            stage_version=self.stage.version,
+            schema=self.stage.writes.schema,
+            seed=stage_seed(self.config.seed, self.stage.name),
+            config=affecting(self.config.of(self.stage.name)),
+            inputs=self._content(),
+        )
+
+    def _content(self) -> dict[str, str]:
+        """Content id of everything that is read, under names fit for a reason; each file is opened
+        once."""
+        found: dict[str, str] = {}
+        places: dict[type[Artifact], list[str]] = {}
+        for read in self.reads.values():
+            if isinstance(read, FileInput):
+                found[read.path] = _file_content(Path(read.path))
+            if not isinstance(read, Input) or read.field in _PLACEHOLDERS:
+                continue
+            if self._is_left_out(read):
+                found |= {_named(read.artifact, p): artifact.ABSENT for p in self._places(read)}
+            else:
+                places.setdefault(read.artifact, []).extend(self._places(read))
+        for kind, wanted in places.items():
+            content = artifact.content_ids(self.run.artifact(kind), kind, wanted)
+            found |= {_named(kind, place): content_id for place, content_id in content.items()}
+        return found
+
+    def _is_left_out(self, read: Input) -> bool:
+        """True if it is optional, and its artifact is not there or speaks of other images."""
+        if not read.optional:
+            return False
+        if read.artifact not in self._described:
+            self._described[read.artifact] = describes(read.artifact, self.run)
+        return not self._described[read.artifact]
+
+    def _places(self, read: Input) -> list[str]:
+        if read.field not in self._found_places:
+            self._found_places[read.field] = _places(read, self.stage, self.config, self.run)
+        return self._found_places[read.field]
+
+    @cached_property
+    def _described(self) -> dict[type[Artifact], bool]:
+        return {}
+
+    @cached_property
+    def _found_places(self) -> dict[str, list[str]]:
+        return {}
 
 
-def value(source: Input | FolderInput, stage: Stage, config: Config, run: RunDirectory) -> Any:
-    """One argument of `stage`."""
-    if isinstance(source, FolderInput):
-        return run.folder / source.name
-    if _is_left_out(source, run):
-        return None
-    path = run.artifact(source.artifact)
-    places = _places(source, stage, config, run)
-    if source.field in _PLACEHOLDERS:
-        return places[0] if len(places) == 1 else CONCATENATE
-    found = [artifact.read_value(path, source.artifact, place) for place in places]
-    if found[0] is None and not source.optional:
-        raise MissingArtifact(f"{path} has no {places[0]}, which {stage.name} reads")
-    return side_by_side(found) if len(found) > 1 else found[0]
+def stage_seed(seed: int, stage: str) -> int:
+    """The seed of one stage, below 2**31, derived from the one seed and the stage's name."""
+    state = blake2b(f"{seed}/{stage}".encode(), digest_size=4)
+    return int.from_bytes(state.digest(), "big") >> 1
 
 
 def side_by_side(parts: Sequence[Rows]) -> Rows:
     """The rows of one space as they are, of several each at unit length."""
     return parts[0] if len(parts) == 1 else ConcatenatedRows(parts)
-
-
-def content(stage: Stage, config: Config, run: RunDirectory) -> dict[str, str]:
-    """Content id of everything `stage` reads, under names fit for a reason.
-
-    Raises like `load`.
-    """
-    found: dict[str, str] = {}
-    for source in declared(stage, config).values():
-        if isinstance(source, FileInput):
-            found[source.path] = _file_content(Path(source.path))
-        if not isinstance(source, Input) or source.field in _PLACEHOLDERS:
-            continue
-        left_out, path = _is_left_out(source, run), run.artifact(source.artifact)
-        for place in _places(source, stage, config, run):
-            name = f"{path.name} /{place}".rstrip("/ ")
-            found[name] = (
-                artifact.ABSENT if left_out else artifact.content_id(path, source.artifact, place)
-            )
-    return found
 
 
 def describes(kind: type[Artifact], run: RunDirectory) -> bool:
@@ -95,22 +152,30 @@ def describes(kind: type[Artifact], run: RunDirectory) -> bool:
         inputs = artifact.header(run.artifact(kind), kind).identity.inputs
     except (MissingArtifact, DamagedArtifact):
         return False
+    read: dict[type[Artifact], dict[str, str]] = {}
     for name, was in inputs.items():
-        file, _, place = name.partition(" /")
-        source = next((other for other in ARTIFACTS if f"{other.name}.h5" == file), None)
-        if source and _content_now(source, place, run) != was:
-            return False
-    return True
+        source, place = located(name)
+        if source:
+            read.setdefault(source, {})[place] = was
+    return all(_content_now(source, places, run) == places for source, places in read.items())
 
 
-def _content_now(kind: type[Artifact], place: str, run: RunDirectory) -> str:
+def _content_now(kind: type[Artifact], places: Iterable[str], run: RunDirectory) -> dict[str, str]:
     path = run.artifact(kind)
-    return artifact.content_id(path, kind, place) if path.exists() else artifact.ABSENT
+    if not path.exists():
+        return dict.fromkeys(places, artifact.ABSENT)
+    return artifact.content_ids(path, kind, places)
 
 
-def _is_left_out(source: Input, run: RunDirectory) -> bool:
-    """True if it is optional, and its artifact is not there or speaks of other images."""
-    return source.optional and not describes(source.artifact, run)
+def located(name: str) -> tuple[type[Artifact] | None, str]:
+    """Artifact and place that a stored identity means by `name`; no artifact for a user's file."""
+    file, _, place = name.partition(" /")
+    return next((kind for kind in ARTIFACTS if f"{kind.name}.h5" == file), None), place
+
+
+def _named(kind: type[Artifact], place: str) -> str:
+    """The name of a place in an identity: the inverse of `located`."""
+    return f"{kind.name}.h5 /{place}".rstrip("/ ")
 
 
 def _places(source: Input, stage: Stage, config: Config, run: RunDirectory) -> list[str]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Literal, TypeAlias
 
 from clusterpipe.cache import artifact, inventory
@@ -17,6 +16,7 @@ from clusterpipe.cache.sources import FeatureSource, ImageSource
 from clusterpipe.pipeline.engine import inputs
 from clusterpipe.pipeline.engine.config import Config, affecting
 from clusterpipe.pipeline.engine.growth import Growth, growth
+from clusterpipe.pipeline.engine.inputs import Resolved
 from clusterpipe.pipeline.engine.renamed import brought_up
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Input, Stage
@@ -31,8 +31,8 @@ class StageState:
     """One row of `status`.
 
     `refresh` marks a fresh embed whose index is out of date in what is not embedded (labels,
-    file times): it is rewritten and nothing is computed. `growth` marks a stale stage that takes in
-    appended images without running anew.
+    file times): it is rewritten and nothing is computed; `columns` names those of ground truth.
+    `growth` marks a stale stage that takes in appended images without running anew.
     """
 
     stage: str
@@ -40,6 +40,7 @@ class StageState:
     reasons: tuple[str, ...] = ()
     refresh: bool = False
     growth: Growth | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def needs_run(self) -> bool:
@@ -86,32 +87,39 @@ def state_of(
 
     `source` is consulted for embed only; without it embed is taken as it was.
     """
+    return state_of_resolved(inputs.resolve(stage, config, run), source)
+
+
+def state_of_resolved(resolved: Resolved, source: Source | None) -> StageState:
+    """`state_of` a stage whose inputs are resolved already."""
+    stage, config, run = resolved.stage, resolved.config, resolved.run
     path = run.artifact(stage.writes)
     try:
-        if reason := stage.skip(config.stages, lambda i: inputs.value(i, stage, config, run)):
+        if reason := stage.skip(config.stages, resolved.value):
             return StageState(stage.name, "skipped", (reason,))
         if stage.name == "embed":
             return _embed_state(stage, config, run, source)
         if not path.exists():
-            kept = _kept(stage, config, run)
+            kept = _kept(resolved)
             return StageState(stage.name, "partial" if kept else "missing", kept)
         artifact.check(path, stage.writes)
-        header, now = artifact.header(path), identity(stage, config, run)
+        header, now = artifact.header(path), resolved.identity()
         was = brought_up(header.identity, now, stage, config.of(stage.name))
-        reasons = differences(was, now)
-        if reasons and (grown := growth(stage, run, was, now)):
+        changes = differences(was, now)
+        if changes and (grown := growth(stage, run, was, now)):
             added = f"{grown.added:,} appended image" + "s" * (grown.added > 1)
             return StageState(stage.name, "stale", (added,), growth=grown)
-        reasons += _kept(stage, config, run) if reasons else ()
+        if changes:
+            return StageState(stage.name, "stale", (*map(str, changes), *_kept(resolved)))
     except MissingArtifact as error:
         return StageState(stage.name, "blocked", (str(error),))
     except DamagedArtifact as error:
         own = stage.name == "embed" or _is_damaged(stage, run)
         return StageState(stage.name, "corrupt" if own else "blocked", (str(error),))
-    if not reasons and (count := header.attributes.get("appended")):
+    if count := header.attributes.get("appended"):
         note = f"{count:,} images were appended since; {stage.name} --force takes them into the fit"
         return StageState(stage.name, "fresh", (note,))
-    return StageState(stage.name, "stale" if reasons else "fresh", tuple(reasons))
+    return StageState(stage.name, "fresh")
 
 
 def refuse_damaged(stage: Stage, config: Config, run: RunDirectory) -> None:
@@ -138,21 +146,9 @@ def _is_damaged(stage: Stage, run: RunDirectory) -> bool:
     return False
 
 
-def identity(stage: Stage, config: Config, run: RunDirectory) -> Identity:
-    """Identity of the stage's artifact, were it made now. Raises like `inputs.content`."""
-    return Identity(
-        stage=stage.name,
-        stage_version=stage.version,
-        schema=stage.writes.schema,
-        seed=stage_seed(config.seed, stage.name),
-        config=affecting(config.of(stage.name)),
-        inputs=inputs.content(stage, config, run),
-    )
-
-
-def checkpoint(stage: Stage, config: Config, run: RunDirectory) -> CheckpointStore:
-    """The stage's checkpoint store. Raises like `inputs.content`."""
-    return CheckpointStore(run.artifact(Checkpoint), identity(stage, config, run))
+def checkpoint(resolved: Resolved) -> CheckpointStore:
+    """The stage's checkpoint store. Raises like `Resolved.identity`."""
+    return CheckpointStore(resolved.run.artifact(Checkpoint), resolved.identity())
 
 
 def embed_identity(config: Config, source_identity: str) -> Identity:
@@ -167,12 +163,6 @@ def embed_identity(config: Config, source_identity: str) -> Identity:
         config=affecting(settings),
         inputs={"source": source_identity, **files},
     )
-
-
-def stage_seed(seed: int, stage: str) -> int:
-    """The seed of one stage, below 2**31, derived from the one seed and the stage's name."""
-    state = blake2b(f"{seed}/{stage}".encode(), digest_size=4)
-    return int.from_bytes(state.digest(), "big") >> 1
 
 
 def _state_behind(
@@ -205,19 +195,19 @@ def _foreseen(
         return state
     read = inputs.declared(stage, config).values()
     fields = {i.field for i in read if isinstance(i, Input) and i.artifact is Embeddings}
-    pending = next(s for s in before if s.stage == "embed").reasons
-    changed = [c for c in inventory.COLUMNS if c in fields and any(c in r for r in pending)]
+    pending = {column for s in before for column in s.columns}
+    changed = [c for c in inventory.COLUMNS if c in fields & pending]
     if not changed:
         return state
     return StageState(stage.name, "stale", tuple(f"embeddings.h5 /{c} changed" for c in changed))
 
 
-def _kept(stage: Stage, config: Config, run: RunDirectory) -> tuple[str, ...]:
+def _kept(resolved: Resolved) -> tuple[str, ...]:
     """Progress of a stage that was broken off, in words; empty if it starts anew."""
-    if not stage.resumes:
+    if not resolved.stage.resumes:
         return ()
     with suppress(DamagedArtifact):
-        if kept := checkpoint(stage, config, run).header():
+        if kept := checkpoint(resolved).header():
             return (f"{kept.attributes['done']:,} of {kept.attributes['steps']:,} steps are kept",)
     return ()
 
@@ -235,12 +225,12 @@ def _embed_state(
     found = inventory.survey(source, index)
     now = embed_identity(config, found.identity or "")
     stored = brought_up(stored, now, stage, config.of(stage.name))
-    reasons = [r for r in differences(stored, now) if not r.startswith("source ")]
-    reasons += found.reasons()
+    changes = [c for c in differences(stored, now) if (c.kind, c.name) != ("input", "source")]
+    reasons = [*map(str, changes), *found.reasons()]
     if reasons or found.identity != stored.inputs.get("source"):
         return StageState(stage.name, "stale", tuple(reasons or ["source changed"]))
     notes = _refreshed(found)
-    return StageState(stage.name, "fresh", notes, refresh=bool(notes))
+    return StageState(stage.name, "fresh", notes, refresh=bool(notes), columns=found.columns)
 
 
 def _refreshed(found: Survey) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.rows import ConcatenatedRows, blocks
 from clusterpipe.cache.schema import Assignments
-from clusterpipe.pipeline.engine.plan import stage_seed
+from clusterpipe.pipeline.engine.inputs import stage_seed
 from clusterpipe.stages import STAGES, heads
 from clusterpipe.stages.assign import SIDE_BY_SIDE, AssignConfig, Features, assign
 from clusterpipe.stages.estimate_k import estimate_k

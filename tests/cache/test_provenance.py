@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from clusterpipe.cache.provenance import (
     Identity,
     Provenance,
+    Reason,
     canonical,
     differences,
     digest,
@@ -78,13 +79,15 @@ def test_whatever_can_change_a_result_changes_the_key_and_is_told(
 ) -> None:
     now = replace(REFINE, **change)
     assert now.key() != REFINE.key()
-    assert differences(REFINE, now) == [reason]
+    assert [str(found) for found in differences(REFINE, now)] == [reason]
 
 
 def test_settings_are_named_as_they_are_set() -> None:
     estimate = replace(REFINE, stage="estimate-k", config={"space": "clip"})
     now = replace(estimate, config={"space": "dino"})
-    assert differences(estimate, now) == ['estimate_k.space "clip" -> "dino"']
+    (reason,) = differences(estimate, now)
+    assert reason == Reason("setting", "estimate_k.space", "clip", "dino")
+    assert str(reason) == 'estimate_k.space "clip" -> "dino"'
 
 
 def test_equal_identities_give_no_reason() -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -14,6 +15,8 @@ from clusterpipe.pipeline import Config, run_all, run_stage
 from clusterpipe.pipeline.engine import inputs, plan
 from clusterpipe.pipeline.engine.config import override
 from clusterpipe.stages import STAGES
+
+MOST_OPENED = 15  # to tell what evaluate reads, of four artifacts
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def test_a_stage_moves_behind_what_it_reads() -> None:
 
 
 def test_seeds_differ_by_stage_and_follow_the_one_seed() -> None:
-    seeds = {plan.stage_seed(seed, stage) for seed in (0, 1) for stage in STAGES}
+    seeds = {inputs.stage_seed(seed, stage) for seed in (0, 1) for stage in STAGES}
     assert len(seeds) == 2 * len(STAGES)
     assert all(0 <= seed < 2**31 for seed in seeds)
 
@@ -154,7 +157,34 @@ def test_what_speaks_of_other_images_is_done_without(blobs: Path, tmp_path: Path
     for name in ("embed", "assign"):
         run_stage(name, fewer, tmp_path)
     stage = STAGES["evaluate"]
-    assert inputs.load(stage, fewer, RunDirectory(tmp_path))["refined"] is None
+    assert inputs.resolve(stage, fewer, RunDirectory(tmp_path)).arguments()["refined"] is None
     run_stage("evaluate", fewer, tmp_path)
     run_stage("refine", fewer, tmp_path)
-    assert inputs.load(stage, fewer, RunDirectory(tmp_path))["refined"].shape[0] == 60
+    again = inputs.resolve(stage, fewer, RunDirectory(tmp_path)).arguments()
+    assert again["refined"].shape[0] == 60
+
+
+def test_what_a_stage_reads_is_looked_up_once(
+    blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, seeded, opened = config_of(blobs, "assign.k=3"), list[str](), list[Path]()
+    run_all(config, run_dir=tmp_path, until="assign")
+    stage_seed, file = inputs.stage_seed, h5py.File
+
+    def counted_seed(seed: int, stage: str) -> int:
+        seeded.append(stage)
+        return stage_seed(seed, stage)
+
+    def counted_file(path: Path, *arguments: object, **more: object) -> h5py.File:
+        opened.append(path)
+        return file(path, *arguments, **more)
+
+    monkeypatch.setattr(inputs, "stage_seed", counted_seed)
+    monkeypatch.setattr(h5py, "File", counted_file)
+    resolved = inputs.resolve(STAGES["evaluate"], config, RunDirectory(tmp_path))
+    assert resolved.identity() is resolved.identity()
+    looked_up = len(opened)
+    assert looked_up <= MOST_OPENED
+    assert plan.state_of_resolved(resolved, None).state == "missing"
+    assert len(opened) == looked_up
+    assert seeded == ["evaluate"]
