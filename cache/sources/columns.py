@@ -1,5 +1,8 @@
 """Columns that may stand beside arrays in a file: `ids`, `labels`, `class_names` and `split`."""
 
+import os
+import resource
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +13,17 @@ from clusterpipe.cache.schema import StringArray
 from clusterpipe.cache.sources.containers import ArrayFile, describe
 from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, strings
 
+_ROW_BYTES = 120  # of an id in memory, its place in lists and its time and size
+
 
 def array_manifest(file: ArrayFile, *, n: int, bytes_per_row: int) -> Manifest:
     """The manifest of the `n` rows in `file`; without `ids`, the row numbers are the ids.
 
     Each row bears the file's modification time. Raises `UsageError` for a column whose length is
-    not `n`, for ids that are empty or come twice, and for labels without a name.
+    not `n`, for ids that are empty or come twice, for labels without a name, and for more rows than
+    there is memory for their names.
     """
+    _refuse_too_many(file.path, n)
     labels = _labels(file, n)
     return Manifest(
         id=_ids(file, n),
@@ -27,6 +34,22 @@ def array_manifest(file: ArrayFile, *, n: int, bytes_per_row: int) -> Manifest:
         class_name=None if labels is None else labels.class_name,
         split=None if "split" not in file.arrays else texts(file, "split", n),
     )
+
+
+def _refuse_too_many(path: Path, n: int) -> None:
+    needed, there = n * _ROW_BYTES, _memory()
+    if needed > there:
+        raise UsageError(
+            f"{path} claims {n:,} rows: their ids alone take {needed >> 20:,} MiB of memory, and "
+            f"there are {there >> 20:,}"
+        )
+
+
+def _memory() -> int:
+    """Bytes of memory that this process may have at the most."""
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_DATA, resource.RLIMIT_AS))
+    return min([most, *(limit for limit in limits if limit != resource.RLIM_INFINITY)])
 
 
 def _ids(file: ArrayFile, n: int) -> StringArray:

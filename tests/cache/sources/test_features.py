@@ -127,3 +127,16 @@ def test_the_fingerprint_is_of_the_features_and_not_of_what_stands_beside_them(
     changed = CLIP.copy()
     changed[-1, -1] += 1
     assert open_npz(tmp_path, features=changed).fingerprint() != alone
+
+
+def test_a_sparse_file_of_more_rows_than_ids_fit_in_memory_is_refused_at_once(
+    tmp_path: Path,
+) -> None:
+    rows = 10**11
+    path = tmp_path / "features.npy"
+    with path.open("wb") as file:
+        header = {"descr": "<f2", "fortran_order": False, "shape": (rows, 1)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 2 * rows)
+    with pytest.raises(UsageError, match=r"claims 100,000,000,000 rows"):
+        open_features(open_arrays(path))
