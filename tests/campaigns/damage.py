@@ -325,7 +325,7 @@ def stages(count: int, seed: int, run: Path, home: Path) -> Figures:
     A stage that builds on the artifact is refused; its own is made anew, and equal.
     """
     from clusterpipe.pipeline import run_stage
-    from clusterpipe.pipeline.commands.resolving import existing_run
+    from clusterpipe.pipeline.resolving import existing_run
 
     rng, figures = np.random.default_rng(seed), Figures()
     names = sorted(path.name for path in run.glob("*.h5"))
