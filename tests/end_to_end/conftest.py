@@ -34,3 +34,10 @@ def home(finished: Path, tmp_path: Path) -> Path:
     config = tmp_path / "home/runs/photos/pipeline.toml"
     config.write_text(config.read_text().replace(str(finished), str(tmp_path / "home")))
     return tmp_path / "home"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The real program, run again and again, takes its time: all of this folder is slow."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.slow)

@@ -30,7 +30,9 @@ def write(home: Path, **settings: Any) -> Report:
         run, config = done.run, done.config
     output = settings.pop("output", None)
     results = read_results(run, config.source)
-    return write_report(results, config, output=output, settings=ReportSettings(**settings))
+    return write_report(
+        results, config, output=output, settings=ReportSettings(**{"map": "pca", **settings})
+    )
 
 
 def data(report: Report) -> Any:
@@ -130,7 +132,7 @@ def test_given_features_have_a_map_and_no_thumbnails(tmp_path: Path) -> None:
     config = done.config.set("source.path", str(tmp_path / "features.npz"), "test")
     results = read_results(done.run, config.source)
     index = replace(results.index, path=np.array([""] * N, object))
-    report = write_report(replace(results, index=index), config)
+    report = write_report(replace(results, index=index), config, settings=ReportSettings(map="pca"))
     assert (report.images, report.thumbnails) == (N, 0)
     assert set(data(report)["images"]["original"]) == {""}
 
