@@ -1,7 +1,7 @@
 """caption: names each cluster by the words that fit its images."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -20,6 +20,7 @@ from clusterpipe.cache.schema import (
     Naming,
     StringArray,
 )
+from clusterpipe.cache.sources.manifest import strings
 from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.backbones import EXAMPLES
 from clusterpipe.stages.declaration import (
@@ -198,11 +199,11 @@ def caption(
     return Captions(
         chosen=methods[0],
         methods={m: _naming(names, evidence, vocabulary, about) for m, names in named.items()},
-        word=_text(vocabulary.word),
-        synonyms=_text(json.dumps(names, ensure_ascii=False) for names in vocabulary.synonyms),
-        definition=_text(vocabulary.definition),
+        word=strings(vocabulary.word),
+        synonyms=strings(json.dumps(names, ensure_ascii=False) for names in vocabulary.synonyms),
+        definition=strings(vocabulary.definition),
         feature=None if known.features is None else known.features.astype(np.float16),
-        prompt=_text(templates(config.prompt)) if encoding else None,
+        prompt=strings(templates(config.prompt)) if encoding else None,
         backbone=backbone if encoding else "",
         weights=(weights or tower.opened.weights_digest) if encoding else "",
         leaks=config.vocabulary == CLASSES,
@@ -334,7 +335,7 @@ def _naming(
 ) -> Naming:
     from clusterpipe.stages.numerics.naming import fit, retrieval_rank
 
-    text = np.append(np.array(vocabulary.word, dtype=object), "")[names.word]
+    text = np.append(strings(vocabulary.word), "")[names.word]
     text[names.unsure, :1] = UNSURE
     fits = np.take_along_axis(fit(evidence), np.maximum(names.word, 0), axis=1)
     return Naming(
@@ -346,7 +347,3 @@ def _naming(
         rank=retrieval_rank(evidence, names.word[:, 0]),
         **about,
     )
-
-
-def _text(values: Iterable[str]) -> StringArray:
-    return np.array(list(values), dtype=object)

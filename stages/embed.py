@@ -18,6 +18,7 @@ from clusterpipe.cache.rows import Rows, blocks
 from clusterpipe.cache.schema import Embeddings, Shard, Space, ViewShard
 from clusterpipe.cache.shards import Ledger, ShardStore, row_digests
 from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest
+from clusterpipe.cache.sources.manifest import strings
 from clusterpipe.stages.backbones import BackboneSpec, local_settings, local_weights, parse
 from clusterpipe.stages.backbones.augmentation import AUGMENTATION
 from clusterpipe.stages.declaration import STAGES, Compute, check, option, stage
@@ -290,16 +291,16 @@ class _Pending:
         features = self._stored(np.concatenate([batch.features for batch in batches]))
         return self.target.shards.kind(
             features=features,
-            image=_text(loaded.digest for loaded in encoded),
+            image=strings(loaded.digest for loaded in encoded),
             row=row_digests(features),
             width=np.array([loaded.width for loaded in encoded], np.int32),
             height=np.array([loaded.height for loaded in encoded], np.int32),
-            bad=_text(bad),
-            bad_reason=_text(bad.values()),
-            seen_id=_text(file.id for file in seen),
+            bad=strings(bad),
+            bad_reason=strings(bad.values()),
+            seen_id=strings(file.id for file in seen),
             seen_size=np.array([file.size for file in seen], np.int64),
             seen_mtime=np.array([file.mtime for file in seen], np.int64),
-            seen_digest=_text(loaded.digest for loaded in looked_at),
+            seen_digest=strings(loaded.digest for loaded in looked_at),
             backbone=self.target.spec.definition,
             weights=self.backbone.weights_digest,
             preprocessing=canonical(self._preprocessing()),
@@ -355,7 +356,7 @@ def _index(manifest: Manifest, ledgers: Mapping[Target, Ledger], found: _Finding
         **_skipped(manifest, bad, ledgers, found),
         **{name: getattr(files, name) for name in ("id", "path", "size", "mtime")},
         **{name: getattr(files, name) for name in inventory.COLUMNS},
-        digest=_text(images),
+        digest=strings(images),
         width=np.array([place.width for place in places], np.int32),
         height=np.array([place.height for place in places], np.int32),
         spaces={t.spec.name: _space(t.spec, ledgers, images) for t in ledgers if not t.views},
@@ -377,8 +378,8 @@ def _space(spec: BackboneSpec, ledgers: Mapping[Target, Ledger], images: list[st
         weights=made.weights,
         preprocessing=made.preprocessing,
         words=made.words,
-        shard=_text(path.relative_to(folder).as_posix() for path in ids),
-        shard_id=_text(ids.values()),
+        shard=strings(path.relative_to(folder).as_posix() for path in ids),
+        shard_id=strings(ids.values()),
     )
 
 
@@ -389,8 +390,8 @@ def _skipped(
     reasons = {d: why for ledger in ledgers.values() for d, why in ledger.bad.items()}
     scanned = len(manifest.skipped_path)
     return {
-        "skipped_path": _text([*manifest.id[bad], *manifest.skipped_path]),
-        "skipped_reason": _text(
+        "skipped_path": strings([*manifest.id[bad], *manifest.skipped_path]),
+        "skipped_reason": strings(
             [
                 *(found.unreadable.get(row) or reasons[found.digest[row]] for row in bad),
                 *manifest.skipped_reason,
@@ -398,7 +399,7 @@ def _skipped(
         ),
         "skipped_size": np.concatenate([manifest.size[bad], np.zeros(scanned, np.int64)]),
         "skipped_mtime": np.concatenate([manifest.mtime[bad], np.zeros(scanned, np.int64)]),
-        "skipped_digest": _text([*(found.digest[row] for row in bad), *[""] * scanned]),
+        "skipped_digest": strings([*(found.digest[row] for row in bad), *[""] * scanned]),
     }
 
 
@@ -438,7 +439,7 @@ def _given(source: FeatureSource) -> Embeddings:
         skipped_reason=manifest.skipped_reason,
         skipped_size=nothing,
         skipped_mtime=nothing,
-        skipped_digest=_text([]),
+        skipped_digest=strings([]),
         fingerprint=source.fingerprint(),
         default_space=next(iter(source.spaces)),
         spaces={
@@ -457,7 +458,3 @@ def _has_unit_rows(rows: Rows) -> bool:
         np.allclose(np.linalg.norm(part.astype(np.float32), axis=1), 1, atol=2e-3)
         for part in blocks(rows)
     )
-
-
-def _text(values: Iterable[str]) -> NDArray[np.object_]:
-    return np.array(list(values), dtype=object)

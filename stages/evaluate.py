@@ -21,6 +21,7 @@ from clusterpipe.cache.schema import (
     Refined,
     StringArray,
 )
+from clusterpipe.cache.sources.manifest import strings
 from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.declaration import Compute, FolderInput, Input, Source, check, option, stage
 from clusterpipe.stages.name_evaluation import ClassNames, caption_scores
@@ -148,10 +149,10 @@ def evaluate(
     per_seed = np.stack(scores)[:, :-1]
     confusion = _confusion(truth, methods[chosen], class_name)
     return Metrics(
-        method=_text(methods),
-        metric=_text(UNITS),
-        split=_text(parts),
-        unit=_text(UNITS.values()),
+        method=strings(methods),
+        metric=strings(UNITS),
+        split=strings(parts),
+        unit=strings(UNITS.values()),
         value=per_seed[0].mean(axis=0),
         spread=per_seed[0].std(axis=0),
         value_per_seed=per_seed[0],
@@ -409,7 +410,3 @@ def _refused(rows: NDArray[np.int64], truth: IntArray, method: Assignment) -> bo
     """True if there is ground truth, but too little of it for accuracy."""
     labelled = rows[truth[rows] >= 0]
     return len(labelled) > 0 and _too_few(truth[labelled], np.asarray(method.label)[labelled])
-
-
-def _text(values: Any) -> StringArray:
-    return np.array([str(value) for value in values], dtype=object)

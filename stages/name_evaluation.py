@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError, WeightsMissing
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.schema import Captions, FloatArray, IntArray, Naming, StringArray
+from clusterpipe.cache.sources.manifest import strings
 from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.words.vocabulary import Vocabulary, names_of, plain
 from clusterpipe.stages.words.word_features import Tower, word_features
@@ -92,8 +93,8 @@ def caption_scores(
     scores = {m: _scores(n, truth, classes, right) for m, n in captions.methods.items()}
     table = np.array([[[s.value, s.chance] for s in row.values()] for row in scores.values()])
     return {
-        "caption_method": np.array(list(scores), dtype=object),
-        "caption_metric": np.array(METRICS, dtype=object),
+        "caption_method": strings(scores),
+        "caption_metric": strings(METRICS),
         "caption_value": table[..., 0],
         "caption_chance": table[..., 1],
         "caption_protocol": _protocol(captions, classes, right, encoded),

@@ -1,6 +1,6 @@
 """Evaluation of image search: precision@20 and mAP@100 within classes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Advance, Progress, silent
 from clusterpipe.cache.rows import Rows, blocks
-from clusterpipe.cache.schema import IntArray, StringArray
+from clusterpipe.cache.schema import IntArray
+from clusterpipe.cache.sources.manifest import strings
 from clusterpipe.stages.sampling import finite, read_rows, sample_of
 
 FIRST_HITS, LISTED_HITS = 20, 100  # of precision and of average precision
@@ -62,8 +63,8 @@ def search_scores(
         ranking.chance_average_precision(available, others, LISTED_HITS),
     )
     return {
-        "retrieval_space": _text(spaces),
-        "retrieval_metric": _text(METRICS),
+        "retrieval_space": strings(spaces),
+        "retrieval_metric": strings(METRICS),
         "retrieval_value": np.array(value),
         "retrieval_chance": np.mean(chance, axis=1),
         "retrieval_protocol": _retrieval_protocol(search, queries),
@@ -118,7 +119,3 @@ def _retrieval_protocol(search: _Search, queries: int) -> str:
         f"right hits of the first {LISTED_HITS}, over min({LISTED_HITS}, others of the class); "
         "chance: a random order"
     )
-
-
-def _text(values: Iterable[str]) -> StringArray:
-    return np.array(list(values), dtype=object)

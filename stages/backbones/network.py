@@ -1,5 +1,6 @@
 """Base of the families: a torch model on a device, run without gradients."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ _REMEDY = (
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Network:
+class Network(ABC):
     """A frozen torch model with its preprocessing; the families say how it is called.
 
     `transform` is the library's own, from an upright RGB image to a (3, h, w) tensor. Weights
@@ -87,8 +88,9 @@ class Network:
     def word_directions(self) -> NDArray[np.float32]:
         raise UsageError(f"{self.spec.definition} has no vocabulary of its own; {_REMEDY}")
 
+    @abstractmethod
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        """Features (b, d) of pixels (b, 3, h, w)."""
 
     def _arithmetic(self) -> AbstractContextManager[Any]:
         kind = torch.device(self.device).type

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
+from clusterpipe.cache.sources.manifest import strings
 from clusterpipe.stages.fits.fitting import Data, Fitted, fit_consensus, fit_methods
 from clusterpipe.stages.heads.consensus import Consensus
-from clusterpipe.stages.heads.protocol import BLOCK, Member, Training
+from clusterpipe.stages.heads.protocol import Member, Training
 from clusterpipe.stages.sampling import sample_of
 
 if TYPE_CHECKING:
@@ -98,10 +99,9 @@ def scored(
 def _labels(fitted: Fitted, rows: NDArray[np.float32]) -> NDArray[np.int64]:
     """The labels (s, n) of the rows (n, d) by each fit."""
     found = np.empty((len(fitted.fits.models), len(rows)), np.int64)
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        for own, soft in zip(found, fitted.fits.soft(fitted.head.prepared(block)), strict=True):
-            own[start : start + BLOCK] = soft[: len(block)].argmax(axis=1)
+    for part, z in fitted.head.prepared_blocks(rows):
+        for own, soft in zip(found, fitted.fits.soft(z), strict=True):
+            own[part] = soft[: part.stop - part.start].argmax(axis=1)
     return found
 
 
@@ -126,8 +126,8 @@ def recorded(scores: Mapping[str, Scores]) -> dict[str, Any]:
         return {}
     each = list(scores.values())
     return {
-        "selection_method": np.array(list(scores), dtype=object),
-        "selection_measure": np.array(each[0].selection.measure, dtype=object),
+        "selection_method": strings(scores),
+        "selection_measure": strings(each[0].selection.measure),
         "selection_value": np.stack([one.selection.value[one.chosen] for one in each]),
         "selection_score": np.array([one.selection.score[one.chosen] for one in each]),
         "selection_score_per_seed": np.stack([one.selection.score for one in each]),

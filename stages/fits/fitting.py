@@ -12,7 +12,6 @@ from clusterpipe.cache.rows import Rows
 from clusterpipe.stages import heads
 from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.protocol import (
-    BLOCK,
     Common,
     Fits,
     Head,
@@ -93,10 +92,9 @@ def finished(
 
 def _lesson(fitted: Fitted, rows: NDArray[np.float32]) -> Lesson:
     fits, by_block = fitted.fits, []
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        every = fits.soft(fitted.head.prepared(block))
-        by_block.append([Verdict.of(soft[: len(block)]) for soft in every])
+    for part, z in fitted.head.prepared_blocks(rows):
+        count = part.stop - part.start
+        by_block.append([Verdict.of(soft[:count]) for soft in fits.soft(z)])
     verdicts = [Verdict.joined(parts) for parts in zip(*by_block, strict=True)]
     return Lesson(verdicts, fits.objective, fits.chosen)
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.rows import LaterRows, Rows, blocks, take
+from clusterpipe.cache.rows import LaterRows, Rows, take
 from clusterpipe.cache.schema import Assignment, StringArray
+from clusterpipe.cache.sources.manifest import strings
 from clusterpipe.stages import heads
 from clusterpipe.stages.fits.fitting import Data, Fitted
 from clusterpipe.stages.heads.protocol import Head
@@ -101,12 +102,10 @@ def _prepared_blocks(
     features: Rows, head: Head, progress: Progress
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Which rows, and the same prepared, as `Head.soft` would see them."""
-    start = 0
     with progress("assigning", total=features.shape[0], unit="images") as advance:
-        for block in blocks(finite(features), heads.BLOCK):
-            yield slice(start, start + len(block)), head.prepared(block)
-            start += len(block)
-            advance(len(block))
+        for part, z in head.prepared_blocks(finite(features)):
+            yield part, z
+            advance(part.stop - part.start)
 
 
 def _likeliest(
@@ -126,7 +125,7 @@ def _likeliest(
 def _names(method: str, data: Data, head: Head) -> StringArray | None:
     if data.words is None or method != ZeroShot.name:
         return None
-    return np.array([data.words.name[cluster] for cluster in head.clusters], dtype=object)
+    return strings(data.words.name[cluster] for cluster in head.clusters)
 
 
 def _exemplars(

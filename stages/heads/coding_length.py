@@ -119,6 +119,7 @@ class CodingLength:
         """From k-means to labels that their own codes keep, from the largest cluster down."""
         from clusterpipe.stages.numerics.incremental_coding import settled
         from clusterpipe.stages.numerics.kmeans import kmeans
+        from clusterpipe.stages.numerics.preparation import largest_first
 
         common, labels = training.common, []
         with progress(f"fitting {self.name}", total=len(seeds), unit="fits") as advance:
@@ -132,15 +133,9 @@ class CodingLength:
                     seed=seed,
                 )
                 label = settled(rows, start.label, k, _code(), rounds=self.rounds)
-                labels.append(_by_size(label, k))
+                labels.append(largest_first(label, k).argsort()[label])
                 advance(1)
         return labels
-
-
-def _by_size(label: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """The labels renumbered from the largest cluster down."""
-    rank = np.argsort(-np.bincount(label, minlength=k), kind="stable").argsort(kind="stable")
-    return np.asarray(rank[label])
 
 
 def _code() -> "Code":

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
+from clusterpipe.cache.rows import blocks
 from clusterpipe.stages.declaration import option
 from clusterpipe.stages.heads.protocol import (
     BLOCK,
@@ -142,8 +143,7 @@ class Consensus:
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         members, z = training.members, _spread(training.z, max(MOST_VOTED_ON, k))
-        blocks = (z[at : at + BLOCK] for at in range(0, len(z), BLOCK))
-        labels = np.concatenate([_labels(members, block) for block in blocks], axis=1)
+        labels = np.concatenate([_labels(members, block) for block in blocks(z, BLOCK)], axis=1)
         models = []
         with progress(f"fitting {self.name}", total=len(seeds), unit="fits") as advance:
             for seed in range(len(seeds)):
@@ -165,12 +165,11 @@ def _agreed(
     Clusters are numbered from the largest down.
     """
     from clusterpipe.stages.numerics.consensus import matched, votes
-    from clusterpipe.stages.numerics.preparation import means
+    from clusterpipe.stages.numerics.preparation import largest_first, means
 
     match = matched(labels, weight, k)
     label = votes(labels, match, weight).argmax(axis=1)
-    order = np.argsort(-np.bincount(label, minlength=k), kind="stable")
-    rank = order.argsort(kind="stable")
+    rank = largest_first(label, k).argsort(kind="stable")
     return ConsensusClusters(
         centroid=means(z, rank[label], k),
         match=rank[match],

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
-from clusterpipe.cache.rows import Rows
+from clusterpipe.cache.rows import Rows, blocks
 from clusterpipe.stages.sampling import finite
 
 BLOCK = 1024  # rows that are assigned together, always so many: see `padded`
@@ -144,8 +144,7 @@ def labelled(model: Model, z: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def judged(model: Model, z: NDArray[np.float32]) -> Verdict:
     """The same, and how likely it is."""
-    blocks = (z[start : start + BLOCK] for start in range(0, len(z), BLOCK))
-    return Verdict.joined([Verdict.of(model.soft(block)) for block in blocks])
+    return Verdict.joined([Verdict.of(model.soft(block)) for block in blocks(z, BLOCK)])
 
 
 @dataclass(frozen=True)
@@ -237,13 +236,17 @@ class Head:
             raise UsageError(
                 f"the clusters were fitted on features of width {len(self.center)}, not {width}"
             )
-        rows = finite(features)
         soft = np.empty((n, len(self.clusters)), np.float32)
-        for start in range(0, n, BLOCK):
-            block = rows[start : start + BLOCK]
-            found = self.model.soft(self.prepared(block))[: len(block)]
-            soft[start : start + BLOCK] = self.kept(found)
+        for part, z in self.prepared_blocks(finite(features)):
+            soft[part] = self.kept(self.model.soft(z)[: part.stop - part.start])
         return soft
+
+    def prepared_blocks(self, rows: Rows) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Blocks of features (n, d): which rows they are, and these rows as `prepared`."""
+        start = 0
+        for block in blocks(rows, BLOCK):
+            yield slice(start, start + len(block)), self.prepared(block)
+            start += len(block)
 
     def parameters(self) -> dict[str, NDArray[Any]]:
         """The model's arrays, but for those that have places of their own in an assignment.

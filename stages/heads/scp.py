@@ -196,7 +196,7 @@ class _Start:
 
 def _model(layers: "Layers", placed: Placed, alpha: float) -> PerceptronClusters:
     """The layers as a model of temperature 1, clusters numbered from the largest down."""
-    from clusterpipe.stages.numerics.preparation import mean_directions
+    from clusterpipe.stages.numerics.preparation import largest_first, mean_directions
 
     z, none = placed.z, np.zeros(0)
     k = len(layers.last)
@@ -211,7 +211,7 @@ def _model(layers: "Layers", placed: Placed, alpha: float) -> PerceptronClusters
         temperature=1.0,
     )
     label = labelled(model, z)
-    order = np.argsort(-np.bincount(label, minlength=k), kind="stable")
+    order = largest_first(label, k)
     return replace(
         model,
         centroid=mean_directions(z, label, k)[order],

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
+from clusterpipe.cache.rows import blocks
 from clusterpipe.stages.declaration import option
 from clusterpipe.stages.heads.kmeans import Centroids, KMeans
 from clusterpipe.stages.heads.probing import probe_errors
@@ -208,10 +209,10 @@ def _affinities(
         nearest_landmarks,
     )
 
-    own = [local_radius(nearest_landmarks(b, landmark, count).cosine) for b in _blocks(landmark)]
-    radius, parts = np.concatenate(own), []
+    near = (nearest_landmarks(block, landmark, count) for block in blocks(landmark, BLOCK))
+    radius, parts = np.concatenate([local_radius(one.cosine) for one in near]), []
     with progress("joining images", total=len(z), unit="images") as advance:
-        for block in _blocks(z):
+        for block in blocks(z, BLOCK):
             parts.append(local_affinity(nearest_landmarks(block, landmark, count), radius))
             advance(len(block))
     return csr_array(vstack(parts)), radius
@@ -239,8 +240,3 @@ def _graph(
         advance(count)
     neighbours = int(affinity.indptr[1])
     return Graph(landmark=landmark, radius=radius, coordinate=coordinate, neighbours=neighbours)
-
-
-def _blocks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, len(rows), BLOCK):
-        yield rows[start : start + BLOCK]

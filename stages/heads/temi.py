@@ -172,7 +172,7 @@ class Temi:
 
 def _model(layers: "Layers", losses: NDArray[np.float64], placed: Placed) -> DistilledClusters:
     """The layers as a model of temperature 1, clusters numbered from the largest down."""
-    from clusterpipe.stages.numerics.preparation import mean_directions
+    from clusterpipe.stages.numerics.preparation import largest_first, mean_directions
 
     z, k = placed.z, len(layers.last)
     model = DistilledClusters(
@@ -184,5 +184,5 @@ def _model(layers: "Layers", losses: NDArray[np.float64], placed: Placed) -> Dis
         temperature=1.0,
     )
     label = labelled(model, z)
-    order = np.argsort(-np.bincount(label, minlength=k), kind="stable")
+    order = largest_first(label, k)
     return replace(model, centroid=mean_directions(z, label, k)[order], last=layers.last[order])

@@ -191,7 +191,7 @@ def _trained(
 
 def _model(maps: "Maps", axes: Axes, z: NDArray[np.float32]) -> LinearClusters:
     """The trained maps as arrays, clusters numbered from the largest down; temperature 1."""
-    from clusterpipe.stages.numerics.preparation import mean_directions
+    from clusterpipe.stages.numerics.preparation import largest_first, mean_directions
 
     weight = np.hstack([one.detach().numpy() for one in maps.weight])
     bias = np.stack([one.detach().numpy() for one in maps.bias])
@@ -206,6 +206,6 @@ def _model(maps: "Maps", axes: Axes, z: NDArray[np.float32]) -> LinearClusters:
         temperature=1.0,
     )
     label = labelled(model, z)
-    order = np.argsort(-np.bincount(label, minlength=k), kind="stable")
+    order = largest_first(label, k)
     centroid = mean_directions(z, label, k)
     return replace(model, centroid=centroid[order], weight=weight[order], bias=bias[:, order])

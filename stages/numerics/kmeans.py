@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import kmeans_plusplus
 
+from clusterpipe.stages.numerics.preparation import largest_first
+
 BLOCK = 16_384
 ALL_ROWS = 2**31 - 1
 CELL_START_ROWS = 8
@@ -132,9 +134,8 @@ def _one_run(
 ) -> Clustering:
     centroid = _lloyd(rows, _spread_out(rows, k, seed), spherical, iterations, seed)
     found = fill_empty_clusters(rows, centroid)
-    size = np.bincount(found.label, minlength=k)
-    order = np.argsort(-size, kind="stable")
-    rank = np.argsort(order, kind="stable")
+    order = largest_first(found.label, k)
+    rank = order.argsort()
     inertia = float(found.squared_distance.sum(dtype=np.float64))
     return Clustering(centroid[order], rank[found.label], inertia)
 

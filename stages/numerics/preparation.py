@@ -83,6 +83,14 @@ def means(
     return np.asarray(member.T @ rows / size[:, None], np.float32)
 
 
+def largest_first(label: NDArray[np.integer[Any]], k: int) -> NDArray[np.int64]:
+    """The k clusters of labels (n,) from the largest down, (k,); of equal ones the first first.
+
+    `argsort` of it gives the new number of each.
+    """
+    return np.argsort(-np.bincount(label, minlength=k), kind="stable")
+
+
 def spread(rows: NDArray[Any]) -> float:
     """The largest difference of a coordinate of the directions (n, d) from the first one."""
     rows = unit_rows(rows)

@@ -19,7 +19,7 @@ from torch.optim import Adam
 
 from clusterpipe.stages.numerics.descent import descend
 from clusterpipe.stages.numerics.feature_map import folded
-from clusterpipe.stages.numerics.preparation import unit_rows
+from clusterpipe.stages.numerics.preparation import largest_first, unit_rows
 from clusterpipe.stages.numerics.refinement import shuffled_batches
 
 IMAGES_PER_CENTRE, CENTRES_PER_CLUSTER = 300, 3
@@ -129,7 +129,7 @@ class Layers:
 
     def by_size(self, label: NDArray[np.integer[Any]]) -> Self:
         """The same clusters numbered from the largest of these labels (n,) down."""
-        order = np.argsort(-np.bincount(label, minlength=len(self.bias)), kind="stable")
+        order = largest_first(label, len(self.bias))
         return replace(self, weight=self.weight[order], bias=self.bias[order])
 
 

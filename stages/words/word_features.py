@@ -14,6 +14,7 @@ from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import Identity, Provenance
 from clusterpipe.cache.rows import normalise
 from clusterpipe.cache.schema import WordFeatures
+from clusterpipe.cache.sources.manifest import strings
 from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.backbones import EXAMPLES, parse
 from clusterpipe.stages.words.vocabulary import Vocabulary
@@ -115,8 +116,8 @@ def _encoded(
     """Encodes the words and keeps them."""
     began = time.monotonic()
     record = WordFeatures(
-        word=np.array(vocabulary.word, dtype=object),
-        prompt=np.array(sentences, dtype=object),
+        word=strings(vocabulary.word),
+        prompt=strings(sentences),
         features=encode(vocabulary.word, sentences, tower.opened, progress),
         backbone=tower.backbone,
         weights=tower.opened.weights_digest,

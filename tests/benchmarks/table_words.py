@@ -17,6 +17,7 @@ from table_refine import cell
 
 from clusterpipe.cache.schema import Assignment
 from clusterpipe.stages.assign import AssignConfig, assign
+from clusterpipe.stages.heads.text_aided import TextAided
 from clusterpipe.stages.numerics.metrics import agreement
 
 COLUMNS = {
@@ -42,7 +43,7 @@ def main() -> None:
         features, label = arrays["features"], np.unique(arrays["labels"], return_inverse=True)[1]
         cells = []
         for method, center in COLUMNS.values():
-            config = AssignConfig(methods=(method,), center=center, vocabulary=words)
+            config = AssignConfig(methods=(method,), center=center, heads=(TextAided(words),))
             found = assign(features, int(label.max()) + 1, config).methods[method]
             cells.append(cell(scores(found, label)))
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)

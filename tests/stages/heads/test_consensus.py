@@ -29,7 +29,7 @@ def rows(noise: float = 1.2, seed: int = 0) -> np.ndarray:
 
 def found_by(*members: str, seeds: int = 3) -> Assignments:
     config = AssignConfig(methods=("consensus", *members), seeds=seeds, restarts=1)
-    return assign(rows(), K, config, embedded=Features(rows(seed=1)[:, :7], "clip"))
+    return assign(rows(), K, config, embedded=Features(rows(seed=1)[:, :7], "embeddings/clip"))
 
 
 def agreed(*members: str, seeds: int = 3) -> Assignment:

@@ -9,6 +9,7 @@ from clusterpipe.cache.rows import normalise
 from clusterpipe.stages.numerics.preparation import (
     center_of,
     distinct_rows,
+    largest_first,
     mean_directions,
     prepare,
     principal_directions,
@@ -149,3 +150,10 @@ def test_principal_directions_are_the_leading_singular_vectors() -> None:
     expected = np.linalg.svd(rows, full_matrices=False)[2][:3].T
     np.testing.assert_allclose(np.abs((found * expected).sum(axis=0)), 1, atol=1e-4)
     assert principal_directions(rows.astype(np.float32), 99).shape == (8, 8)
+
+
+def test_largest_first_is_stable_and_its_inverse_renumbers() -> None:
+    label = np.array([3, 1, 1, 0, 0, 3, 3])
+    order = largest_first(label, 5)
+    assert order.tolist() == [3, 0, 1, 2, 4]
+    assert order.argsort()[label].tolist() == [0, 2, 2, 1, 1, 0, 0]
