@@ -173,7 +173,8 @@ def test_no_module_is_imported_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["refine", "--help"], ["status"], ["config"], ["models"]]
+    "arguments",
+    [["--help"], ["refine", "--help"], ["status"], ["config"], ["models"], ["heads", "scp"]],
 )
 def test_help_and_status_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     program = (
