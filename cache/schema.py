@@ -204,7 +204,7 @@ class KEstimate(Artifact):
     """`k_estimate.h5`: the number of clusters, how sure it is, and why."""
 
     name: ClassVar[str] = "k_estimate"
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
     stage: ClassVar[str] = "estimate-k"
 
     k: int = dataset("", "int", unit="clusters", doc="the chosen number of clusters")
@@ -213,6 +213,22 @@ class KEstimate(Artifact):
     length: FloatArray = dataset("m", "float", unit="nats", doc="coding length of each candidate")
     gap: FloatArray | None = dataset(
         "e", "float", doc="fall of the graphs' spectrum after 1, 2, ... eigenvalues", optional=True
+    )
+    number: IntArray | None = dataset(
+        "p",
+        "int",
+        unit="clusters",
+        doc="numbers that were weighed, ascending from 1",
+        optional=True,
+    )
+    probability: FloatArray | None = dataset(
+        "p", "float", doc="of each number that was weighed; sums to 1", optional=True
+    )
+    level: IntArray | None = dataset(
+        "l", "int", unit="clusters", doc="numbers that stand out, k among them", optional=True
+    )
+    level_evidence: FloatArray | None = dataset(
+        "l", "float", doc="how far, in standard deviations of chance", optional=True
     )
     cell_size: IntArray | None = dataset(
         "g", "int", unit="images", doc="images of the sample in each cell", optional=True

@@ -1,8 +1,8 @@
-"""estimate-k: how many clusters there are, by coding length and the gaps of a graph's spectrum."""
+"""estimate-k: how many clusters there are, by mutual neighbours, a spectrum, or coding length."""
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,12 +16,17 @@ from clusterpipe.stages.declaration import Input, check, option, stage
 from clusterpipe.stages.sampling import as_rows, read_rows, sameness, sample_of
 
 if TYPE_CHECKING:
+    from clusterpipe.stages.numerics.class_levels import Levels
     from clusterpipe.stages.numerics.cluster_count import Curve
     from clusterpipe.stages.numerics.eigengap import Count
 
 GROWTH = 0.1  # of the model cost with the size of a cluster
 MOST_PUBLISHED = 100  # clusters that the published criterion is asked about
 MOST_BY_EIGENGAP = 200  # clusters; for more, there are too many eigenvalues to find
+MORE_ROWS, STILL_GROWS = 4, 1.15  # times as many rows; so many more clusters call for yet more
+COPIES = 3  # of each image on average: then each image may be a kind
+KINDS_OF_COPIES = 20  # different images, at most, that are counted and not estimated
+FEW_IMAGES, WIDE = 4, 6  # images to a cluster; high over low
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,16 @@ class EstimateKConfig:
         choices=("embeddings", "refined"),
     )
     method: str = option(
-        "eigengap",
-        "Criterion: coding length of merged cells, then the eigengap near it; coding length "
-        "alone; or CPP's published criterion.",
-        choices=("eigengap", "coding-length", "paper"),
+        "neighbours",
+        "Criterion: where mutual neighbours get fewer; coding length and the eigengap near it; "
+        "coding length alone; or CPP's published one.",
+        choices=("neighbours", "eigengap", "coding-length", "paper"),
+    )
+    grain: str = option(
+        "default",
+        "Of the levels that 'neighbours' finds, the next coarser or finer one instead of the "
+        "likeliest.",
+        choices=("coarse", "default", "fine"),
     )
     k_max: int = option(
         0,
@@ -75,8 +86,12 @@ class EstimateKConfig:
     )
     sample: int = option(
         5_000,
-        "Sampled rows of the estimate. More finds finer clusters; several hundred clusters "
-        "need more than the default.",
+        "Sampled rows that the estimate starts from.",
+        least=2,
+    )
+    sample_limit: int = option(
+        60_000,
+        "Most rows that 'neighbours' draws while more rows still show more clusters.",
         least=2,
     )
     cells: int = option(
@@ -109,7 +124,7 @@ def _kept(previous: KEstimate, arguments: Mapping[str, Any], before: int) -> KEs
 
 
 @stage(
-    version=3,
+    version=4,
     config=EstimateKConfig,
     reads=_reads,
     writes=KEstimate,
@@ -123,20 +138,21 @@ def estimate_k(
     seed: int = 0,
     progress: Progress = silent,
 ) -> KEstimate:
-    """Estimate the number of clusters by a short description and a gap in a spectrum.
+    """Estimate the number of clusters, with an interval and the levels that stand out.
 
-    features: (n, d), of any length and precision. A sample of rows is centred, reduced to principal
-    components and scaled to unit length, with a constant coordinate beside (`offset`). The
-    description of a partition is the lossy code of each cluster's rows, plus the labels, plus what
-    the clusters cost (numerics.coding_length). Where many clusters are found, pieces of the
-    collection are counted by themselves (numerics.cluster_count). Near the number with the
-    shortest description, `k` is the one after which the spectrum of neighbour graphs falls most
-    (numerics.eigengap). `interval` is the spread of k, 5th to 95th percentile, under a bootstrap
-    over images and doubt about the cost of a cluster: it says how far the criterion can tell, not
-    that the criterion is right.
-    `merge` and `cell_size` are the tree of merges, from which any number of clusters can be cut.
-    `length` is in nats, for the distinct images of the sample; NaN if there was nothing to compare.
-    Memory: a few times sample x d.
+    features: (n, d), of any length and precision. By `method`:
+    "neighbours": up to the size of a cluster, images are each other's nearest, and beyond less so.
+    Where that bends, together with the gaps of a spectrum, gives every number a probability
+    (numerics.class_levels); `k` is the likeliest, `interval` holds nine tenths, `level` has the
+    coarser and finer numbers that stand out. More rows are drawn, up to `sample_limit`, while k
+    grows with them.
+    "coding-length": cells are merged as long as that shortens the description of the images
+    (numerics.cluster_count). "eigengap": near that number, the one after which the spectrum of
+    neighbour graphs falls most (numerics.eigengap). "paper": CPP's criterion. The interval of
+    these is the spread over draws of images: it says nothing of what is wrong with the criterion.
+    `candidate` and `length` are the curve of the coding length, in nats for the distinct images of
+    the first sample; NaN if there was nothing to compare. `merge` and `cell_size` are its tree,
+    from which any number of clusters can be cut. Memory: a few times the rows drawn.
 
     Raises UsageError for an empty source, features that are not numbers, or an unusable setting.
     """
@@ -151,8 +167,12 @@ def estimate_k(
     if why := sameness(sample):
         return _one_cluster(why)
     rows = distinct_rows(sample)
+    if len(rows) <= KINDS_OF_COPIES and len(rows) * COPIES <= len(sample):
+        return _copies(len(rows), n)
     if cells_for(len(rows), config.cells) < 2:
         return _one_cluster(f"{len(rows)} different images are too few to tell clusters apart")
+    if config.method == "neighbours":
+        return _by_neighbours(features, rows, len(sample), config, seed, progress)
     curve = (_published if config.method == "paper" else _merged)(rows, config, seed, progress)
     count = _counted(curve, rows, config, seed, progress)
     tree = curve.tree
@@ -166,6 +186,99 @@ def estimate_k(
         cell_size=np.bincount(tree.cell) if tree else None,
         reason=_reason(curve, count, len(rows), n),
     )
+
+
+def _by_neighbours(
+    features: Rows,
+    rows: NDArray[np.float32],
+    sampled: int,
+    config: EstimateKConfig,
+    seed: int,
+    progress: Progress,
+) -> KEstimate:
+    """The likeliest number; the curve and the tree are those of the coding length."""
+    curve = _merged(rows, config, seed, progress)
+    levels, seen = _levels(features, rows, config, seed, progress)
+    most = config.k_max or len(rows)
+    k = min(_at_grain(levels, config.grain), most)
+    low, high = (min(bound, most) for bound in levels.interval())
+    if len(rows) * COPIES <= sampled:
+        high = max(high, len(rows))
+    low, high = min(low, k), max(high, k)
+    tree = curve.tree
+    return KEstimate(
+        k=k,
+        interval=np.array([low, high]),
+        candidate=curve.candidate,
+        length=curve.length,
+        number=levels.number,
+        probability=levels.probability,
+        level=levels.level,
+        level_evidence=levels.evidence,
+        merge=tree.merge if tree else None,
+        cell_size=np.bincount(tree.cell) if tree else None,
+        reason=_why(k, low, high, levels, seen, features.shape[0], config),
+    )
+
+
+def _levels(
+    features: Rows,
+    rows: NDArray[np.float32],
+    config: EstimateKConfig,
+    seed: int,
+    progress: Progress,
+) -> "tuple[Levels, int]":
+    """Levels of the sample `rows`, or of larger ones as long as k grows; and how many rows."""
+    from clusterpipe.stages.numerics.class_levels import class_levels
+    from clusterpipe.stages.numerics.preparation import distinct_rows
+
+    n, size, before = features.shape[0], config.sample, 0.0
+    while True:
+        with progress("comparing neighbours", total=6, unit="curves") as advance:
+            found = class_levels(rows, seed=seed, done=advance)
+        if size >= min(n, config.sample_limit) or (before and found.k <= STILL_GROWS * before):
+            return found, len(rows)
+        before, size = found.k, min(MORE_ROWS * size, config.sample_limit)
+        rows = distinct_rows(read_rows(features, sample_of(np.arange(n), size, seed)))
+
+
+def _at_grain(levels: "Levels", grain: str) -> int:
+    """The likeliest number, or the next level on that side; the likeliest if there is none."""
+    coarser, finer = levels.level[levels.level < levels.k], levels.level[levels.level > levels.k]
+    if grain == "coarse" and len(coarser):
+        return int(coarser[-1])
+    if grain == "fine" and len(finer):
+        return int(finer[0])
+    return levels.k
+
+
+def _why(
+    k: int, low: int, high: int, levels: "Levels", seen: int, n: int, config: EstimateKConfig
+) -> str:
+    images = f"{seen:,} images" if seen == n else f"{seen:,} different images of {n:,}"
+    if levels.k == 1:
+        reason = f"1 cluster: among {images} no size of cluster stands out"
+    else:
+        reason = (
+            f"{images} stop being each other's neighbours beyond clusters of about "
+            f"{seen / levels.k:.0f}, so {_clusters(levels.k)}"
+        )
+    others = [str(level) for level in levels.level if level != levels.k]
+    if others:
+        reason += f"; {' and '.join(others)} stand{'s' if len(others) == 1 else ''} out as well"
+    if k != levels.k and config.grain != "default":
+        reason += f"; estimate_k.grain = {config.grain} takes {k}"
+    reason += f"; {low} to {high} in nine of ten such collections"
+    if config.k_max and k >= config.k_max:
+        reason += ". This is the largest number tried: there may be more. Raise estimate_k.k_max"
+    elif high * FEW_IMAGES > seen or high > WIDE * low:
+        reason += ". Too few images of a kind to count them surely: give --k if you know better"
+    return reason
+
+
+def _copies(kinds: int, n: int) -> KEstimate:
+    reason = f"{_clusters(kinds)}: all {n:,} images are copies of {kinds} different ones"
+    return replace(_one_cluster(""), k=kinds, interval=np.array([1, kinds]), reason=reason)
 
 
 def _merged(

@@ -11,7 +11,8 @@ from clusterpipe.stages.assign import AssignConfig
 from clusterpipe.stages.declaration import STAGES, Input
 from clusterpipe.stages.estimate_k import EstimateKConfig, estimate_k
 
-QUICK = EstimateKConfig(restarts=2, resamples=10)
+QUICK = EstimateKConfig(method="eigengap", restarts=2, resamples=10)
+NEIGHBOURS = replace(QUICK, method="neighbours")
 
 
 def subspaces(k: int, size: int, *, d: int = 64, noise: float = 0.35, seed: int = 0) -> np.ndarray:
@@ -117,6 +118,74 @@ def test_any_number_of_clusters_can_be_cut_from_the_tree() -> None:
         size.append(size[left] + size[right])
     kept = set(range(len(size))) - set(found.merge[: cells - 8].flatten())
     assert sorted(size[name] for name in kept) == [60] * 8
+
+
+# ---- by mutual neighbours -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [10, 30])
+def test_neighbours_count_directions(k: int) -> None:
+    found = estimate_k(directions([60] * k), NEIGHBOURS)
+    assert found.k == pytest.approx(k, rel=0.15)
+    assert holds(found, k)
+    assert "each other's neighbours" in found.reason
+
+
+def test_neighbours_count_many_small_clusters() -> None:
+    """Ten images each: coding length in 32 components sees a tenth of them."""
+    found = estimate_k(directions([10] * 200, d=128, noise=0.6), NEIGHBOURS)
+    assert found.k == pytest.approx(200, rel=0.15)
+
+
+def test_probabilities_are_of_all_numbers_and_sum_to_one() -> None:
+    found = estimate_k(directions([60] * 8), NEIGHBOURS)
+    assert found.number is not None
+    assert found.probability is not None
+    assert found.number[0] == 1
+    assert (np.diff(found.number) > 0).all()
+    assert found.probability.sum() == pytest.approx(1)
+    low, high = found.interval
+    inside = (found.number >= low) & (found.number <= high)
+    assert found.probability[inside].sum() > 0.85
+
+
+def families(groups: int, each: int, size: int, *, d: int = 128, seed: int = 0) -> np.ndarray:
+    """Clusters of `size` rows, `each` of them around each of some directions."""
+    rng = np.random.default_rng(seed)
+    shared = np.repeat(unit(rng.normal(size=(groups, d))), each, axis=0)
+    centre = np.repeat(unit(shared + 0.8 * unit(rng.normal(size=shared.shape))), size, axis=0)
+    return unit(centre + 0.5 * rng.normal(size=centre.shape) / np.sqrt(d)).astype(np.float32)
+
+
+def test_two_levels_stand_out_and_grain_chooses() -> None:
+    rows = families(6, 8, 25)
+    found = estimate_k(rows, NEIGHBOURS)
+    assert found.k == pytest.approx(48, rel=0.15)
+    assert found.level is not None
+    assert found.level_evidence is not None
+    coarse = found.level[found.level < found.k]
+    assert coarse[-1] == pytest.approx(6, abs=1)
+    assert found.level_evidence.min() > 3
+    assert f"{coarse[-1]} " in found.reason
+    coarser = estimate_k(rows, replace(NEIGHBOURS, grain="coarse"))
+    assert coarser.k == coarse[-1]
+    assert coarser.interval[0] <= coarser.k
+    assert "grain = coarse" in coarser.reason
+
+
+def test_draws_more_rows_while_the_count_grows() -> None:
+    rows = directions([30] * 200, d=128, noise=0.5)
+    few = estimate_k(rows, replace(NEIGHBOURS, sample=600, sample_limit=600))
+    more = estimate_k(rows, replace(NEIGHBOURS, sample=600, sample_limit=6000))
+    assert few.k < 150
+    assert more.k == pytest.approx(200, rel=0.15)
+
+
+def test_exact_copies_of_a_few_images_are_as_many_kinds() -> None:
+    found = estimate_k(np.eye(12, dtype=np.float32)[np.arange(300) % 12], NEIGHBOURS)
+    assert found.k == 12
+    assert holds(found, 1)
+    assert "copies of 12 different ones" in found.reason
 
 
 # ---- invariances --------------------------------------------------------------------------

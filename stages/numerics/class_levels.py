@@ -1,0 +1,204 @@
+"""How many clusters there are, and how sure that is: a probability for every number.
+
+What speaks for a number k: that the curves of mutual neighbours bend at classes of n / k images
+(mutual_neighbours), that the spectrum of neighbour graphs falls after the k-th eigenvalue, and that
+nothing finer stands out. What speaks against it: fewer than ten images to a class, where bends say
+little. Their weights make a conditional logit (McFadden 1974) over the logarithm of k; they were
+fitted on collections of known number, and are judged on collections that were left out
+(docs/measurements/count.md). Ours, but for the parts named.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, diags_array
+from scipy.sparse.linalg import eigsh
+
+from clusterpipe.stages.numerics.eigengap import neighbour_graph
+from clusterpipe.stages.numerics.mutual_neighbours import Bends, bends, components
+
+Array = NDArray[np.float64]
+
+PER_OCTAVE = 6  # candidates
+FEWEST = 1.2  # images to a class
+EIGENVALUES, SPECTRUM_ON, DEGREE = 33, 2_000, 15
+TINY_GAP = 0.003  # what a gap of the spectrum is measured in
+FEW, TOO_FEW = 10, 5  # images to a class: little to see, nothing to see
+FINER = 1.7  # times as many clusters, and they count as another level
+SAME = 0.2  # standard deviation of log k of what counts as the same number
+CLEAR = 3.0  # evidence, in standard deviations, from which a level is named
+WIDER = 1.05  # than between candidates, either way
+TAIL = 0.06  # of the probability that the interval leaves out on either side
+ALONE = 1.87
+WEIGHTS = {
+    "bend within 1.5": 1.53,
+    "bend within 2.2": 0.41,
+    "bend within 3.5": 1.59,
+    "bend when white": 0.08,
+    "gap": 1.28,
+    "something finer": -1.57,
+    "few images": -2.19,
+    "few images, squared": -1.14,
+    "log size": -0.89,
+    "log size, squared": -2.37,
+    "a handful": -5.00,
+}
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A probability for each number of clusters, and the numbers that stand out.
+
+    number: (c,) ascending from 1; probability: (c,), sums to 1; level: (l,) numbers of clusters at
+    which structure stands out, ascending, `k` among them; evidence: (l,) how far, in standard
+    deviations of what chance does.
+    """
+
+    number: NDArray[np.int64]
+    probability: Array
+    level: NDArray[np.int64]
+    evidence: Array
+
+    @property
+    def k(self) -> int:
+        """The number about which the most probability lies."""
+        return _middle(self.number, self.probability)
+
+    def interval(self) -> tuple[int, int]:
+        """What holds the number in nine of ten collections like those it was fitted on."""
+        total = np.cumsum(self.probability)
+        low = min(int(self.number[np.searchsorted(total, TAIL)]), self.k)
+        last = min(int(np.searchsorted(total, 1 - TAIL)), len(total) - 1)
+        high = max(int(self.number[last]), self.k)
+        return (max(math.floor(low / WIDER), 1), math.ceil(high * WIDER)) if high > 1 else (1, 1)
+
+
+def class_levels(
+    rows: NDArray[np.float32],
+    *,
+    probes: int = 2_500,
+    seed: int = 0,
+    done: Callable[[int], None] = lambda curves: None,
+) -> Levels:
+    """What there is to be said about the number of clusters of rows (n, d), n >= 4.
+
+    Numbers up to n / 1.2. `probes`: rows whose pairs are compared; time
+    O(probes n log n), memory O(n d + probes^2). `done` hears of each of six curves.
+    """
+    random = np.random.default_rng(seed)
+    candidate = _candidates(int(len(rows) / FEWEST))
+    if len(candidate) < 2:
+        return Levels(np.array([1]), np.ones(1), np.array([1]), np.zeros(1))
+    found, views, reference = bends(
+        components(rows), candidate, probes=probes, random=random, done=done
+    )
+    gap = sum(
+        _gaps(view, other, candidate) / 2
+        for view, other in zip(views[1:], reference[1:], strict=True)
+    )
+    return _judged(found, np.asarray(gap), len(rows))
+
+
+def _candidates(largest: int) -> NDArray[np.int64]:
+    octaves = np.arange(1, np.log2(max(largest, 2)) + 1e-9, 1 / PER_OCTAVE)
+    return np.unique(np.round(2**octaves)).astype(np.int64)
+
+
+def _gaps(
+    rows: NDArray[np.float32], reference: NDArray[np.float32], candidate: NDArray[np.int64]
+) -> Array:
+    """How far the spectrum falls after each candidate, (c,), beyond what the reference's does."""
+    fall = [np.maximum(-np.diff(_leading(view)), 0) for view in (rows, reference)]
+    known = min(len(one) for one in fall)
+    beyond = np.maximum(fall[0][:known] - fall[1][:known], 0)
+    seen = candidate <= known
+    gap = np.zeros(len(candidate))
+    gap[seen] = beyond[candidate[seen] - 1]
+    return gap
+
+
+def _leading(rows: NDArray[np.float32]) -> Array:
+    """The largest eigenvalues, descending, of the normalised graph of the first 2,000 rows."""
+    rows = rows[:SPECTRUM_ON]
+    graph = neighbour_graph(rows, min(DEGREE, max(2, len(rows) // 6))).astype(np.float64)
+    scale = diags_array(1 / np.sqrt(np.asarray(graph.sum(axis=1))))
+    normal = csr_array(scale @ graph @ scale)
+    if len(rows) <= 5 * EIGENVALUES:
+        return np.asarray(np.linalg.eigvalsh(normal.toarray())[::-1][:EIGENVALUES])
+    start = np.random.default_rng(0).random(len(rows))
+    return np.sort(eigsh(normal, EIGENVALUES, which="LA", v0=start, tol=1e-3)[0])[::-1]
+
+
+def _judged(found: Bends, gap: Array, n: int) -> Levels:
+    """The probabilities that bends (s, w, c) and gaps (c,) make of the numbers of clusters."""
+    evidence, whole = _evidence(found, gap, n)
+    score = np.append(ALONE + whole @ _weights(), evidence @ _weights() + np.log(_share(found)))
+    probability = np.exp(score - score.max())
+    probability /= probability.sum()
+    number = np.append(1, found.candidate)
+    k = _middle(number, probability)
+    return Levels(number, probability, *_standing_out(found, k, n))
+
+
+def _weights() -> Array:
+    return np.array(list(WEIGHTS.values()))
+
+
+def _share(found: Bends) -> Array:
+    """The part of the axis of log k that each candidate stands for, (c,)."""
+    return np.gradient(np.log(found.candidate))
+
+
+def _evidence(found: Bends, gap: Array, n: int) -> tuple[Array, Array]:
+    """What speaks for and against each candidate, (c, f), and for there being one cluster, (f,)."""
+    size = np.log(n / found.candidate)
+    bend = _compressed(found.bend.mean(axis=0) / found.noise)
+    white = _compressed(found.bend[-1, 1] / found.noise[1] / 1.3)
+    fall = _compressed(gap / TINY_GAP)
+    strength = np.maximum(np.where(size > np.log(TOO_FEW), bend[1], 0), fall)
+    finer = [strength[found.candidate >= FINER * k].max(initial=0) for k in found.candidate]
+    few = np.maximum(np.log(FEW) - size, 0)
+    seen = np.clip(size / np.log(TOO_FEW), 0, 1)
+    handful = np.maximum(np.log(5 / found.candidate), 0)
+    parts = [*bend * seen, white * seen, fall, finer, few, few**2, size, size**2 / 10, handful]
+    whole = np.zeros(len(parts))
+    whole[5] = strength.max()
+    return np.array(parts).T, whole
+
+
+def _compressed(evidence: Array) -> Array:
+    return np.asarray(np.log1p(np.maximum(evidence, 0)))
+
+
+def _middle(number: NDArray[np.int64], probability: Array) -> int:
+    """1 if that is likelier than not; otherwise the log mean about the highest smoothed point."""
+    if probability[0] > 0.5:
+        return 1
+    u, p = np.log(number[1:]), probability[1:]
+    near = np.exp(-((u[:, None] - u) ** 2) / (2 * SAME**2))
+    weight = near[(near @ p).argmax()] * p
+    return round(float(np.exp(weight @ u / weight.sum())))
+
+
+def _standing_out(found: Bends, k: int, n: int) -> tuple[NDArray[np.int64], Array]:
+    """`k` and the numbers at least 1.7 times off it, and off each other, where the bend peaks."""
+    strength = found.bend.mean(axis=0)[1] / found.noise[1]
+    strength = np.where(n / found.candidate > TOO_FEW, strength, 0)
+    chosen = [(k, float(np.interp(k, found.candidate, strength)) if k > 1 else 0.0)]
+    for place in _peaks(strength):
+        number = int(found.candidate[place])
+        far = all(abs(np.log(number / other)) > np.log(FINER) for other, _ in chosen)
+        if far and strength[place] > CLEAR:
+            chosen.append((number, float(strength[place])))
+    level, evidence = zip(*sorted(chosen), strict=True)
+    return np.array(level), np.array(evidence)
+
+
+def _peaks(values: Array) -> Sequence[int]:
+    """Places of local maxima, the highest first."""
+    padded = np.pad(values, 1, constant_values=-np.inf)
+    top = np.flatnonzero((values >= padded[:-2]) & (values >= padded[2:]))
+    return [int(place) for place in top[np.argsort(-values[top], kind="stable")]]

@@ -1,0 +1,145 @@
+"""How often images are among each other's nearest, against how many nearest are looked at.
+
+Of a class of m images, each has the other m - 1 for neighbours, and they have it; beyond, they have
+others. So the share of mutual neighbours M(r) among the r nearest rises up to r = m - 1 and less
+after: its log-odds, as a function of log(r + 1), bend at the size of a class. Chance is taken out
+twice: r/n of all pairs are mutual anyway, and a Gaussian sample of the same covariance that goes
+through the same steps shows what the shape of the whole bends. Mutual nearest neighbours are old
+(Gowda and Krishna 1978); the curve, its reference and its bends are ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterpipe.stages.numerics.neighbours import neighbours
+from clusterpipe.stages.numerics.preparation import principal_rows, unit_rows
+from clusterpipe.stages.numerics.whitening import neighbourhood_scatter, whitening
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.float32]
+
+COMPONENTS, FEW_COMPONENTS, ROWS_PER_COMPONENT = 128, 32, 8
+WHITENED_OVER, SHRINKAGE, WHITENED_ON = 8, 0.05, 6_000  # neighbours; share of identity; rows
+REACH = (1.5, 2.2, 3.5)  # how many times smaller and larger a class is looked at for a bend
+BLOCK = 250  # rows whose neighbours are ranked at a time
+SURE = 1e-3  # shares nearer to 0 or 1 count as this far away
+NEAREST_TO_ALL = 0.8  # of the rows; beyond, everything is mutual
+SPREAD, OF_SPACES = 1.7, 0.8  # standard deviation of a bend, in log-odds', and of the mean of three
+
+
+@dataclass(frozen=True)
+class Bends:
+    """How much the curves bend at each size of class.
+
+    candidate: (c,) numbers of clusters, ascending from 2, n over the size of a class; bend: (s, w,
+    c) drop of the slope of the log-odds, less the reference's, in each of s spaces and for each
+    reach; noise: (w, c) its standard deviation, for the finite number of pairs.
+    """
+
+    candidate: NDArray[np.int64]
+    bend: Array
+    noise: Array
+
+
+def components(rows: Rows) -> Rows:
+    """Unit rows (n, e) in as many principal components as so many rows (n, d) tell, 128 at most."""
+    return principal_rows(rows, min(COMPONENTS, max(FEW_COMPONENTS // 4, len(rows) // 8)))
+
+
+def spaces(rows: Rows) -> list[Rows]:
+    """Three views of unit rows (n, e): the leading 32 components, all, and all made white.
+
+    White is what varies between neighbours, found a second time where it was white once.
+    """
+    return [unit_rows(rows[:, :FEW_COMPONENTS]), rows, _white(_white(rows, rows), rows)]
+
+
+def _white(near: Rows, rows: Rows) -> Rows:
+    """`rows` after a map that makes white what differs between neighbours in `near`."""
+    some = slice(WHITENED_ON)
+    index = neighbours(near[some], WHITENED_OVER).index
+    return unit_rows(
+        rows @ whitening(neighbourhood_scatter(rows[some], index), shrinkage=SHRINKAGE)
+    )
+
+
+def structureless(rows: Rows, random: np.random.Generator) -> Rows:
+    """As many unit rows (n, e) of a normal distribution with the same mean and covariance."""
+    value, vector = np.linalg.eigh(np.cov(rows.T))
+    drawn = random.standard_normal(rows.shape, np.float32) * np.sqrt(np.maximum(value, 0))
+    return unit_rows(drawn @ vector.T + rows.mean(axis=0))
+
+
+def mutual_pairs(rows: Rows, probe: NDArray[np.int64]) -> Array:
+    """How many of the r nearest of a row have it among their r nearest, on average; (n,), r from 0.
+
+    rows: (n, e) of unit length; ranks are among all rows, but only pairs of the rows `probe` (q,)
+    are looked at. Time O(q n log n), memory O(q^2 + n).
+    """
+    n, q = len(rows), len(probe)
+    rank = np.empty((q, q), np.int32)
+    for start in range(0, q, BLOCK):
+        own = probe[start : start + BLOCK]
+        rank[start : start + BLOCK] = _ranks(rows, own, probe)
+    mutual = np.maximum(rank, rank.T)
+    np.fill_diagonal(mutual, 0)
+    count = np.bincount(mutual.ravel(), minlength=n).astype(np.float64)
+    count[0] = 0
+    return np.asarray(np.cumsum(count) / q * ((n - 1) / max(q - 1, 1)))
+
+
+def _ranks(rows: Rows, own: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rank (b, q) of rows `others` among the neighbours of rows `own`; the nearest has 1."""
+    cosine = rows[own] @ rows.T
+    cosine[np.arange(len(own)), own] = np.inf
+    wanted = cosine[:, others]
+    cosine.sort(axis=1)
+    below = [np.searchsorted(row, few) for row, few in zip(cosine, wanted, strict=True)]
+    return np.asarray(len(rows) - 1 - np.array(below))
+
+
+def bends(
+    rows: Rows,
+    candidate: NDArray[np.int64],
+    *,
+    probes: int,
+    random: np.random.Generator,
+    done: Callable[[int], None] = lambda curves: None,
+) -> tuple[Bends, list[Rows], list[Rows]]:
+    """What the curves of `rows` (n, e) say of each candidate, and the spaces and references."""
+    n = len(rows)
+    probe = np.sort(random.permutation(n)[:probes])
+    found, reference = spaces(rows), spaces(structureless(rows, random))
+    bend = np.zeros((len(found), len(REACH), len(candidate)))
+    variance = np.zeros(len(candidate))
+    pairs = len(probe) ** 2 / n * np.maximum(n / candidate, 2) / 2
+    for space, (real, drawn) in enumerate(zip(found, reference, strict=True)):
+        for sign, view in ((1, real), (-1, drawn)):
+            size, odds = _log_odds(mutual_pairs(view, probe), n)
+            bend[space] += sign * np.array([_bend(size, odds, n, candidate, w) for w in REACH])
+            share = 1 / (1 + np.exp(-np.interp(np.log(np.maximum(n / candidate, 2)), size, odds)))
+            variance += 1 / np.maximum(share * (1 - share) * pairs, 1) / len(found)
+            done(1)
+    noise = SPREAD * OF_SPACES * np.sqrt(variance) / np.log(REACH)[:, None]
+    return Bends(candidate, bend, noise), found, reference
+
+
+def _log_odds(pairs: Array, n: int) -> tuple[Array, Array]:
+    """log of the size of a class, r + 1, and log-odds of being mutual beyond chance, (n - 1,)."""
+    r = np.arange(1, n)
+    share = (pairs[1:] / r - r / n) / (1 - r / n)
+    share = np.clip(share, SURE, 1 - SURE)
+    return np.log(r + 1.0), np.log(share / (1 - share))
+
+
+def _bend(size: Array, odds: Array, n: int, candidate: NDArray[np.int64], reach: float) -> Array:
+    """Slope below less slope above each candidate's size of a class, over a factor of `reach`."""
+    middle = np.maximum(n / candidate, 2)
+    low = np.maximum(n / candidate / reach, 1.5)
+    high = np.minimum(middle * reach, n * NEAREST_TO_ALL)
+    below, at, above = (np.interp(np.log(m), size, odds) for m in (low, middle, high))
+    rise, fall = np.log(middle / low), np.maximum(np.log(high / middle), 0.2)
+    return np.asarray((at - below) / rise - (above - at) / fall)

@@ -1,0 +1,33 @@
+"""Probabilities of numbers of clusters, where the number is known."""
+
+import numpy as np
+
+from clusterpipe.stages.numerics.class_levels import Levels, class_levels
+from clusterpipe.stages.numerics.preparation import unit_rows
+
+
+def clusters(k: int, size: int, *, d: int = 64, noise: float = 0.5) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    centre = np.repeat(unit_rows(rng.normal(size=(k, d))), size, axis=0)
+    return unit_rows(centre + noise * rng.normal(size=centre.shape) / np.sqrt(d))
+
+
+def test_most_probability_is_near_the_true_number() -> None:
+    found = class_levels(clusters(25, 30))
+    near = (found.number >= 20) & (found.number <= 30)
+    assert found.probability[near].sum() > 0.8
+    assert 21 <= found.k <= 29
+
+
+def test_equal_seeds_give_equal_probabilities() -> None:
+    rows = clusters(10, 20)
+    first, second = class_levels(rows, seed=3), class_levels(rows, seed=3)
+    np.testing.assert_array_equal(first.probability, second.probability)
+
+
+def test_the_interval_holds_nine_tenths_and_k() -> None:
+    number = np.array([1, 10, 12, 14, 100])
+    levels = Levels(number, np.array([0.01, 0.3, 0.4, 0.2, 0.09]), number[:1], np.zeros(1))
+    low, high = levels.interval()
+    assert low <= 10 <= levels.k <= 14
+    assert high >= 100
