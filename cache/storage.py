@@ -109,7 +109,7 @@ def sweep(folder: Path) -> None:
 
 
 def _is_live(temporary: Path) -> bool:
-    """Whether the process that the name of a temporary file bears may still be writing it."""
+    """True if the process named by a temporary file may still be writing it."""
     machine, _, rest = temporary.name.removeprefix(".").partition(".")
     number = rest.partition(".")[0]
     if not number.isdigit():

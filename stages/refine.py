@@ -43,7 +43,7 @@ PUBLISHED_LEARNING_RATE = 1e-4
 
 @dataclass(frozen=True)
 class RefineConfig:
-    """How features are refined. 0 means: chosen by the preset, or from the data."""
+    """Settings of the refine stage. 0 means: chosen by the preset, or from the data."""
 
     table: ClassVar[str] = "refine"
 

@@ -1,12 +1,14 @@
 """The README and the docs say what is so: their Python runs, their commands, settings and links
 exist, and the reference is what the declarations say."""
 
+import json
 import re
 import runpy
 import shutil
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 import h5py
@@ -63,6 +65,25 @@ def test_python_runs(page: Path, place: Path) -> None:
     scope: dict[str, object] = {}
     for block in blocks(page, "python"):
         exec(block, scope)  # noqa: S102
+
+
+def cells() -> list[dict[str, Any]]:
+    notebook = json.loads(written(ROOT / "docs/tutorials/notebook.ipynb"))
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_the_notebook_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    scope: dict[str, object] = {}
+    for cell in cells():
+        exec("".join(cell["source"]), scope)  # noqa: S102
+    assert scope["estimate"].k == scope["model"].n_clusters_  # type: ignore[attr-defined]
+
+
+def test_the_notebook_is_stored_as_it_ran() -> None:
+    assert [cell["execution_count"] for cell in cells()] == list(range(1, len(cells()) + 1))
+    for cell in cells():
+        assert "error" not in [output["output_type"] for output in cell["outputs"]]
 
 
 def test_python_is_shown_where_it_is_spoken_of() -> None:

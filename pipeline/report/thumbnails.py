@@ -76,7 +76,7 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _is_whole(thumbnail: Path) -> bool:
-    """Whether it is there, and as long as a WebP file says it is."""
+    """True if it is there, and as long as a WebP file says it is."""
     try:
         with thumbnail.open("rb") as file:
             head = file.read(12)

@@ -32,7 +32,7 @@ MARK = "clusterpipe"
 
 @dataclass(frozen=True)
 class Sheet:
-    """What one contact sheet shows: its file name, title, and rows of the embeddings."""
+    """Contact sheet: its file name, title, and rows of the embeddings."""
 
     name: str
     title: str

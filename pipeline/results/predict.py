@@ -92,7 +92,7 @@ class _Chunk:
 
 
 def clustered(results: Results) -> Collection:
-    """Where the clustered features of a run come from."""
+    """Source of the features that a run clustered."""
     features, _, space = results.clusters.space.partition("/")
     if features == SIDE_BY_SIDE:
         return both_of(results.run)
@@ -100,7 +100,7 @@ def clustered(results: Results) -> Collection:
 
 
 def opened(path: Path | Sequence[Path], progress: Progress) -> ImageSource | FeatureSource:
-    """What is given to predict: one image, several, or any source."""
+    """Source given to predict: one image, several, or any that run-all takes."""
     if not isinstance(path, Path):
         return files_of([Asked(str(one), None, one) for one in path])
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:

@@ -45,7 +45,7 @@ class Results:
         return self.folder / file_path(stored) if stored else None
 
     def is_gone(self, row: int) -> bool:
-        """Whether the image had a file of its own that is no longer there."""
+        """True if the image had a file of its own that is no longer there."""
         file = self.file(row)
         return file is not None and not file.is_file()
 

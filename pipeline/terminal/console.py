@@ -125,7 +125,7 @@ class _Lines:
 
 
 def _draws_in_notebook(console: Console) -> bool:
-    """Whether it is a notebook that can redraw a bar; without ipywidgets it gets lines."""
+    """True in a notebook that can redraw a bar; without ipywidgets it gets lines."""
     return console.is_jupyter and find_spec("ipywidgets") is not None
 
 
