@@ -44,7 +44,7 @@ def _belongs(character: str) -> bool:
 
 
 def _is_mark(character: str) -> bool:
-    """Whether it is written onto the letter before: vowels of Hindi or Thai, accents."""
+    """True if it is written onto the letter before: vowels of Hindi or Thai, accents."""
     return category(character) in ("Mn", "Mc")
 
 

@@ -56,54 +56,53 @@ class AssignConfig:
 
     features: str = option(
         "refined",
-        "Features to cluster: as refine made them, which gained accuracy on nearly every data "
-        "set tried, or as the backbone gave them.",
+        "Features to cluster: refined ones, or those as embedded.",
         choices=("embeddings", "refined"),
     )
     space: str = option(
         "",
-        "Feature space to cluster with features = embeddings, such as clip; empty = the first, "
-        "'concatenate' = all.",
+        "Feature space to cluster with features = embeddings, such as clip. Empty = the "
+        "first, 'concatenate' = all side by side.",
     )
-    k: int = option(0, "Number of clusters; 0 = as estimated. Give it when you know it.", least=0)
+    k: int = option(0, "Number of clusters. 0 = as estimated.", least=0)
     methods: tuple[str, ...] = option(
         ("spherical-kmeans",),
-        "Heads to fit; the run stands by the first. 'auto' takes what those of "
-        "assign.consensus.candidates agree on. NAME:embeddings clusters features before they "
-        "were refined, NAME:both both.",
+        "Heads to fit; the run stands by the first, or with 'auto' by a consensus. "
+        "NAME:embeddings clusters features as embedded, NAME:both both.",
     )
     finish: str = option(
         "none",
-        "Last step of every method: 'self-label' teaches a small network the surest labels.",
+        "Last step for every method: 'self-label' has a small network learn its labels.",
         choices=("none", *FINISHING),
     )
     seeds: int = option(
         5,
-        "Number of independent fits. The best gives the labels; the spread over all is reported "
-        "as stability.",
+        "Number of independent fits. The best gives the labels; the spread over all is "
+        "reported as stability.",
         least=1,
     )
     restarts: int = option(
-        4, "k-means runs per fit; the best counts. More is steadier and slower.", least=1
+        4,
+        "Number of k-means runs per fit; the best of n counts. More is steadier and slower.",
+        least=1,
     )
-    iterations: int = option(25, "k-means iterations per run.", least=1)
+    iterations: int = option(25, "Iterations per k-means run.", least=1)
     center: bool = option(
         True,
-        "Subtract the mean first (of directions, but for kmeans). It helped on every data set "
-        "tried.",
+        "Subtract the mean (kmeans) or the mean direction (all others) first.",
     )
     temperature: float = option(
         0.0,
-        "Temperature of the probabilities; larger is less sure. 0 = as sure as independent fits "
-        "agree.",
+        "Temperature of probabilities; larger is less sure. 0 = calibrated to the agreement "
+        "of independent fits.",
         least=0,
     )
-    top: int = option(5, "Clusters kept per image, likeliest first.", least=1)
-    exemplars: int = option(16, "Images nearest the centre that are kept per cluster.", least=1)
+    top: int = option(5, "Likeliest clusters to keep per image.", least=1)
+    exemplars: int = option(16, "Images nearest the centre to keep per cluster.", least=1)
     word_space: str = option(
         "",
-        "Feature space that zero-shot and tac cluster, as embedded, such as clip; empty = the "
-        "first that words can be scored in.",
+        "Feature space of zero-shot, tac and tac-trained, such as clip. Empty = the first one"
+        " that words can be scored in.",
     )
     prompt: tuple[str, ...] = option(
         ("a photo of a {}",), "Sentences of zero-shot and tac; as caption.prompt."
@@ -226,7 +225,7 @@ def _features_read(refined: bool) -> dict[str, Source]:
 
 
 def _words_read(config: AssignConfig, methods: set[str]) -> dict[str, Source]:
-    """What methods that read words need besides; alone, their features are the only ones."""
+    """Inputs of methods that read words; alone, their features are the only ones."""
     inputs: dict[str, Source] = {
         "worded": Input(Embeddings, "{word_space}/features"),
         "word_space": Input(Embeddings, "{word_space}"),
@@ -279,7 +278,7 @@ def _arguments(
     folder: Path | None = None,
     **others: Any,
 ) -> dict[str, Any]:
-    """What `assign` takes, from the values that `_reads` names."""
+    """Arguments of `assign`, from the values that `_reads` names."""
     refined = config.features == "refined"
     space = "refined" if refined else _embeddings(config.space)
     before = Features(embedded, _embeddings(embedded_space))

@@ -125,7 +125,7 @@ def options_of(config: Any) -> tuple[Field[Any], ...]:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where stages compute, and whether they may fetch weights; results are the same."""
+    """Device of the stages, and leave to fetch weights; results are the same."""
 
     table: ClassVar[str] = "compute"
 

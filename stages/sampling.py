@@ -132,7 +132,7 @@ def _finite(block: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def sameness(rows: NDArray[np.float32]) -> str:
-    """Why rows (n, d) cannot be told apart, as measured; empty where they can."""
+    """Reason that rows (n, d) cannot be told apart, as measured; empty where they can."""
     from clusterpipe.stages.numerics.preparation import rounding, spread
 
     most, least = spread(rows), rounding(rows)

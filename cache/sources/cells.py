@@ -17,7 +17,7 @@ def harmless(text: str) -> str:
 
 
 def is_marked(cell: str) -> bool:
-    """Whether `harmless` may have written the cell."""
+    """True if `harmless` may have written the cell."""
     return bool(_MARKED.match(cell))
 
 

@@ -107,7 +107,7 @@ def _columns(table: Path, header: Iterable[str]) -> list[str]:
 
 
 def _is_padded(stream: TextIO, delimiter: str) -> bool:
-    """Whether there are blanks between delimiters and quotes, as people write them."""
+    """True if there are blanks between delimiters and quotes, as people write them."""
     padded = re.compile(rf'(^|{delimiter}) +"', re.MULTILINE)
     found = any(padded.search(line) for line in stream)
     stream.seek(0)

@@ -1,4 +1,4 @@
-"""What the shell completes behind an option: stages, methods, formats, settings, runs."""
+"""Completion by the shell behind an option: stages, methods, formats, settings, runs."""
 
 from collections.abc import Callable
 from dataclasses import fields

@@ -206,7 +206,7 @@ def _flat(document: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 
 
 def _is_default(key: str, value: Any) -> bool:
-    """Whether a former setting says what is so anyway; several may have one name now."""
+    """True if a former setting says what is so anyway; several may have one name now."""
     new = RENAMED[key]
     if isinstance(new, Fixed):
         return value in new.values

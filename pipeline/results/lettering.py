@@ -60,7 +60,7 @@ def _characters() -> frozenset[int]:
 
 @cache
 def _shapes() -> bool:
-    """Whether Pillow can join letters and write from the right."""
+    """True if Pillow can join letters and write from the right."""
     from PIL import features
 
     return bool(features.check("raqm"))

@@ -1,4 +1,4 @@
-"""How good the fits of every method are by themselves: what to choose by without labels."""
+"""Choice among fits without ground truth: each is scored by itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ MOST_SCORED = 10_000  # images that fits are compared on
 
 @dataclass(frozen=True)
 class Judged:
-    """What every method made of the rows of the fit, and how good its fits are; no scores for one
+    """Fits of every method on the sampled rows, and their scores; no scores for one
     method alone."""
 
     fitted: dict[str, Fitted]
@@ -31,7 +31,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Scores:
-    """What is known of the s fits of a method: selection of each, `chosen` the one it stands by."""
+    """Scores of the s fits of a method: selection of each, `chosen` the selected fit."""
 
     selection: "Selection"
     chosen: int

@@ -22,7 +22,7 @@ SMALLEST_MEDIAN = 1e-6
 
 @dataclass(frozen=True)
 class _Labelled:
-    """What is known of every row: its likeliest clusters, its label by each seed, its distance."""
+    """Labels of every row: its likeliest clusters, its label by each seed, its distance."""
 
     top_label: NDArray[np.int32]
     top_probability: NDArray[np.float32]
@@ -33,7 +33,7 @@ class _Labelled:
 def assigned(
     name: str, data: Data, fitted: Fitted, *, top: int, exemplars: int, progress: Progress
 ) -> Assignment:
-    """What the method called `name` makes of all rows: clusters that no image is in are left out.
+    """Assignment of all rows by the method called `name`; empty clusters are left out.
 
     top: clusters kept per image, likeliest first; exemplars: images kept per cluster, nearest
     first.
@@ -101,7 +101,7 @@ def _labelled(features: Rows, fitted: Fitted, top: int, progress: Progress) -> _
 def _prepared_blocks(
     features: Rows, head: Head, progress: Progress
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Which rows, and the same prepared, as `Head.soft` would see them."""
+    """Blocks of rows, as slices and prepared as `Head.soft` would see them."""
     with progress("assigning", total=features.shape[0], unit="images") as advance:
         for part, z in head.prepared_blocks(finite(features)):
             yield part, z

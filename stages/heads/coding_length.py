@@ -25,7 +25,7 @@ ROWS_PER_DIMENSION = 2  # of the average cluster
 
 @dataclass(frozen=True, kw_only=True)
 class CodedClusters:
-    """What one more image would cost in each cluster.
+    """Clusters as codes: the cost of one more image in each.
 
     centroid: (k, d) in the prepared space; direction: (d, e) the components that are coded; mean
     (k, p), factor (k, p, p), weight (k,) and base (k,): see numerics.incremental_coding, p = e + 1.

@@ -136,9 +136,8 @@ class Consensus:
             "turtle:embeddings",
             "turtle:both",
         ),
-        "Methods whose fits 'auto', and consensus where it is the only method, choose from, by how "
-        "well a linear probe learns their labels. With assign.features = embeddings those that "
-        "name features are left out.",
+        "Methods whose fits 'auto', or consensus alone, chooses from, by the score of a "
+        "linear probe on their labels.",
     )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:

@@ -1,4 +1,4 @@
-"""What heads choose by among their settings and fits, without labels: what a probe can learn.
+"""Probing: heads choose among their settings and fits by what a linear probe can learn.
 
 A loss compares poorly between random starts, and not at all between settings; TURTLE (Gadetsky et
 al., ICML 2024) chooses by how well linear classifiers learn the labels on rows that they have not

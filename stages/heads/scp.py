@@ -83,20 +83,20 @@ class Scp:
 
     preset: str = option(
         "fast",
-        "'fast' is a narrow network in white components that starts from annealed k-means; "
-        "'paper' is the one published, from a random start: for tens of thousands of images.",
+        "'fast' = a narrow network, started from annealed k-means. 'paper' = as published, "
+        "for tens of thousands of images.",
         choices=("fast", "paper"),
     )
     positives: str = option(
         "neighbours",
-        "What is to be alike: an image and its neighbours, an image with 'noise', or 'views' of "
-        "an image (embed.views = 4 first; only with assign.features = embeddings).",
+        "Pairs to make alike: an image and its neighbours, its augmented views (embed.views ="
+        " 4), or itself with noise.",
         choices=("neighbours", "views", "noise"),
     )
     alpha: float = option(
         0.0,
-        "Weight of balance, which holds clusters to the sizes that the start found; too little and "
-        "clusters die out. 0 = of two that are tried, the one that a linear probe learns better.",
+        "Weight of balance, which keeps clusters from dying out. 0 = of two that are tried, "
+        "the one that a linear probe learns better.",
         least=0,
     )
 

@@ -61,8 +61,8 @@ class SelfLabel:
 
     distortion: str = option(
         "noise",
-        "How the student sees images: with 'noise', as 'neighbours' of theirs, or as augmented "
-        "'views' (embed.views = 4 first; only with assign.features = embeddings).",
+        "View of the images for the student: with noise, as neighbours, or as augmented views"
+        " (embed.views = 4).",
         choices=("noise", "neighbours", "views"),
     )
     share: float = option(

@@ -29,7 +29,7 @@ CELLS_PER_CLUSTER = 5  # at least
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """Where a row lies in q eigenvectors, by the landmarks it is like.
+    """Graph of landmarks: coordinates of a row in q eigenvectors, by the landmarks it is like.
 
     landmark: (p, d) unit rows, radius: (p,) their scales, coordinate: (p, q) what each adds to the
     place of a row; neighbours: how many landmarks place a row.
@@ -100,8 +100,8 @@ class Spectral:
 
     neighbours: int = option(
         0,
-        "Images that each image is joined to. More merges small clusters, fewer splits large "
-        "ones. 0 = 15, 40 or 100, whichever gives the clusters that a linear probe learns best.",
+        "Images to join each image to. More merges small clusters, fewer splits large ones. 0"
+        " = of 15, 40 and 100 what a linear probe learns best.",
         least=0,
     )
     exact_up_to: int = option(

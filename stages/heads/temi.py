@@ -112,7 +112,7 @@ class Temi:
         return self.preset == "paper"
 
     def recipe(self, n: int, k: int) -> "Recipe":
-        """How n images are learnt, in batches large enough for k clusters."""
+        """Recipe for n images, in batches large enough for k clusters."""
         from clusterpipe.stages.numerics.temi import RATE_PER_256, Recipe
 
         if self._is_paper:

@@ -61,9 +61,8 @@ class TextAided:
 
     vocabulary: str = option(
         "",
-        "Words, of which those are picked that tell the images apart; as in caption.vocabulary. "
-        "Empty = the backbone's own words if it has a closed vocabulary, else imagenet-21k. Words "
-        "that do not suit the pictures do harm.",
+        "Words to pick from, as in caption.vocabulary. Empty = the backbone's own, else "
+        "imagenet-21k.",
     )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:

@@ -72,15 +72,13 @@ class Turtle:
 
     preset: str = option(
         "fast",
-        "'fast' starts from annealed k-means in components that are white between neighbours: "
-        "seconds to minutes. 'paper' is the recipe as published, from a random start: minutes to "
-        "hours, and for clusters of about equal size.",
+        "'fast' = started from annealed k-means, in seconds to minutes. 'paper' = as "
+        "published, for clusters of about equal size, in up to hours.",
         choices=("fast", "paper"),
     )
     balance: float = option(
         10.0,
-        "How firmly clusters are held to the sizes that the start found (equal ones for 'paper'); "
-        "0 = not at all.",
+        "Weight that holds clusters to the sizes of the start (equal ones for 'paper'). 0 = none.",
         least=0,
     )
 
@@ -97,7 +95,7 @@ class Turtle:
         return probed(models, training, seeds[0], given=training.common.temperature)
 
     def recipe(self, k: int) -> "Recipe":
-        """How k clusters are learnt."""
+        """Recipe for k clusters."""
         from clusterpipe.stages.numerics.turtle import Recipe
 
         fast = Recipe(

@@ -62,10 +62,8 @@ class ZeroShot:
 
     class_names: str = option(
         "",
-        "Names, one cluster each in their order, whatever k is; those that no image is likeliest "
-        "of are left out. A text file with one name per line (of a .csv, the first column), a "
-        "file of their text features (as in caption.vocabulary), or 'classes', the class names "
-        "of the source: that leaks the answer and the number of clusters.",
+        "Names, one cluster each: a text file, a file of text features, or 'classes', those "
+        "of the source (leaks the answer).",
     )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:

@@ -1,4 +1,4 @@
-"""How good a labelling is by itself: what there is to choose by where there is no ground truth.
+"""Scores of a labelling by itself, to choose by where there is no ground truth.
 
 Both agreements are over chance, like Cohen's kappa: 1 is perfect, 0 what labels dealt out at random
 would have, and what one label for everything has.
@@ -23,7 +23,7 @@ MEASURES = ("probe_agreement", "neighbour_agreement", "smallest_share")
 
 @dataclass(frozen=True)
 class Selection:
-    """What is known of each of `a` labellings without ground truth, and the score to choose by.
+    """Measures of each of `a` labellings without ground truth, and the score to choose by.
 
     value: (a, b) by each measure; score: (a,) the probe agreement, the largest is best.
     """
@@ -33,7 +33,7 @@ class Selection:
     score: NDArray[np.float64]
 
     def part(self, those: slice) -> "Selection":
-        """What is known of some of the labellings."""
+        """Selection of some of the labellings."""
         return Selection(self.measure, self.value[those], self.score[those])
 
 
@@ -86,7 +86,7 @@ def probe_agreement(
 
 
 def about_least(error: NDArray[np.floating[Any]], n: int) -> NDArray[np.bool_]:
-    """Which shares (a,) of n rows are at most a standard error above the least of them.
+    """Mask of the shares (a,) of n rows that are at most a standard error above the least.
 
     The rule of one standard error (Breiman et al. 1984, "Classification and Regression Trees"); a
     share of none counts as one row.
