@@ -34,7 +34,7 @@ def declared(stage: Stage, config: Config) -> Mapping[str, Source]:
 
 
 def resolve(stage: Stage, config: Config, run: RunDirectory) -> "Resolved":
-    """What `stage` reads of the run under `config`; nothing is opened before it is asked for."""
+    """Inputs of `stage` from the run under `config`; nothing is opened before it is asked for."""
     return Resolved(stage, config, run)
 
 
