@@ -1,22 +1,26 @@
 """Survey of a source: what an earlier run knows of it, without reading what has not changed.
 
-Same size and modification time as recorded: the digest is trusted. Another modification time:
+Same size, modification time, change time and inode as recorded: the digest is trusted. Otherwise
 that file is hashed. A new name: nothing is known yet.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UnreadableImage, UsageError
+from clusterpipe.cache.limits import USUAL, Limits, may_succeed
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.schema import Embeddings
-from clusterpipe.cache.shards import Seen
+from clusterpipe.cache.shards import Seen, stamps
 from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest
+from clusterpipe.cache.sources.files import FileImages
+from clusterpipe.cache.sources.subset import ImageSubset
 
 COLUMNS = ("label", "class_name", "split")
 
@@ -27,7 +31,8 @@ class Survey:
 
     `identity` digests every id and content; None while new images have not been read.
     `columns` names the ground-truth columns that differ; `touched` counts files whose time
-    changed and whose content did not.
+    changed and whose content did not; `retry` images were skipped for what may no longer hold;
+    `others` tells that files which are no images came or went.
     """
 
     identity: str | None
@@ -36,22 +41,37 @@ class Survey:
     removed: int
     touched: int
     columns: tuple[str, ...]
+    retry: int = 0
+    others: bool = False
 
     def reasons(self) -> list[str]:
         """Reasons to embed or drop images, in words."""
         counts = {"new": self.new, "changed": self.changed, "removed": self.removed}
-        return [
+        reasons = [
             f"{count} {what} image{'s' * (count > 1)}" for what, count in counts.items() if count
         ]
+        if self.retry:
+            again = f"{self.retry} skipped image{'s' * (self.retry > 1)} to try again"
+            reasons.append(again)
+        return reasons
 
 
-def survey(source: ImageSource | FeatureSource, index: Embeddings) -> Survey:
-    """Compares `source` with the index an earlier run left. Raises OSError on unreadable files."""
+def survey(
+    source: ImageSource | FeatureSource,
+    index: Embeddings,
+    *,
+    rehash: bool = False,
+    retry: bool = False,
+) -> Survey:
+    """Compares `source` with the index an earlier run left.
+
+    With `rehash`, every file is read; with `retry`, all that was skipped is to be tried again.
+    """
     columns = tuple(c for c in COLUMNS if not _same_column(source.manifest, index, c))
     if isinstance(source, FeatureSource):
         return _survey_features(source, index, columns)
     recorded = recorded_digests(index)
-    found = known_digests(source, recorded)
+    found = known_digests(source, recorded, rehash=rehash)
     old = {seen.id: was for seen, was in recorded.items()}
     ids = _ids(source.manifest)
     content = dict(zip(ids, found, strict=True)) | dict.fromkeys(source.manifest.skipped_path, "")
@@ -62,22 +82,56 @@ def survey(source: ImageSource | FeatureSource, index: Embeddings) -> Survey:
         new=sum(name not in old for name in content),
         changed=changed,
         removed=len(set(old) - set(ids) - refused),
-        touched=sum(s not in recorded for s in seen(source.manifest)) - found.count(None) - changed,
+        touched=sum(
+            recall(s, recorded) is None and d is not None and old.get(s.id) == d
+            for s, d in zip(seen(source.manifest), found, strict=True)
+        ),
         columns=columns,
+        retry=_worth_retrying(source, index, set(ids), retry),
+        others=sorted(source.manifest.other_path) != sorted(index.skipped_path[~images(index)]),
     )
 
 
+def _worth_retrying(source: ImageSource, index: Embeddings, ids: set[str], every: bool) -> int:
+    limits = limits_of(source)
+    skipped = zip(index.skipped_path, index.skipped_reason, strict=True)
+    return sum(name in ids and (every or may_succeed(why, limits)) for name, why in skipped)
+
+
+def limits_of(source: ImageSource) -> Limits:
+    """What a file of the source may cost."""
+    held = source.source if isinstance(source, ImageSubset) else source
+    return held.limits if isinstance(held, FileImages) else USUAL
+
+
+def images(index: Embeddings) -> NDArray[np.bool_]:
+    """Which of the skipped files (x,) should have been images."""
+    if index.skipped_image is None:
+        return np.ones(len(index.skipped_path), np.bool_)
+    return np.asarray(index.skipped_image) > 0
+
+
+def recall(file: Seen, recorded: Mapping[Seen, str]) -> str | None:
+    """The digest recorded for a file, also if it was recorded without a stamp; None for none."""
+    return recorded.get(file, recorded.get(file._replace(stamp=0)))
+
+
 def known_digests(
-    source: ImageSource, recorded: Mapping[Seen, str], *, progress: Progress = silent
+    source: ImageSource,
+    recorded: Mapping[Seen, str],
+    *,
+    rehash: bool = False,
+    progress: Progress = silent,
 ) -> list[str | None]:
-    """Digest of each row of the source, None for ids never seen; touched files are hashed."""
+    """Digest of each row of the source, None for ids never seen; touched files are hashed, or with
+    `rehash` all."""
     ids = {s.id for s in recorded}
     files = seen(source.manifest)
     with progress("checking", total=len(files), unit="images") as advance:
         found: list[str | None] = []
         for row, file in enumerate(files):
-            found.append(recorded.get(file) if file in recorded else None)
-            if file not in recorded and file.id in ids:
+            found.append(recall(file, recorded))
+            if (rehash or found[-1] is None) and file.id in ids:
                 found[-1] = _hash(source, row)
             advance(1)
     return found
@@ -85,20 +139,24 @@ def known_digests(
 
 def recorded_digests(index: Embeddings) -> dict[Seen, str]:
     """The digest of each file the index knows, readable image or not."""
-    good = zip(index.id, index.size.tolist(), index.mtime.tolist(), index.digest, strict=True)
+    n, size, mtime = len(index.id), index.size.tolist(), index.mtime.tolist()
+    good = zip(index.id, size, mtime, stamps(index.stamp, n), index.digest, strict=True)
     bad = zip(
         index.skipped_path,
         index.skipped_size.tolist(),
         index.skipped_mtime.tolist(),
+        stamps(index.skipped_stamp, len(index.skipped_path)),
         index.skipped_digest,
         strict=True,
     )
-    return {Seen(i, size, mtime): was for i, size, mtime, was in [*good, *bad]}
+    unread = compress(bad, images(index)) if len(index.skipped_size) else ()
+    return {Seen(*file): was for *file, was in [*good, *unread]}
 
 
 def seen(manifest: Manifest) -> list[Seen]:
     """Each row of the manifest as the file it is now."""
-    rows = zip(manifest.id, manifest.size.tolist(), manifest.mtime.tolist(), strict=True)
+    size, mtime = manifest.size.tolist(), manifest.mtime.tolist()
+    rows = zip(manifest.id, size, mtime, stamps(manifest.stamp, len(size)), strict=True)
     return [Seen(*row) for row in rows]
 
 

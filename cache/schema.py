@@ -138,6 +138,9 @@ class Embeddings(Artifact):
     path: StringArray = dataset("n", "str", doc="path relative to the source; empty for arrays")
     size: IntArray = dataset("n", "int", unit="bytes", doc="size of the file")
     mtime: IntArray = dataset("n", "int", unit="ns", doc="modification time when last read")
+    stamp: IntArray | None = dataset(
+        "n", "int", optional=True, doc="digest of change time and inode when last read; 0 unknown"
+    )
     digest: StringArray = dataset("n", "str", doc="blake2b of the encoded image")
     width: IntArray = dataset("n", "int", unit="pixels", doc="width, upright")
     height: IntArray = dataset("n", "int", unit="pixels", doc="height, upright")
@@ -156,6 +159,12 @@ class Embeddings(Artifact):
     )
     skipped_digest: StringArray = dataset(
         "x", "str", path="skipped/digest", doc="blake2b of the file; empty if it could not be read"
+    )
+    skipped_stamp: IntArray | None = dataset(
+        "x", "int", path="skipped/stamp", optional=True, doc="digest of change time and inode"
+    )
+    skipped_image: IntArray | None = dataset(
+        "x", "int", path="skipped/image", optional=True, doc="1, or 0 for files that are no images"
     )
     fingerprint: str = attribute(doc="blake2b of the features that were given")
     default_space: str = attribute(doc="space that stages read when none is named")
@@ -180,6 +189,9 @@ class Shard(Artifact):
     seen_id: StringArray = dataset("r", "str", doc="ids of the files examined")
     seen_size: IntArray = dataset("r", "int", unit="bytes", doc="sizes of these files")
     seen_mtime: IntArray = dataset("r", "int", unit="ns", doc="modification times of these files")
+    seen_stamp: IntArray | None = dataset(
+        "r", "int", optional=True, doc="digests of their change times and inodes; 0 unknown"
+    )
     seen_digest: StringArray = dataset("r", "str", doc="digests of these files")
     backbone: str = attribute(doc="the backbone as configured")
     weights: str = attribute(doc="SHA-256 of the weights")

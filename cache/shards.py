@@ -4,7 +4,7 @@ Rows are found by the digest of the image they were made from, so that a renamed
 costs nothing, a changed one is embedded anew, and a removed one is simply not looked up.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby
@@ -27,6 +27,7 @@ class Seen(NamedTuple):
     id: str
     size: int
     mtime: int
+    stamp: int = 0
 
 
 class Place(NamedTuple):
@@ -60,8 +61,18 @@ class Ledger:
                 self.place[image] = Place(number, row, width, height)
                 self.row_digest[image] = row_digest
         self.bad.update(zip(shard.bad, shard.bad_reason, strict=True))
-        seen = zip(shard.seen_id, shard.seen_size.tolist(), shard.seen_mtime.tolist(), strict=True)
+        size, mtime = shard.seen_size.tolist(), shard.seen_mtime.tolist()
+        seen = zip(shard.seen_id, size, mtime, stamps(shard.seen_stamp, len(size)), strict=True)
         self.digest_of.update(zip((Seen(*s) for s in seen), shard.seen_digest, strict=True))
+
+    def forget(self, worth: Callable[[str], bool]) -> None:
+        """Drops what is known of unreadable files whose reason makes another try worth it."""
+        self.bad = {image: why for image, why in self.bad.items() if not worth(why)}
+
+
+def stamps(column: NDArray[np.integer[Any]] | None, n: int) -> list[int]:
+    """The stamps of n files, 0 where none are known."""
+    return [0] * n if column is None else column.tolist()
 
 
 @dataclass(frozen=True)

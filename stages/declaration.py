@@ -30,13 +30,15 @@ def option(
     most: float | None = None,
     below: float | None = None,
     absent: Any = MISSING,
+    once: bool = False,
 ) -> Any:
     """Declare a setting: its default, its help text, the values it takes, whether it is in the key.
 
     Settings that cannot change the result (device, workers, batch size) stay out of the cache key.
     choices: the words it takes; least and most (inclusive), above and below (exclusive): bounds of
     a number; each holds for every item of a tuple. absent: what a run that was kept before there
-    was this setting is taken to have been made with, so that it stays fresh.
+    was this setting is taken to have been made with, so that it stays fresh. once: a run does not
+    remember it.
     """
     bounds = {"at least": least, "above": above, "at most": most, "below": below}
     metadata = {
@@ -45,6 +47,7 @@ def option(
         "choices": choices,
         "bounds": {words: bound for words, bound in bounds.items() if bound is not None},
         "absent": absent,
+        "once": once,
     }
     return field(default=default, metadata=metadata)
 

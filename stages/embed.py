@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache import artifact, inventory
 from clusterpipe.cache.errors import SourceError, UsageError
 from clusterpipe.cache.images import DECODER
+from clusterpipe.cache.limits import may_succeed
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import Identity, Provenance, canonical, digest, file_digest
 from clusterpipe.cache.rows import Rows, blocks
@@ -73,6 +74,18 @@ class EmbedConfig:
         least=0,
         most=1,
     )
+    rehash: bool = option(
+        False,
+        "Read every file once to see whether it changed, whatever its times say.",
+        affects_result=False,
+        once=True,
+    )
+    retry_skipped: bool = option(
+        False,
+        "Try again every image that was skipped, whatever the reason.",
+        affects_result=False,
+        once=True,
+    )
 
 
 @stage(version=2, config=EmbedConfig, reads=lambda config: {}, writes=Embeddings)
@@ -105,7 +118,10 @@ def embed(
         return _given(source)
     wanted = targets(folder, config)
     ledgers = {target: target.shards.ledger() for target in wanted}
-    found = _Findings(_known(source, ledgers.values(), previous, progress))
+    limits = inventory.limits_of(source)
+    for ledger in ledgers.values():
+        ledger.forget(lambda why: config.retry_skipped or may_succeed(why, limits))
+    found = _Findings(_known(source, ledgers.values(), previous, config.rehash, progress))
     for target in wanted:
         if _todo(ledgers[target], found):
             ledgers[target] = _complete(source, target, config, compute, found, progress)
@@ -191,13 +207,15 @@ def _known(
     source: ImageSource,
     ledgers: Iterable[Ledger],
     previous: Embeddings | None,
+    rehash: bool,
     progress: Progress,
 ) -> list[str]:
     """Digest of each row as far as earlier work tells; empty for rows not seen before."""
     recorded = inventory.recorded_digests(previous) if previous else {}
     for ledger in ledgers:
         recorded.update(ledger.digest_of)
-    return [d or "" for d in inventory.known_digests(source, recorded, progress=progress)]
+    found = inventory.known_digests(source, recorded, rehash=rehash, progress=progress)
+    return [d or "" for d in found]
 
 
 def _todo(ledger: Ledger, found: _Findings) -> list[int]:
@@ -300,6 +318,7 @@ class _Pending:
             seen_id=strings(file.id for file in seen),
             seen_size=np.array([file.size for file in seen], np.int64),
             seen_mtime=np.array([file.mtime for file in seen], np.int64),
+            seen_stamp=np.array([file.stamp for file in seen], np.int64),
             seen_digest=strings(loaded.digest for loaded in looked_at),
             backbone=self.target.spec.definition,
             weights=self.backbone.weights_digest,
@@ -354,7 +373,7 @@ def _index(manifest: Manifest, ledgers: Mapping[Target, Ledger], found: _Finding
     files = manifest.take(np.array(usable))
     return Embeddings(
         **_skipped(manifest, bad, ledgers, found),
-        **{name: getattr(files, name) for name in ("id", "path", "size", "mtime")},
+        **{name: getattr(files, name) for name in ("id", "path", "size", "mtime", "stamp")},
         **{name: getattr(files, name) for name in inventory.COLUMNS},
         digest=strings(images),
         width=np.array([place.width for place in places], np.int32),
@@ -386,25 +405,27 @@ def _space(spec: BackboneSpec, ledgers: Mapping[Target, Ledger], images: list[st
 def _skipped(
     manifest: Manifest, bad: list[int], ledgers: Mapping[Target, Ledger], found: _Findings
 ) -> dict[str, Any]:
-    """The columns of /skipped: images that could not be decoded, then what the scan refused."""
+    """The columns of /skipped: images that could not be decoded, what the scan refused, and files
+    that are no images."""
     reasons = {d: why for ledger in ledgers.values() for d, why in ledger.bad.items()}
-    scanned = len(manifest.skipped_path)
+    m, y = len(manifest.skipped_path), len(manifest.other_path)
+    unread = [found.unreadable.get(row) or reasons[found.digest[row]] for row in bad]
+    stamp = np.zeros(len(manifest), np.int64) if manifest.stamp is None else manifest.stamp
+    none = np.zeros(m + y, np.int64)
     return {
-        "skipped_path": strings([*manifest.id[bad], *manifest.skipped_path]),
-        "skipped_reason": strings(
-            [
-                *(found.unreadable.get(row) or reasons[found.digest[row]] for row in bad),
-                *manifest.skipped_reason,
-            ]
-        ),
-        "skipped_size": np.concatenate([manifest.size[bad], np.zeros(scanned, np.int64)]),
-        "skipped_mtime": np.concatenate([manifest.mtime[bad], np.zeros(scanned, np.int64)]),
-        "skipped_digest": strings([*(found.digest[row] for row in bad), *[""] * scanned]),
+        "skipped_path": strings([*manifest.id[bad], *manifest.skipped_path, *manifest.other_path]),
+        "skipped_reason": strings([*unread, *manifest.skipped_reason, *manifest.other_reason]),
+        "skipped_size": np.concatenate([manifest.size[bad], none]),
+        "skipped_mtime": np.concatenate([manifest.mtime[bad], none]),
+        "skipped_stamp": np.concatenate([stamp[bad], none]),
+        "skipped_digest": strings([*(found.digest[row] for row in bad), *[""] * (m + y)]),
+        "skipped_image": np.repeat(np.array([1, 0], np.int64), [len(bad) + m, y]),
     }
 
 
 def _refuse_too_many_bad(index: Embeddings, max_bad: float) -> None:
-    bad, total = len(index.skipped_path), len(index.skipped_path) + len(index.id)
+    bad = int(inventory.images(index).sum())
+    total = bad + len(index.id)
     if bad > max_bad * total:
         raise SourceError(
             f"{bad} of {total} images are unreadable, more than --max-bad {max_bad:g} allows; "
@@ -415,10 +436,10 @@ def _refuse_too_many_bad(index: Embeddings, max_bad: float) -> None:
 
 def _no_usable_image(manifest: Manifest, ledgers: Mapping[Target, Ledger], found: _Findings) -> str:
     skipped = _skipped(manifest, list(range(len(found.digest))), ledgers, found)
-    if not len(skipped["skipped_path"]):
-        return "the source holds no image"
+    if not skipped["skipped_image"].sum():
+        return "; ".join(["the source holds no image", *manifest.remarks])
     first, why = skipped["skipped_path"][0], skipped["skipped_reason"][0]
-    return f"none of {len(skipped['skipped_path'])} images is readable; {first}: {why}"
+    return f"none of {skipped['skipped_image'].sum()} images is readable; {first}: {why}"
 
 
 # ---------------------------------------------------------------- features given by the user

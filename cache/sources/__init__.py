@@ -62,6 +62,11 @@ class SourceConfig:
         "Take the first folder below the source as ground-truth class; only `evaluate` sees it.",
         affects_result=False,
     )
+    follow_links: bool = _option(
+        False,
+        "Follow links to folders outside of the source as well.",
+        affects_result=False,
+    )
     appended: str = _option(
         "",
         "Table of the images that predict --append added, which come last. Each run finds its own.",
@@ -131,6 +136,7 @@ def _open(config: SourceConfig, progress: Progress) -> ImageSource | FeatureSour
         return open_folder(
             path,
             labels_from_folders=config.labels_from_folders,
+            follow_links=config.follow_links,
             limits=_limits(config),
             progress=progress,
         )

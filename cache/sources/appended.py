@@ -43,5 +43,11 @@ def _joined(first: Manifest, second: Manifest) -> Manifest:
         if first.label is None
         else np.concatenate([first.label, np.full(m, UNKNOWN, np.int32)]),
         class_name=first.class_name,
+        other_path=first.other_path,
+        other_reason=first.other_reason,
+        remarks=first.remarks,
+        stamp=None
+        if first.stamp is None or second.stamp is None
+        else np.concatenate([first.stamp, second.stamp]),
         split=None if first.split is None else np.concatenate([first.split, strings([""] * m)]),
     )

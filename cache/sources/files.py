@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -39,6 +40,13 @@ def file_path(stored: str) -> str:
     if not stored.startswith(ESCAPED):
         return os.fsdecode(stored.encode("utf-8"))
     return os.fsdecode(unquote_to_bytes(stored.removeprefix(ESCAPED)))
+
+
+def stamp_of(status: os.stat_result) -> int:
+    """What tells that a file was written anew though its size and time are as before: a digest of
+    its change time, which nobody can set, and its inode."""
+    seen = f"{status.st_ctime_ns}/{status.st_ino}".encode()
+    return int.from_bytes(blake2b(seen, digest_size=7).digest())
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import heapq
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +16,11 @@ from clusterpipe.cache.limits import USUAL, Limits
 from clusterpipe.cache.names import safe_name
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.schema import StringArray
-from clusterpipe.cache.sources.files import FileImages, file_path, stored_path
+from clusterpipe.cache.signatures import Kind, kind_of
+from clusterpipe.cache.sources.account import not_read
+from clusterpipe.cache.sources.files import FileImages, file_path, stamp_of, stored_path
 from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, strings
+from clusterpipe.cache.sources.reading import first_bytes
 
 RUN_FILES = {".lock", "pipeline.toml"}  # what every run directory holds
 _SUFFIXES = tuple(IMAGE_SUFFIXES)
@@ -33,6 +37,7 @@ class _File(NamedTuple):
     path: str
     size: int
     mtime: int
+    stamp: int
 
 
 class _Unusable(NamedTuple):
@@ -44,25 +49,31 @@ class _Unusable(NamedTuple):
 class _Findings:
     files: list[_File] = field(default_factory=list)
     unusable: list[_Unusable] = field(default_factory=list)
+    others: list[_Unusable] = field(default_factory=list)
+    links_out: list[str] = field(default_factory=list)
 
 
 def open_folder(
     root: Path,
     *,
     labels_from_folders: bool = False,
+    follow_links: bool = False,
     limits: Limits = USUAL,
     progress: Progress = silent,
 ) -> FileImages:
     """The images in `root` and below, in code-point order of their paths, which are their ids.
 
-    Taken are regular files, and links to them, that end like an image (`IMAGE_SUFFIXES`). Names
-    with a leading dot are ignored, and so are run directories, whose pictures would else be found
-    when a run lies among its images. A folder is listed once, however many links lead to it, and
-    under its real path if that is below `root`. With `labels_from_folders` the first folder below
+    Taken are regular files, and links to them, that end like an image (`IMAGE_SUFFIXES`) or begin
+    like one; all others are listed with what they are. Names with a leading dot are ignored, and so
+    are run directories, whose pictures would else be found when a run lies among its images. Links
+    to folders outside of `root` are followed with `follow_links` only, and else counted. A folder
+    is listed once, however many links lead to it, and under its real path if that is below `root`.
+    With `labels_from_folders` the first folder below
     `root` is the class; images beside those folders are unlabelled. Raises `UsageError` when
     `root` cannot be listed.
     """
-    findings = _scan(root, progress)
+    findings = _scan(root, follow_links, progress)
+    others = sorted(findings.others)
     files, unusable = sorted(findings.files), sorted(findings.unusable)
     path = strings(file.path for file in files)
     labels = _labels(path) if labels_from_folders else None
@@ -71,10 +82,14 @@ def open_folder(
         path=path,
         size=np.array([file.size for file in files], np.int64),
         mtime=np.array([file.mtime for file in files], np.int64),
+        stamp=np.array([file.stamp for file in files], np.int64),
         label=None if labels is None else labels.label,
         class_name=None if labels is None else labels.class_name,
         skipped_path=strings(item.path for item in unusable),
         skipped_reason=strings(item.reason for item in unusable),
+        other_path=strings(item.path for item in others),
+        other_reason=strings(item.reason for item in others),
+        remarks=tuple(_remarks(findings)),
     )
     return FileImages(name=_name(root), root=root, manifest=manifest, limits=limits)
 
@@ -84,8 +99,20 @@ def _name(root: Path) -> str:
     return safe_name((root.resolve() if root.name in ("", "..") else root).name)
 
 
-def _scan(root: Path, progress: Progress) -> _Findings:
+def _remarks(findings: _Findings) -> Iterator[str]:
+    if findings.others:
+        yield not_read([item.path for item in findings.others])
+    if count := len(findings.links_out):
+        links = "1 link to a folder" if count == 1 else f"{count:,} links to folders"
+        yield (
+            f"{links} outside of the source not followed, the first is "
+            f"{min(findings.links_out)} (--follow-links follows)"
+        )
+
+
+def _scan(root: Path, follow_links: bool, progress: Progress) -> _Findings:
     findings = _Findings()
+    inside = None if follow_links else root.resolve()
     pending = [_Folder(through_link=False, path="")]
     visited: set[tuple[int, int]] = set()
     with progress("scanning", total=None, unit="files") as advance:
@@ -93,7 +120,7 @@ def _scan(root: Path, progress: Progress) -> _Findings:
             folder = heapq.heappop(pending)
             entries = _list(root, folder.path, visited, findings)
             for entry in entries:
-                _sort_in(entry, folder, pending, findings)
+                _sort_in(entry, folder, pending, findings, inside)
             advance(len(entries))
     return findings
 
@@ -120,30 +147,48 @@ def _list(
 
 
 def _sort_in(
-    entry: os.DirEntry[str], folder: _Folder, pending: list[_Folder], findings: _Findings
+    entry: os.DirEntry[str],
+    folder: _Folder,
+    pending: list[_Folder],
+    findings: _Findings,
+    inside: Path | None,
 ) -> None:
-    """Puts an entry where it belongs: to the folders, the images, the unusable, or nowhere."""
+    """Puts an entry where it belongs: to the folders, those outside of `inside`, or the files."""
     path = f"{folder.path}/{entry.name}".removeprefix("/")
     if _is_folder(entry):
+        if inside and entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(inside):
+            findings.links_out.append(stored_path(path))
+            return
         heapq.heappush(pending, _Folder(folder.through_link or entry.is_symlink(), path))
-    elif entry.name.lower().endswith(_SUFFIXES):
+    else:
         _inspect(entry, stored_path(path), findings)
 
 
 def _inspect(entry: os.DirEntry[str], path: str, findings: _Findings) -> None:
-    """Counts an image file, or why it cannot be read; pipes, sockets and devices are left alone."""
+    """Counts a file: as an image, as one that cannot be read, or as something else."""
+    named = entry.name.lower().endswith(_SUFFIXES)
+    unread = findings.unusable if named else findings.others
     try:
         status = entry.stat()
+        kind = None if named or not stat.S_ISREG(status.st_mode) else _kind(entry)
     except OSError as error:
         reason = "broken link" if entry.is_symlink() else _reason(error)
-        findings.unusable.append(_Unusable(path, reason))
+        unread.append(_Unusable(path, reason))
         return
     if not stat.S_ISREG(status.st_mode):
-        return
-    if os.access(entry.path, os.R_OK):
-        findings.files.append(_File(path, status.st_size, status.st_mtime_ns))
+        findings.others.append(_Unusable(path, "not a regular file"))
+    elif not os.access(entry.path, os.R_OK):
+        unread.append(_Unusable(path, "permission denied"))
+    elif kind and not kind.image:
+        findings.others.append(_Unusable(path, f"not an image: {kind.name or 'of another kind'}"))
     else:
-        findings.unusable.append(_Unusable(path, "permission denied"))
+        size, mtime = status.st_size, status.st_mtime_ns
+        findings.files.append(_File(path, size, mtime, stamp_of(status)))
+
+
+def _kind(entry: os.DirEntry[str]) -> Kind:
+    """What a file is that is not named as an image. Raises OSError."""
+    return kind_of(first_bytes(Path(entry.path)), entry.name)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

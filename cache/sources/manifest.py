@@ -31,6 +31,10 @@ class Manifest:
     split           (n,) str    train, test, ...; None: no split
     skipped_path    (x,) str    broken links, missing or unreadable files
     skipped_reason  (x,) str    why
+    other_path      (y,) str    files that are no images, and were not asked to be
+    other_reason    (y,) str    what they are
+    stamp           (n,) int64  digest of change time and inode; None where there are none
+    remarks                     what was left out on the way, in words
     """
 
     id: StringArray
@@ -42,6 +46,10 @@ class Manifest:
     split: StringArray | None = None
     skipped_path: StringArray = field(default_factory=strings)
     skipped_reason: StringArray = field(default_factory=strings)
+    other_path: StringArray = field(default_factory=strings)
+    other_reason: StringArray = field(default_factory=strings)
+    stamp: IntArray | None = None
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.id)
@@ -56,6 +64,7 @@ class Manifest:
             mtime=self.mtime[index],
             label=None if self.label is None else self.label[index],
             split=None if self.split is None else self.split[index],
+            stamp=None if self.stamp is None else self.stamp[index],
         )
 
 

@@ -16,7 +16,7 @@ from clusterpipe.cache.names import safe_name
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.schema import StringArray
 from clusterpipe.cache.sources.cells import OURS, is_marked, text_of
-from clusterpipe.cache.sources.files import ESCAPED, FileImages, file_path
+from clusterpipe.cache.sources.files import ESCAPED, FileImages, file_path, stamp_of
 from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, strings
 
 
@@ -35,6 +35,7 @@ class _Status(NamedTuple):
 
     size: int
     mtime: int
+    stamp: int
     trouble: str = ""
 
 
@@ -60,6 +61,7 @@ def open_table(table: Path, *, limits: Limits = USUAL, progress: Progress = sile
         path=strings(line.path for line in lines),
         size=np.array([item.size for item in status], np.int64),
         mtime=np.array([item.mtime for item in status], np.int64),
+        stamp=np.array([item.stamp for item in status], np.int64),
         label=None if labels is None else labels.label,
         class_name=None if labels is None else labels.class_name,
         split=_split(lines),
@@ -159,12 +161,12 @@ def _status(path: Path) -> _Status:
     try:
         status = path.stat()
     except OSError as error:
-        return _Status(0, 0, (error.strerror or type(error).__name__).lower())
+        return _Status(0, 0, 0, (error.strerror or type(error).__name__).lower())
     if not stat.S_ISREG(status.st_mode):
-        return _Status(0, 0, "not a regular file")
+        return _Status(0, 0, 0, "not a regular file")
     if not os.access(path, os.R_OK):
-        return _Status(0, 0, "permission denied")
-    return _Status(status.st_size, status.st_mtime_ns)
+        return _Status(0, 0, 0, "permission denied")
+    return _Status(status.st_size, status.st_mtime_ns, stamp_of(status))
 
 
 def _labels(table: Path, lines: list[_Line]) -> Labels | None:

@@ -47,6 +47,7 @@ _SHORT = {  # settings of single stages that run-all has an option for
     "assign.k": "--k",
     "assign.methods": "--method",
 }
+_EMBED_OPTIONS = ("embed.max_bad", "embed.rehash", "embed.retry_skipped")
 _SHARED = {
     "run_dir": (RunDir, None),
     "config": (ConfigFile, None),
@@ -199,7 +200,7 @@ def everything() -> Callable[..., None]:
             "verbose": (Verbose, False),
             "json_": (Json, False),
         },
-        [*keys_of("source"), *_SHORT, "embed.max_bad", *keys_of("compute")],
+        [*keys_of("source"), *_SHORT, *_EMBED_OPTIONS, *keys_of("compute")],
         _SHORT,
     )
 

@@ -172,7 +172,8 @@ def dump(config: Config) -> str:
         for spec in options_of(owner):
             for line in _wrapped(_comment(spec)):
                 block.add(tomlkit.comment(line))
-            block.add(spec.name, tomlkit.item(_plain(getattr(owner, spec.name))))
+            kept = spec.default if spec.metadata.get("once") else getattr(owner, spec.name)
+            block.add(spec.name, tomlkit.item(_plain(kept)))
         lines.append(f"\n[{table}]\n{tomlkit.dumps(block)}")
     return "".join(lines)
 

@@ -182,6 +182,9 @@ def up_to_date(
     progress: Progress,
     tell: Tell,
 ) -> StageEvent:
+    if source is not None and stage.name == "embed":
+        for remark in source.manifest.remarks:
+            tell(StageEvent(stage.name, "note", (remark,)))
     resolved = inputs.resolve(stage, config, run)
     state = plan.state_of_resolved(resolved, source)
     if state.state == "blocked":

@@ -222,7 +222,8 @@ def _embed_state(
     stored = artifact.header(path).identity
     if source is None:
         return StageState(stage.name, "fresh", ("the source was not looked at",))
-    found = inventory.survey(source, index)
+    settings: EmbedConfig = config.of("embed")
+    found = inventory.survey(source, index, rehash=settings.rehash, retry=settings.retry_skipped)
     now = embed_identity(config, found.identity or "")
     stored = brought_up(stored, now, stage, config.of(stage.name))
     changes = [c for c in differences(stored, now) if (c.kind, c.name) != ("input", "source")]
@@ -237,6 +238,8 @@ def _refreshed(found: Survey) -> tuple[str, ...]:
     notes = [f"{column} changed" for column in found.columns]
     if found.touched:
         notes.append(f"{found.touched} file times changed, contents did not")
+    if found.others:
+        notes.append("files that are no images came or went")
     return tuple(notes)
 
 

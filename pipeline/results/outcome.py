@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from clusterpipe.cache import artifact
+from clusterpipe.cache.inventory import images
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import (
     Assignment,
@@ -20,7 +21,7 @@ from clusterpipe.cache.schema import (
     KEstimate,
     Metrics,
 )
-from clusterpipe.cache.sources import SourceConfig
+from clusterpipe.cache.sources import SourceConfig, account
 from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.engine.inputs import describes
 from clusterpipe.pipeline.results.pictures import cluster_captions
@@ -112,7 +113,7 @@ def outcome(
     return Outcome(
         run_dir=str(run.folder),
         images=len(index.id),
-        skipped=len(index.skipped_path),
+        skipped=int(images(index).sum()),
         k=len(clusters) or None,
         filled=sum(cluster.images > 0 for cluster in clusters),
         k_given=None if named else config.of("assign").k or None,
@@ -139,6 +140,11 @@ def outcome(
 
 
 def _remarks(config: Config, index: Embeddings) -> Iterator[str]:
+    is_image = images(index)
+    if is_image.any():
+        yield account.skipped(index.skipped_reason[is_image])
+    if not is_image.all():
+        yield account.not_read(index.skipped_path[~is_image])
     if config.source.path == SourceConfig().path:
         yield DEMONSTRATION
     if any(space.backbone.startswith("packaged:") for space in index.spaces.values()):

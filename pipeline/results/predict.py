@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import SourceError, UsageError
 from clusterpipe.cache.images import IMAGE_SUFFIXES
 from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.signatures import kind_of
 from clusterpipe.cache.sources import FeatureSource, ImageSource, SourceConfig, open_source
+from clusterpipe.cache.sources.reading import first_bytes
 from clusterpipe.pipeline.engine.inputs import side_by_side
 from clusterpipe.pipeline.results.query_rows import (
     Asked,
@@ -103,7 +105,7 @@ def opened(path: Path | Sequence[Path], progress: Progress) -> ImageSource | Fea
     """Source given to predict: one image, several, or any that run-all takes."""
     if not isinstance(path, Path):
         return files_of([Asked(str(one), None, one) for one in path])
-    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.is_file() and _is_image(path):
         return files_of([Asked(path.name, None, path)])
     return open_source(SourceConfig(path=str(path)), progress=progress)
 
@@ -181,3 +183,8 @@ def columns(found: Predictions, captions: Sequence[str]) -> dict[str, list[Any]]
         table["second_cluster"] = second.tolist()
         table["second_probability"] = probability[np.arange(n), second].tolist()
     return table
+
+
+def _is_image(path: Path) -> bool:
+    """By its name, or by what it begins with."""
+    return path.suffix.lower() in IMAGE_SUFFIXES or kind_of(first_bytes(path), path.name).image

@@ -93,7 +93,9 @@ def test_a_ledger_knows_what_its_shards_hold() -> None:
     assert ledger.place["b"] == (0, 1, 40, 60)
     assert ledger.place["c"][:2] == (7, 0)
     assert ledger.bad == {"x": "truncated"}
-    seen = Seen("c.jpg", int(shard.seen_size[0]), int(shard.seen_mtime[0]))
+    assert shard.seen_stamp is not None
+    stat = (shard.seen_size[0], shard.seen_mtime[0], shard.seen_stamp[0])
+    seen = Seen("c.jpg", *map(int, stat))
     assert ledger.digest_of[seen] == "c"
 
 

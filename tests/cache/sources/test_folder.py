@@ -148,7 +148,8 @@ def test_folders_that_link_to_each_other_end(tmp_path: Path) -> None:
     (tmp_path / "y" / "x").symlink_to(tmp_path / "x")
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "x").symlink_to(tmp_path / "x")
-    assert ids(tmp_path / "root") == ["x/1.jpg", "x/y/2.jpg"]
+    found = open_folder(tmp_path / "root", follow_links=True).manifest.id
+    assert list(found) == ["x/1.jpg", "x/y/2.jpg"]
     assert ids(tmp_path) == ["x/1.jpg", "y/2.jpg"]
 
 
@@ -161,7 +162,7 @@ def test_a_linked_folder_is_listed_once_under_its_real_path_if_that_is_inside(
     (photos / "a_link").symlink_to(photos / "z_real")
     (photos / "c").symlink_to(tmp_path / "outside")
     (photos / "b").symlink_to(tmp_path / "outside")
-    assert ids(photos) == ["b/1.jpg", "z_real/2.jpg"]
+    assert list(open_folder(photos, follow_links=True).manifest.id) == ["b/1.jpg", "z_real/2.jpg"]
 
 
 @linux
@@ -293,3 +294,64 @@ def test_the_scan_reports_how_many_files_it_has_seen(tmp_path: Path) -> None:
 def test_a_missing_root_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="gone cannot be read"):
         open_folder(tmp_path / "gone")
+
+
+def other(manifest: Manifest) -> dict[str, str]:
+    return dict(zip(manifest.other_path, manifest.other_reason, strict=True))
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_content_decides_what_is_an_image_where_the_ending_does_not(tmp_path: Path) -> None:
+    for name in ("n1", "photo.jpg_large", "scan.JPG_orig"):
+        touch(tmp_path / name, b"\xff\xd8\xff\xe0")
+    touch(tmp_path / "drawing.dat", PNG)
+    assert ids(tmp_path) == ["drawing.dat", "n1", "photo.jpg_large", "scan.JPG_orig"]
+
+
+def test_every_other_file_is_accounted_for(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    raw = b"II*\0\x10\0\0\0CR\x02\0"
+    files = {"a.CR2": raw, "b.cr2": raw, "c.nef": b"MM\0*", "d.pdf": b"%PDF-1.7"}
+    for name, content in {
+        **files,
+        "e.mp4": b"\0\0\0\x18ftypmp42",
+        "f": b"",
+        "g.txt": b"hi",
+    }.items():
+        touch(tmp_path / name, content)
+    manifest = open_folder(tmp_path).manifest
+    assert list(manifest.id) == ["a.jpg"]
+    assert other(manifest)["a.CR2"] == "not an image: RAW photograph"
+    assert other(manifest)["d.pdf"] == "not an image: PDF document"
+    assert len(other(manifest)) == 7
+    assert manifest.remarks[0].startswith("not read: 2 .cr2 (RAW), 1 .nef (RAW), ")
+
+
+def test_links_to_folders_outside_are_followed_when_asked_only(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.jpg")
+    touch(tmp_path / "in" / "b" / "c.jpg")
+    touch(tmp_path / "out" / "d.jpg")
+    (tmp_path / "in" / "album").symlink_to(tmp_path / "out")
+    (tmp_path / "in" / "again").symlink_to("b")
+    found = open_folder(tmp_path / "in").manifest
+    assert list(found.id) == ["a.jpg", "b/c.jpg"]
+    assert found.remarks[0].startswith("1 link to a folder outside of the source not followed")
+    followed = open_folder(tmp_path / "in", follow_links=True).manifest
+    assert list(followed.id) == ["a.jpg", "album/d.jpg", "b/c.jpg"]
+    assert followed.remarks == ()
+
+
+def test_the_stamp_changes_when_a_file_is_written_with_the_same_size_and_time(
+    tmp_path: Path,
+) -> None:
+    file = touch(tmp_path / "a.jpg", b"old")
+    before, status = open_folder(tmp_path).manifest, file.stat()
+    file.write_bytes(b"new")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = open_folder(tmp_path).manifest
+    assert (after.size, after.mtime) == (before.size, before.mtime)
+    assert before.stamp is not None
+    assert after.stamp is not None
+    assert before.stamp[0] != after.stamp[0]

@@ -204,6 +204,7 @@ def test_every_option_has_help() -> None:
         "path": False,
         "labels_from_folders": False,
         "limit": True,
+        "follow_links": False,
         "appended": False,
         "max_pixels": False,
         "max_seconds": False,
