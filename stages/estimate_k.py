@@ -268,7 +268,7 @@ def _why(
         reason += f"; {' and '.join(others)} stand{'s' if len(others) == 1 else ''} out as well"
     if k != levels.k and config.grain != "default":
         reason += f"; estimate_k.grain = {config.grain} takes {k}"
-    reason += f"; {low} to {high} in nine of ten such collections"
+    reason += f"; {low} to {high} hold nine tenths of the probability"
     if config.k_max and k >= config.k_max:
         reason += ". This is the largest number tried: there may be more. Raise estimate_k.k_max"
     elif high * FEW_IMAGES > seen or high > WIDE * low:

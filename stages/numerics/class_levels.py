@@ -68,7 +68,7 @@ class Levels:
         return _middle(self.number, self.probability)
 
     def interval(self) -> tuple[int, int]:
-        """What holds the number in nine of ten collections like those it was fitted on."""
+        """What holds nine tenths of the probability; how often it holds the truth is measured."""
         total = np.cumsum(self.probability)
         low = min(int(self.number[np.searchsorted(total, TAIL)]), self.k)
         last = min(int(np.searchsorted(total, 1 - TAIL)), len(total) - 1)
