@@ -240,7 +240,7 @@ class KEstimate(Artifact):
         "l", "int", unit="clusters", doc="numbers that stand out, k among them", optional=True
     )
     level_evidence: FloatArray | None = dataset(
-        "l", "float", doc="how far, in standard deviations of chance", optional=True
+        "l", "float", doc="distance of each from chance, in standard deviations", optional=True
     )
     cell_size: IntArray | None = dataset(
         "g", "int", unit="images", doc="images of the sample in each cell", optional=True

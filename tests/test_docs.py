@@ -102,7 +102,9 @@ def commands() -> dict[str, click.Command]:
 def said(page: Path) -> Iterator[list[str]]:
     """Every command line of a page, as words; continued lines are one."""
     text = written(page).replace("\\\n", " ")
-    for line in re.findall(r"(?<![\w/.-])clusterpipe ([a-z][^`\n#]*)", "\n".join(_code(text))):
+    for line in re.findall(
+        r"(?<![\w/.-])clusterpipe ([a-z][a-z-]*(?![\w,])[^`\n#]*)", "\n".join(_code(text))
+    ):
         yield re.split(r"\s+", line.split(" && ")[0].strip())
 
 
