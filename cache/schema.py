@@ -313,7 +313,10 @@ class Assignment:
     )
     exemplar: IntArray = dataset("k q", "int", doc="rows nearest the centre, best first; -1 none")
     outlier_score: FloatArray = dataset(
-        "n", "float", doc="distance to the own centre over the cluster's median distance"
+        "n",
+        "float",
+        doc="distance to the own centre over the cluster's median distance: how unlike its cluster "
+        "an image is. Which images are like no others, curate says",
     )
     label_per_seed: IntArray = dataset("s n", "int", doc="labels of each seed")
     objective_per_seed: FloatArray = dataset("s", "float", doc="objective of the fit of each seed")
@@ -328,6 +331,7 @@ class Assignment:
     normalised: bool = attribute(doc="true if rows are scaled to unit length", default=True)
     temperature: float = attribute(doc="temperature of the soft assignment", default=0.0)
     effective_k: int = attribute(doc="clusters that hold at least one image", default=0)
+    asked_k: int = attribute(doc="clusters that were asked for; 0 where it is not known", default=0)
     stability: float = attribute(
         doc="mean adjusted Rand index between the labels of two seeds; NaN for one",
         default=math.nan,
@@ -377,7 +381,7 @@ class Assignments(Artifact):
         "float",
         optional=True,
         path="selection/score_per_seed",
-        doc="score of each fit; the better half of all fits votes in a consensus",
+        doc="score of each fit; the best decides where the votes of a consensus are equal",
     )
     methods: Mapping[str, Assignment] = groups(Assignment, doc="one group per method")
 

@@ -66,7 +66,7 @@ class AssignConfig:
     )
     k: int = option(0, "Number of clusters. 0 = as estimated.", least=0)
     methods: tuple[str, ...] = option(
-        ("spherical-kmeans",),
+        ("annealed",),
         "Heads to fit; the run stands by the first, or with 'auto' by a consensus. "
         "NAME:embeddings clusters features as embedded, NAME:both both.",
     )
@@ -76,7 +76,7 @@ class AssignConfig:
         choices=("none", *FINISHING),
     )
     seeds: int = option(
-        5,
+        3,
         "Number of independent fits. The best gives the labels; the spread over all is "
         "reported as stability.",
         least=1,
@@ -293,7 +293,7 @@ def _arguments(
 
 
 @stage(
-    version=7,
+    version=8,
     config=AssignConfig,
     reads=_reads,
     writes=Assignments,

@@ -165,9 +165,6 @@ def report(
     doubtful_below: Annotated[
         float, typer.Option(help="Set images of lower probability apart.")
     ] = 0.5,
-    outlier_above: Annotated[
-        float, typer.Option(help="Set images with a higher outlier score apart.")
-    ] = 2.0,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     run_dir: Run = None,
     quiet: Quiet = False,
@@ -189,7 +186,7 @@ def report(
         read_results(run, config.source),
         config,
         output=output,
-        settings=ReportSettings(map, images, doubtful_below, outlier_above, config.seed),
+        settings=ReportSettings(map, images, doubtful_below, config.seed),
         progress=reporter.progress,
     )
     typer.echo(done.page)

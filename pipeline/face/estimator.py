@@ -29,10 +29,10 @@ class FeatureClusters(NamedOutput, ClusterMixin, TransformerMixin, BaseEstimator
 
     n_clusters: None estimates it by `clusterpipe estimate-k`. refine: clusters what `clusterpipe
     refine` makes of the features; False clusters them as they are. method: a head, such as
-    spherical-kmeans, kmeans or spectral, or 'auto', which fits several and takes what those fits
-    agree on that score best without labels (`method_` is then consensus). seeds: independent fits,
-    which also set how sure the probabilities are. random_state: as in scikit-learn; a whole number
-    is the seed of a run, and gives the labels of `clusterpipe run-all --seed` on the same array.
+    annealed, spherical-kmeans or spectral, or 'auto', which fits several and takes what those fits
+    agree on (`method_` is then consensus). seeds: independent fits. random_state: as in
+    scikit-learn; a whole number is the seed of a run, and gives the labels of `clusterpipe run-all
+    --seed` on the same array.
 
     After `fit`: labels_ (n,), method_, n_clusters_, cluster_centers_ (k, e) in prepared features,
     probabilities_ (n,) of the labels, space_ (what was clustered: refined or embeddings), and
@@ -44,8 +44,8 @@ class FeatureClusters(NamedOutput, ClusterMixin, TransformerMixin, BaseEstimator
         n_clusters: int | None = None,
         *,
         refine: bool = True,
-        method: str = "spherical-kmeans",
-        seeds: int = 5,
+        method: str = "annealed",
+        seeds: int = 3,
         random_state: Any = 0,
     ) -> None:
         self.n_clusters = n_clusters

@@ -19,10 +19,11 @@ PHRASES = 5
 _STRIDE = 2_654_435_761  # coprime to most n: so many steps apart, rows of a cluster spread evenly
 
 
-def kinds(results: Results, *, doubtful_below: float, outlier_above: float) -> NDArray[np.str_]:
-    """For each image (n,) "outlier", else "doubtful", else ""."""
+def kinds(results: Results, *, doubtful_below: float) -> NDArray[np.str_]:
+    """For each image (n,) "outlier" if curate says so, else "doubtful", else ""."""
     found = np.where(results.clusters.probability < doubtful_below, "doubtful", "")
-    found[results.clusters.outlier_score > outlier_above] = "outlier"
+    if results.curation:
+        found[results.curation.outlier > 0] = "outlier"
     return found
 
 
@@ -63,7 +64,7 @@ def image_columns(
         "probability": _rounded(clusters.probability[rows], 4),
         "second": second.tolist(),
         "secondProbability": _rounded(second_probability, 4),
-        "outlier": _rounded(clusters.outlier_score[rows], 3),
+        "distance": _rounded(clusters.outlier_score[rows], 3),
         "rank": results.exemplar_rank[rows].tolist(),
         "kind": kind[rows].tolist(),
         "label": label.tolist(),

@@ -45,7 +45,6 @@ class ReportSettings:
     map: str = "auto"
     images: int = 50_000
     doubtful_below: float = 0.5
-    outlier_above: float = 2.0
     seed: int = 0
 
 
@@ -81,9 +80,7 @@ def write_report(
     if output:
         refuse_the_source(folder, config.source)
     method = _map_method(settings.map)
-    kind = content.kinds(
-        results, doubtful_below=settings.doubtful_below, outlier_above=settings.outlier_above
-    )
+    kind = content.kinds(results, doubtful_below=settings.doubtful_below)
     rows = content.shown_rows(results, kind, settings.images)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +93,6 @@ def write_report(
             "clusters": content.cluster_columns(results),
             "classes": results.class_names,
             "doubtfulBelow": settings.doubtful_below,
-            "outlierAbove": settings.outlier_above,
         }
         gone = sum(map(results.is_gone, rows.tolist()))
         _write_page(folder, page_context(results, config, kind, len(rows), method, gone), data)

@@ -19,6 +19,7 @@ from clusterpipe.pipeline.terminal.figures import tables
 
 JSON_VERSION = 1
 MOST_CLUSTERS = 20  # in the table of one screen
+WIDE = 2.5  # an interval whose ends are more than so many times apart
 _HEADLINE = {"accuracy": "accuracy", "nmi": "NMI", "ari": "ARI"}
 
 
@@ -109,6 +110,9 @@ def _attention(found: Outcome) -> Iterator[str]:
         yield f"{found.skipped:,} skipped (the reasons: `clusterpipe inspect {where}`)"
     if found.unassigned:
         yield f"{_counted(found.unassigned, 'image')} in no cluster"
+    if found.k_interval and found.k_interval[1] > WIDE * found.k_interval[0]:
+        low, high = found.k_interval
+        yield f"{low:,} to {high:,} clusters are plausible, probabilities are of this number only"
     if found.curation:
         yield from _curation(found.curation)
     for name in found.outdated:

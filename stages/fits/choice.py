@@ -17,7 +17,7 @@ from clusterpipe.stages.sampling import sample_of
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.selection import Selection
 
-MOST_SCORED = 10_000  # images that fits are compared on
+MOST_SCORED, SCORED_PER_CLUSTER = 10_000, 16  # images that fits are compared on
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def fit_and_judge(
         return Judged(fitted, {})
     scores = scored(fitted, single, spaces, seed=seed, progress=progress)
     if Consensus.name in data:
-        best = best_fits({name: scores[name] for name in members}, fitted, data)
+        best = sound_fits({name: scores[name] for name in members}, fitted, data)
         agreed = fit_consensus(best, spaces, k, config, seed=seed, progress=progress)
         joint = {Consensus.name: agreed}
         scores |= scored(joint, data, spaces, seed=seed, progress=progress)
@@ -81,7 +81,9 @@ def scored(
     from clusterpipe.stages.numerics.preparation import center_of, prepare
     from clusterpipe.stages.numerics.selection import selection
 
-    place = sample_of(np.arange(len(spaces.index)), MOST_SCORED, seed)
+    k = max(len(one.fits.model.centroid) for one in fitted.values())
+    most = max(MOST_SCORED, SCORED_PER_CLUSTER * k)
+    place = sample_of(np.arange(len(spaces.index)), most, seed)
     rows, widths = spaces.rows[place], spaces.widths
     z = prepare(rows, center_of(rows, unit=True, widths=widths), unit=True, widths=widths)
     labels = [_labels(one, data[name].rows[place]) for name, one in fitted.items()]
@@ -105,19 +107,24 @@ def _labels(fitted: Fitted, rows: NDArray[np.float32]) -> NDArray[np.int64]:
     return found
 
 
-def best_fits(
+def sound_fits(
     scores: Mapping[str, Scores], fitted: Mapping[str, Fitted], data: Mapping[str, Data]
 ) -> tuple[Member, ...]:
-    """Those of all fits of the methods scored that are among the better half, the best first."""
-    from clusterpipe.stages.numerics.consensus import better_half
+    """All fits of the methods scored, the best first, but collapsed ones.
+
+    Collapsed: see `numerics.selection.collapsed`.
+    """
+    from clusterpipe.stages.numerics.selection import collapsed
 
     each = np.concatenate([one.selection.score for one in scores.values()])
+    filled = np.concatenate([one.selection.filled for one in scores.values()])
+    order = np.argsort(np.where(collapsed(filled), np.inf, -each), kind="stable")
     fits = [
         Member(name, seed, replace(fitted[name].head, model=model), data[name].start)
         for name in scores
         for seed, model in enumerate(fitted[name].fits.models)
     ]
-    return tuple(fits[place] for place in better_half(each))
+    return tuple(fits[place] for place in order[: np.sum(~collapsed(filled))])
 
 
 def recorded(scores: Mapping[str, Scores]) -> dict[str, Any]:

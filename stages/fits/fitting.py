@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache.progress import Progress
 from clusterpipe.cache.rows import Rows
 from clusterpipe.stages import heads
+from clusterpipe.stages.heads.calibration import calibrated
 from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.protocol import (
     Common,
@@ -142,6 +143,8 @@ def _fit(
         lesson=lesson,
     )
     fits = method.fit(training, k, [int(one) for one in seeds], progress)
+    if name != ZeroShot.name:  # its names are no clusters that images could be put into otherwise
+        fits = calibrated(fits, training, len(fits.model.centroid), int(seeds[0]))
     every = np.arange(len(fits.model.centroid))
     head = Head(fits.model, center, method.unit, data.widths, every)
     return Fitted(kind_of(name), head, fits, method.minimised)

@@ -69,6 +69,7 @@ def assigned(
         normalised=head.normalised,
         temperature=float(head.model.temperature),
         effective_k=len(filled),
+        asked_k=len(fitted.head.model.centroid),
         stability=float(mutual_agreement(list(found.label_per_seed)).mean()),
         fitted_on=data.fitted_on,
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from clusterpipe.cache.errors import DamagedArtifact, UsageError
 from clusterpipe.cache.schema import Assignment
+from clusterpipe.stages.heads.annealed import Annealed
 from clusterpipe.stages.heads.coding_length import CodingLength
 from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.kmeans import KMeans, SphericalKMeans
@@ -72,6 +73,7 @@ __all__ = [
 HEADS: Mapping[str, type[Any]] = {
     head.name: head
     for head in (
+        Annealed,
         SphericalKMeans,
         KMeans,
         Spectral,

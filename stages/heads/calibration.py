@@ -1,15 +1,24 @@
-"""The temperature of a soft assignment, given or found."""
+"""How sure every method is, by one measure: as sure as what was not fitted with it agrees.
 
-from collections.abc import Callable, Sequence
+A head's logits say which images it is surer of than of others, not how sure: each has a scale of
+its own. Single runs of k-means on random halves of the images, which know nothing of the head,
+share the more labels with it the more the features say. That share becomes the mean probability of
+every method, by its temperature. Ours.
+"""
+
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterpipe.stages.heads.protocol import labelled
+from clusterpipe.stages.heads.coordinates import white_axes
+from clusterpipe.stages.heads.protocol import Fits, Training, judged
+from clusterpipe.stages.sampling import sample_of
 
-CALIBRATION_ROWS = 10_000
+MOST_ROWS, ROWS_PER_CLUSTER = 10_000, 32
+HALVES = 3  # times that the images are cut in two
 
 
 def probabilities(logits: NDArray[Any], temperature: float) -> NDArray[np.float32]:
@@ -19,51 +28,47 @@ def probabilities(logits: NDArray[Any], temperature: float) -> NDArray[np.float3
     return np.asarray(softmax(logits / np.float32(temperature), axis=1), np.float32)
 
 
-def calibration_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """At most 10,000 of the rows (n, d), evenly spread."""
-    return rows[:: -(-len(rows) // CALIBRATION_ROWS)]
+def calibrated(fits: Fits, training: Training, k: int, seed: int) -> Fits:
+    """The fits at the temperature that makes the chosen one as sure as k-means agrees with it.
 
-
-def temperature_of(
-    soft_at: Callable[[float], NDArray[np.float32]],
-    labels: Sequence[NDArray[np.int64]],
-    chosen: int,
-    *,
-    given: float,
-    scale: float,
-) -> float:
-    """The temperature `given`, or for 0 the one that makes labels as sure as seeds agree.
-
-    soft_at: from a temperature to the chosen model's probabilities (m, k) of some rows; labels: by
-    each seed (n,); scale: what the temperature is measured against.
+    A model is a frozen dataclass with a field `temperature`, near which the answer is looked for.
+    As they are, if settings give the temperature, for one cluster, and without a temperature (0).
     """
-    from clusterpipe.stages.numerics.temperature import (
-        agreement_with_others,
-        calibrated_temperature,
+    from clusterpipe.stages.numerics.temperature import calibrated_temperature
+
+    model, n = fits.model, len(training.z)
+    if training.common.temperature or min(k, n - 1) < 2 or not model.temperature:
+        return fits
+    part = sample_of(np.arange(n), max(MOST_ROWS, ROWS_PER_CLUSTER * k), seed)
+    rows = training.z[part]
+    temperature = calibrated_temperature(
+        lambda value: float(judged(replace(model, temperature=value), rows).probability.mean()),
+        _agreement(judged(model, rows).label, replace(training, z=rows), k, seed),
+        scale=float(model.temperature),
     )
-
-    if given:
-        return given
-    return calibrated_temperature(
-        lambda value: float(soft_at(value).max(axis=1).mean()),
-        agreement_with_others(labels, chosen),
-        scale=scale,
-    )
+    return replace(fits, models=[replace(one, temperature=temperature) for one in fits.models])
 
 
-def calibrated(
-    models: Sequence[Any], chosen: int, z: NDArray[np.float32], *, given: float
-) -> list[Any]:
-    """Models of temperature 1, one per seed, at that of `temperature_of` for prepared rows (n, d).
+def _agreement(label: NDArray[np.int64], training: Training, k: int, seed: int) -> float:
+    """The mean share of labels (n,) that k-means on halves of the rows gives as well, 1/k to 1."""
+    from clusterpipe.stages.numerics.preparation import center_of, prepare
+    from clusterpipe.stages.numerics.temperature import mean_agreement
 
-    A model is a frozen dataclass with a field `temperature`, which divides its logits.
-    """
-    part = calibration_rows(z)
-    temperature = temperature_of(
-        lambda value: replace(models[chosen], temperature=value).soft(part),
-        [labelled(model, part) for model in models],
-        chosen,
-        given=given,
-        scale=1.0,
-    )
-    return [replace(model, temperature=temperature) for model in models]
+    z, widths = training.z, training.widths
+    z = prepare(z, center_of(z, unit=True, widths=widths), unit=True, widths=widths)
+    rows = white_axes(replace(training, z=z), k, seed).rows(z)
+    return max(mean_agreement(label, _by_halves(rows, k, seed)), 1 / k)
+
+
+def _by_halves(rows: NDArray[np.float32], k: int, seed: int) -> Sequence[NDArray[np.int64]]:
+    """Labels (n,) of the rows (n, d), each by one run of k-means on a random half of them."""
+    from clusterpipe.stages.numerics.kmeans import kmeans
+
+    rng, labels = np.random.default_rng(seed), []
+    for _ in range(HALVES):
+        for half in np.array_split(rng.permutation(len(rows)), 2):
+            run = kmeans(
+                rows[half], min(k, len(half)), spherical=True, seed=int(rng.integers(2**31))
+            )
+            labels.append((rows @ run.centroid.T).argmax(axis=1))
+    return labels

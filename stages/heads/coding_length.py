@@ -1,7 +1,8 @@
 """Clusters by minimum incremental coding length: an image joins the cluster that codes it best.
 
 Starts from spherical k-means. Unlike a centre, a cluster's code knows its spread: which directions
-its images differ in, and how much.
+its images differ in, and how much. Of few images that cannot be told, and large clusters swallow
+small ones: there it refuses.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.declaration import option
-from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
+from clusterpipe.stages.heads.probing import sound
 from clusterpipe.stages.heads.protocol import Fits, Training
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 EPSILON_SQUARED, MODEL_COST, OFFSET = 0.3, 0.3, 0.2  # as in estimate-k
 ROWS_PER_DIMENSION = 2  # of the average cluster
+LEAST_IMAGES = 20  # per cluster: with 15, one cluster in six dies, with 8, a third to half of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,34 +77,25 @@ class CodingLength:
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         from clusterpipe.stages.numerics.coding_length import partition_length
         from clusterpipe.stages.numerics.incremental_coding import (
-            added_length,
             cluster_statistics,
             increments,
-            soft_by_length,
         )
         from clusterpipe.stages.numerics.preparation import mean_directions, principal_directions
 
         z = training.z
+        _refuse_too_few(len(z), k)
         width = min(self.components, max(1, len(z) // (k * ROWS_PER_DIMENSION)))
         direction = principal_directions(z, width)
         rows, code = _coded(z, direction), _code()
         labels = self._labels(training, rows, k, seeds, progress)
         length = np.array([partition_length(cluster_statistics(rows, x, k), code) for x in labels])
         costs = [increments(rows, label, k, code) for label in labels]
-        chosen = int(length.argmin())
-        added = added_length(calibration_rows(rows), costs[chosen])
-        temperature = temperature_of(
-            lambda value: soft_by_length(added, temperature=value),
-            labels,
-            chosen,
-            given=training.common.temperature,
-            scale=width,
-        )
+        chosen = int(sound(labels, length).argmin())
         models = [
             CodedClusters(
                 centroid=mean_directions(z, label, k),
                 direction=direction,
-                temperature=temperature,
+                temperature=training.common.temperature or width,
                 **vars(cost),
             )
             for label, cost in zip(labels, costs, strict=True)
@@ -136,6 +130,15 @@ class CodingLength:
                 labels.append(largest_first(label, k).argsort()[label])
                 advance(1)
         return labels
+
+
+def _refuse_too_few(n: int, k: int) -> None:
+    if k > 1 and n < LEAST_IMAGES * k:
+        raise UsageError(
+            f"coding-length describes how each cluster spreads, for which {n / k:.1f} images per "
+            f"cluster are too few: it takes {LEAST_IMAGES}. Take another of assign.methods (and "
+            "assign.consensus.candidates)"
+        )
 
 
 def _code() -> "Code":

@@ -1,9 +1,9 @@
-"""Consensus: what the better half of the fits of other heads agree on, by a vote.
+"""Consensus: what the fits of other heads agree on, by a vote.
 
-Every fit is scored without labels (`numerics.selection`), and those that score best vote on each
-image, their clusters matched one to one; where votes are equal, those of better fits decide. So the
-score chooses among heads, features and restarts at once, and what chance decided in one fit the
-others outvote: cluster ensemble selection (Fern and Lin 2008). A new image is put to the same vote.
+All fits but collapsed ones vote on each image, their clusters matched one to one, first with those
+of the fit that scores best without labels (`numerics.selection`); where votes are equal, those of
+better fits decide. What chance decided in one fit the others outvote (Dudoit and Fridlyand 2003).
+A new image is put to the same vote.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,15 +28,17 @@ from clusterpipe.stages.heads.protocol import (
 
 MOST_VOTED_ON = 20_000  # images that clusters are matched by
 TIE = 0.01  # of a vote, that the best member has more: decides ties only, up to 200 members
+GRADE = 1e-3  # of a vote, that the mean probability adds: grades rows on which all agree
 STANDING = 0  # the fit that all members are heard in
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConsensusClusters:
-    """Clusters by the votes of m members; the probability of one is its share of the votes.
+    """Clusters by the votes of m members, and by how sure they are where they agree.
 
     centroid: (k, d) mean of each cluster's features; match: (m, k) what the clusters of each member
-    are called; weight: (m,) of its vote, 0 if it is not heard; temperature: 0, there is none.
+    are called; weight: (m,) of its vote, 0 if it is not heard. A probability is the share of the
+    votes, and a thousandth of the members' mean probability, to the power of 1 / temperature.
     """
 
     centroid: NDArray[np.float32]
@@ -46,14 +48,21 @@ class ConsensusClusters:
     members: tuple[Member, ...]
 
     def soft(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self.votes(_labels(self.members, z))
+        return self.heard(_each(self.members, z))
 
-    def votes(self, labels: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Probabilities (b, k) of rows that members give these labels (m, b)."""
+    def heard(self, each: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Probabilities (b, k) of rows of which each of m members says this, (b, k)."""
+        from scipy.special import softmax
+
         from clusterpipe.stages.numerics.consensus import votes
 
-        heard = np.flatnonzero(self.weight)
-        return votes(labels[heard], self.match[heard], self.weight[heard])
+        heard = [int(member) for member in np.flatnonzero(self.weight)]
+        labels = np.stack([each[member].argmax(axis=1) for member in heard])
+        score = votes(labels, self.match[heard], self.weight[heard])
+        for member in heard:
+            score[:, self.match[member]] += np.float32(GRADE / len(heard)) * each[member]
+        logits = np.log(np.maximum(score, np.finfo(np.float32).tiny))
+        return np.asarray(softmax(logits / np.float32(self.temperature), axis=1), np.float32)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays, those of members as `<place>.<method>.<seed>.<name>`.
@@ -107,9 +116,9 @@ class ConsensusFits(Fits):
     """All seeds ask the same members."""
 
     def soft(self, z: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-        labels = _labels(self.model.members, z)
+        each = _each(self.model.members, z)
         for model in self.models:
-            yield model.votes(labels)
+            yield model.heard(each)
 
 
 @dataclass(frozen=True)
@@ -119,25 +128,16 @@ class Consensus:
     name: ClassVar[str] = "consensus"
     table: ClassVar[str] = "assign.consensus"
     about: ClassVar[str] = (
-        "takes what the better half of the fits of the other methods, or of its candidates, agree "
-        "on"
+        "takes what the fits of the other methods, or of its candidates, agree on"
     )
     unit: ClassVar[bool] = False
     minimised: ClassVar[str] = "members unheard"
     model: ClassVar[Any] = ConsensusClusters.restored
 
     candidates: tuple[str, ...] = option(
-        (
-            "spherical-kmeans",
-            "spherical-kmeans:embeddings",
-            "spectral",
-            "coding-length",
-            "turtle",
-            "turtle:embeddings",
-            "turtle:both",
-        ),
-        "Methods whose fits 'auto', or consensus alone, chooses from, by the score of a "
-        "linear probe on their labels.",
+        ("annealed", "annealed:embeddings", "annealed:both"),
+        "Methods whose fits 'auto', or consensus alone, hears, but for fits that leave a "
+        "tenth of the clusters empty.",
     )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
@@ -173,15 +173,20 @@ def _agreed(
         centroid=means(z, rank[label], k),
         match=rank[match],
         weight=weight,
-        temperature=0.0,
+        temperature=1.0,
         members=members,
     )
 
 
+def _each(members: Sequence[Member], z: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """What each of m members says of rows of features (b, d), b <= `BLOCK`; (b, k) each."""
+    each = (member.head.model.soft(member.head.prepared(member.read(z))) for member in members)
+    return [soft[: len(z)] for soft in each]
+
+
 def _labels(members: Sequence[Member], z: NDArray[np.float32]) -> NDArray[np.int64]:
     """The label of each row of features (b, d), b <= `BLOCK`, by each of m members; (m, b)."""
-    soft = (member.head.model.soft(member.head.prepared(member.read(z))) for member in members)
-    return np.stack([one[: len(z)].argmax(axis=1) for one in soft])
+    return np.stack([soft.argmax(axis=1) for soft in _each(members, z)])
 
 
 def _weights(members: Sequence[Member], seed: int) -> NDArray[np.float32]:

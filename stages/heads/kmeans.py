@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
-from clusterpipe.stages.heads.calibration import calibration_rows, temperature_of
 from clusterpipe.stages.heads.protocol import Fits, Training
 
 
@@ -62,15 +61,13 @@ class KMeans:
                 )
                 advance(1)
         inertia = np.array([c.inertia for c in clusterings])
-        chosen, part = int(inertia.argmin()), calibration_rows(z)
-        temperature = temperature_of(
-            lambda value: Centroids(clusterings[chosen].centroid, value).soft(part),
-            [c.label for c in clusterings],
-            chosen,
-            given=common.temperature,
-            scale=float(np.square(z).sum(axis=1, dtype=np.float64).mean()) or 1.0,
+        scale = float(np.square(z).sum(axis=1, dtype=np.float64).mean()) or 1.0
+        temperature = common.temperature or scale
+        return Fits(
+            [Centroids(c.centroid, temperature) for c in clusterings],
+            inertia,
+            int(inertia.argmin()),
         )
-        return Fits([Centroids(c.centroid, temperature) for c in clusterings], inertia, chosen)
 
 
 @dataclass(frozen=True)

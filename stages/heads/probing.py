@@ -8,12 +8,12 @@ equally well, the one counts that most of the others resemble.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterpipe.stages.heads.calibration import calibrated
 from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 from clusterpipe.stages.sampling import sample_of
 
@@ -38,26 +38,36 @@ def probe_errors(
     return np.asarray(1 - np.mean(agreement, axis=0))
 
 
-def probed(models: Sequence[Any], training: Training, seed: int, *, given: float) -> Fits:
+def probed(models: Sequence[Any], training: Training, seed: int) -> Fits:
     """The fits of models of temperature 1, one per seed; the chosen is the `most_typical`.
 
-    given: the temperature, 0 to calibrate it.
+    They get the temperature that settings give, if they give one.
     """
     labels = [labelled(model, training.z) for model in models]
-    errors = probe_errors(labels, training, seed)
+    errors, given = probe_errors(labels, training, seed), training.common.temperature or 1.0
     chosen = most_typical(labels, errors)
-    return Fits(calibrated(models, chosen, training.z, given=given), errors, chosen)
+    return Fits([replace(model, temperature=given) for model in models], errors, chosen)
 
 
 def most_typical(labels: Sequence[NDArray[np.int64]], errors: NDArray[np.float64]) -> int:
     """Of labellings (n,) with about the least error (a,), that which agrees most with all others.
 
-    Of equal ones that of less error. About the least: `numerics.selection.about_least`.
+    Of equal ones that of less error; collapsed ones do not count. About the least, collapsed: see
+    numerics.selection.
     """
     from clusterpipe.stages.numerics.metrics import mutual_agreement
     from clusterpipe.stages.numerics.selection import about_least
 
+    errors = sound(labels, errors)
     rows = sample_of(np.arange(len(labels[0])), MOST_PROBED, 0)
     agreement = mutual_agreement([label[rows] for label in labels]).round(DIGITS)
     agreement[~about_least(errors, len(rows))] = -np.inf
     return int(np.lexsort((errors, -agreement))[0])
+
+
+def sound(labels: Sequence[NDArray[np.int64]], errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The errors (a,) of labellings (n,), infinite for the collapsed among them."""
+    from clusterpipe.stages.numerics.selection import collapsed
+
+    filled = [len(np.unique(label)) for label in labels]
+    return np.where(collapsed(filled), np.inf, errors)

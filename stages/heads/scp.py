@@ -116,7 +116,7 @@ class Scp:
                 for start, seed in zip(starts[1:], seeds[1:], strict=True)
             ]
         models = [replace(model, alphas=np.array(alphas), errors=errors) for model in models]
-        return probed(models, training, seeds[0], given=training.common.temperature)
+        return probed(models, training, seeds[0])
 
     def _check(self, training: Training) -> None:
         if self.positives == "views" and (training.views is None or training.views.shape[1] < 2):

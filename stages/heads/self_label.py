@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.declaration import option
-from clusterpipe.stages.heads.calibration import calibrated, probabilities
+from clusterpipe.stages.heads.calibration import probabilities
 from clusterpipe.stages.heads.protocol import Fits, Training, Verdict, judged
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ class SelfLabel:
                 self._taught(z, pairs, verdict, k, seed, advance)
                 for verdict, seed in zip(lesson.verdicts, seeds, strict=True)
             ]
-        models = calibrated(models, chosen, z, given=training.common.temperature)
+        given = training.common.temperature or 1.0
+        models = [replace(model, temperature=given) for model in models]
         return Fits(models, lesson.objective, chosen)
 
     def _check(self, training: Training) -> None:

@@ -17,7 +17,7 @@ from clusterpipe.cache.progress import Progress
 from clusterpipe.cache.rows import blocks
 from clusterpipe.stages.declaration import option
 from clusterpipe.stages.heads.kmeans import Centroids, KMeans
-from clusterpipe.stages.heads.probing import probe_errors
+from clusterpipe.stages.heads.probing import probe_errors, sound
 from clusterpipe.stages.heads.protocol import BLOCK, Fits, Training
 from clusterpipe.stages.sampling import sample_of
 
@@ -118,8 +118,9 @@ class Spectral:
         tried = [
             self._cut(training, landmark, count, exact, k, seeds, progress) for count in counts
         ]
-        errors = probe_errors([cut.label for cut in tried], training, seeds[0])
-        best = tried[int(errors.argmin())]
+        labels = [cut.label for cut in tried]
+        errors = probe_errors(labels, training, seeds[0])
+        best = tried[int(sound(labels, errors).argmin())]
         models = [
             SpectralClusters(
                 **vars(best.graph),

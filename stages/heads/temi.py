@@ -100,7 +100,7 @@ class Temi:
                 self._train(placed, pairs, start, k, seed, advance)
                 for start, seed in zip(starts, seeds, strict=True)
             ]
-        return probed(models, training, seeds[0], given=training.common.temperature)
+        return probed(models, training, seeds[0])
 
     @property
     def size(self) -> Size:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import Progress
 from clusterpipe.stages.declaration import option
-from clusterpipe.stages.heads.calibration import calibration_rows, probabilities, temperature_of
+from clusterpipe.stages.heads.calibration import probabilities
 from clusterpipe.stages.heads.kmeans import Centroids, SphericalKMeans
 from clusterpipe.stages.heads.protocol import Fits, Training, words_of
 
@@ -164,14 +164,7 @@ class TrainedTextAided(TextAided):
         labels = [one.layers.logits(z).argmax(axis=1) for one in trained]
         loss = np.array([one.loss for one in trained])
         chosen = int(loss.argmin())
-        logits = trained[chosen].layers.logits(calibration_rows(z))
-        temperature = temperature_of(
-            lambda value: probabilities(logits, value),
-            labels,
-            chosen,
-            given=training.common.temperature,
-            scale=1.0,
-        )
+        temperature = training.common.temperature or 1.0
         models = [
             TrainedClusters(
                 centroid=mean_directions(z, label, k), temperature=temperature, **vars(one.layers)

@@ -92,7 +92,7 @@ class Turtle:
                 start = self._start(spaces, k, training.common.iterations, seed)
                 maps = _trained(start, spaces, recipe, seed, advance)
                 models.append(_model(maps, axes, training.z))
-        return probed(models, training, seeds[0], given=training.common.temperature)
+        return probed(models, training, seeds[0])
 
     def recipe(self, k: int) -> "Recipe":
         """Recipe for k clusters."""

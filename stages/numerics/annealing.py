@@ -15,6 +15,8 @@ from clusterpipe.stages.numerics.preparation import unit_rows
 
 STARTS = 8  # runs of k-means that vote
 HOT, COLD, ROUNDS = 0.08, 0.03, 20  # of the annealing
+BALANCING = 3  # rounds of Sinkhorn's steps
+SMALLEST_SIZE = 1e-12  # a share of the rows below which a cluster is taken as empty
 
 
 def memberships(
@@ -34,29 +36,49 @@ def annealed(
     hot: float,
     cold: float,
     rounds: int,
+    balance: float = 0.0,
 ) -> NDArray[np.float32]:
     """The directions (k, d) after `rounds` of soft spherical k-means, cooled from `hot` to `cold`.
 
     rows: (n, d) of unit length; direction: (k, d) the start. The temperature falls by equal ratios;
     one round is one step of expectation and maximisation. A direction that no row belongs to stays.
+    balance: 0 leaves clusters the sizes that come, 1 makes them equal: see `balanced`.
     """
     for temperature in np.geomspace(hot, cold, rounds):
-        total = memberships(rows, direction, float(temperature)).T @ rows
+        soft = memberships(rows, direction, float(temperature))
+        total = balanced(soft, balance).T @ rows
         lost = np.linalg.norm(total, axis=1, keepdims=True) == 0
         direction = unit_rows(np.where(lost, direction, total))
     return direction
 
 
+def balanced(soft: NDArray[np.float32], power: float) -> NDArray[np.float32]:
+    """Memberships (n, k) drawn towards equal sizes, by Sinkhorn's steps; rows sum to 1.
+
+    The sizes aimed at are the present ones to the power of 1 - `power`: 0 changes nothing, at 1 all
+    are the same.
+    """
+    if not power:
+        return soft
+    aim = soft.mean(axis=0) ** np.float32(1 - power)
+    aim /= aim.sum()
+    for _ in range(BALANCING):
+        soft = soft * (aim / np.maximum(soft.mean(axis=0), SMALLEST_SIZE))
+        soft /= soft.sum(axis=1, keepdims=True)
+    return soft
+
+
 def annealed_kmeans(
-    rows: NDArray[np.float32], k: int, *, iterations: int, seed: int
+    rows: NDArray[np.float32], k: int, *, iterations: int, seed: int, balance: float = 0.0
 ) -> NDArray[np.float32]:
     """The directions (k, d) of several runs of spherical k-means: their mean vote, annealed.
 
-    rows: (n, d) of unit length. Ours.
+    rows: (n, d) of unit length; balance: of `annealed`. Ours.
     """
     seeds = np.random.SeedSequence(seed).generate_state(STARTS)
     runs = [kmeans(rows, k, spherical=True, iterations=iterations, seed=int(s)) for s in seeds]
     best = int(np.argmin([run.inertia for run in runs]))
     labels = [run.label for run in runs]
     vote = votes(labels, matches(labels, labels[best], k))
-    return annealed(rows, unit_rows(vote.T @ rows), hot=HOT, cold=COLD, rounds=ROUNDS)
+    start = unit_rows(vote.T @ rows)
+    return annealed(rows, start, hot=HOT, cold=COLD, rounds=ROUNDS, balance=balance)

@@ -59,11 +59,3 @@ def matched(labels: LabelRows, weight: NDArray[np.floating[Any]], k: int) -> NDA
         match = matches(labels, reference, k)
         reference = votes(labels, match, weight).argmax(axis=1)
     return match
-
-
-def better_half(score: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
-    """Indices of the larger half of the scores (s,), rounded up, largest first; (ceil(s / 2),).
-
-    Equal ones in their order.
-    """
-    return np.argsort(-score, kind="stable")[: -(-len(score) // 2)]

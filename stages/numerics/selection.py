@@ -18,7 +18,8 @@ from clusterpipe.stages.numerics.neighbours import neighbours
 
 NEIGHBOURS = 10
 FOLDS, RIDGE = 5, 1e-2  # of the probe; the ridge relative to the mean second moment
-MEASURES = ("probe_agreement", "neighbour_agreement", "smallest_share")
+FULL = 0.9  # of as many clusters as any labelling fills
+MEASURES = ("probe_agreement", "neighbour_agreement", "smallest_share", "clusters_filled")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Selection:
     measure: tuple[str, ...]
     value: NDArray[np.float64]
     score: NDArray[np.float64]
+
+    @property
+    def filled(self) -> NDArray[np.float64]:
+        """In how many clusters each labelling has rows, (a,)."""
+        return self.value[:, self.measure.index("clusters_filled")]
 
     def part(self, those: slice) -> "Selection":
         """Selection of some of the labellings."""
@@ -50,7 +56,19 @@ def selection(
     near = neighbours(np.hstack(list(spaces)), NEIGHBOURS, seed=seed).index
     neighbour = [neighbour_agreement(label, near) for label in labels]
     share = [smallest_share(label, int(label.max()) + 1) for label in labels]
-    return Selection(MEASURES, np.column_stack([probe, neighbour, share]), probe)
+    filled = [int(label.max()) + 1 for label in labels]
+    return Selection(MEASURES, np.column_stack([probe, neighbour, share, filled]), probe)
+
+
+def collapsed(filled: Sequence[int] | NDArray[np.number[Any]]) -> NDArray[np.bool_]:
+    """Which labellings (a,) fill fewer than 0.9 of the clusters that the fullest of them fills.
+
+    filled: (a,) in how many clusters each has rows. Few huge clusters are the easiest to learn and
+    have the nearest neighbours together, so no score may compare them with others. Counted against
+    the fullest, not against k, because there may be fewer distinct rows than k, or a sample.
+    """
+    count = np.asarray(filled)
+    return np.asarray(count < FULL * count.max())
 
 
 def neighbour_agreement(label: Labels, neighbour: NDArray[np.integer[Any]]) -> float:

@@ -10,13 +10,12 @@ from clusterpipe.stages.numerics.metrics import Labels, shared_labels
 SUREST = 0.99
 
 
-def agreement_with_others(labels: Sequence[Labels], chosen: int) -> float:
-    """Mean share of rows on which the other labellings (n,) agree with the chosen one; <= 0.99.
+def mean_agreement(label: Labels, others: Sequence[Labels]) -> float:
+    """The mean share of rows on which other labellings (n,) agree with this one; <= 0.99.
 
-    0.99 if there are no others. Ours.
+    Clusters are matched one to one. 0.99 if there are no others. Ours.
     """
-    others = [label for at, label in enumerate(labels) if at != chosen]
-    shared = [shared_labels(labels[chosen], other) for other in others]
+    shared = [shared_labels(label, other) for other in others]
     return min(float(np.mean(shared)), SUREST) if shared else SUREST
 
 

@@ -39,7 +39,7 @@ def test_text_features_name_and_measure(given: Path, clusterpipe: Command) -> No
     found = done.json()
     captions = {cluster["true_class"]: cluster["caption"] for cluster in found["clusters"]}
     assert captions == {"Ants": "ant", "cello": "bear", "yurt": "cello"}
-    assert "distinctive, of the clusters of spherical-kmeans" in found["captioned"]
+    assert "distinctive, of the clusters of annealed" in found["captioned"]
     assert "by the features of clip and the 200 words of" in found["captioned"]
     values = {(row["method"], row["metric"]): row["value"] for row in found["captions"]}
     assert values["distinctive", "hit@1"] == pytest.approx(1 / 2)
@@ -80,7 +80,7 @@ def test_names_and_words_cluster_beside_refined_features_of_another_space(
         "features.npz",
         *SETTINGS,
         *("--set", "refine.space=dino", "--set", "caption.space=clip"),
-        *("--set", 'assign.methods=["zero-shot", "tac", "spherical-kmeans"]'),
+        *("--set", 'assign.methods=["zero-shot", "tac", "annealed"]'),
         *(
             "--set",
             "assign.zero_shot.class_names=names.npz",
@@ -97,7 +97,7 @@ def test_names_and_words_cluster_beside_refined_features_of_another_space(
     assert "names that zero-shot was given" in found["captioned"]
     assert (found["k"], found["k_estimated"]) == (3, None)
     accuracy = {r["method"]: r["chosen"] for r in found["metrics"] if r["metric"] == "accuracy"}
-    assert accuracy == {"zero-shot": 1, "tac": 1, "spherical-kmeans": 1}
+    assert accuracy == {"zero-shot": 1, "tac": 1, "annealed": 1}
     with h5py.File(given / "runs/features/assignments.h5") as file:
         spaces = {name: file[name].attrs["space"] for name in accuracy}
         assert file["zero-shot/name"].asstr()[:].tolist() == ["cello", "ant", "bear"]
@@ -105,7 +105,7 @@ def test_names_and_words_cluster_beside_refined_features_of_another_space(
     assert spaces == {
         "zero-shot": "embeddings/clip",
         "tac": "embeddings/clip",
-        "spherical-kmeans": "refined",
+        "annealed": "refined",
     }
     np.savez(
         given / "new.npz", features_clip=np.load(given / "features.npz")["features_clip"][::10]

@@ -74,7 +74,11 @@ def captioned() -> Arrays:
 
 def evaluated() -> Arrays:
     features = toy()
-    found = evaluate(assign(features, 3, AssignConfig(seeds=2)), features, label=TRUTH)
+    found = evaluate(
+        assign(features, 3, AssignConfig(methods=("spherical-kmeans",), seeds=2)),
+        features,
+        label=TRUTH,
+    )
     return {
         "chosen": found.chosen_value,
         "chance": found.chance,

@@ -50,7 +50,7 @@ def test_the_space_with_a_text_tower_describes_by_itself(config: Config, tmp_pat
     run_all(config, run_dir=tmp_path / "run")
     found = artifact.read(tmp_path / "run/captions.h5", Captions)
     naming = found.methods[found.chosen]
-    assert (naming.space, naming.assignment) == ("b32", "spherical-kmeans")
+    assert (naming.space, naming.assignment) == ("b32", "annealed")
     assert naming.clustered == "embeddings"
     assert found.word.tolist() == ["ant", "bear", "cello"]
 
@@ -123,14 +123,14 @@ def test_zero_shot_reads_names_in_the_space_that_has_a_text_tower(
     by_name = override(
         config,
         [
-            'assign.methods=["zero-shot", "spherical-kmeans"]',
+            'assign.methods=["zero-shot", "annealed"]',
             f"assign.zero_shot.class_names='{tmp_path / 'words.txt'}'",
         ],
     )
     run_all(by_name, run_dir=tmp_path / "run", until="caption")
     found = artifact.read(tmp_path / "run/assignments.h5", Assignments).methods
     spaces = {name: clusters.space for name, clusters in found.items()}
-    assert spaces == {"zero-shot": "embeddings/b32", "spherical-kmeans": "embeddings"}
+    assert spaces == {"zero-shot": "embeddings/b32", "annealed": "embeddings"}
     (kept,) = (tmp_path / "run/words").glob("*.h5")  # captions found the same words there
     words = artifact.read(kept, WordFeatures)
     images = artifact.read(tmp_path / "run/embeddings.h5", Embeddings).spaces["b32"].features[:]

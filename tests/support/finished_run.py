@@ -181,5 +181,5 @@ def _curation(n: int) -> Curation:
         copy_of=copy_of,
         similarity=np.where(copy_of == 1, 1, 0.95 + 0.001 * np.arange(n)),
         isolation=np.linspace(0.3, 0.2, n),
-        outlier=(np.arange(n) == 5).astype(np.int8),
+        outlier=(np.arange(n) == K + 3).astype(np.int8),
     )

@@ -166,12 +166,12 @@
     const heading = make("h3", { textContent: `${k} · ${title(k)} · ${number(clusters[k].size)} images`, tabIndex: -1 });
     const ways = make("p", { className: "tools" }, make("a", { href: "#clusters", textContent: "← all clusters" }), step(k - 1, "previous"), step(k + 1, "next"), make("a", { href: "#map", textContent: "on the map" }));
     ways.lastChild.addEventListener("click", () => highlight(k));
-    const { doubtfulBelow, outlierAbove } = CLUSTERPIPE;
+    const { doubtfulBelow } = CLUSTERPIPE;
     const parts = [
       gallery("Exemplars", rows.filter((i) => images.rank[i]), "Nearest to the centre of the cluster, best first."),
       gallery("Members", kind("")),
       gallery("Low confidence", kind("doubtful"), `Probability below ${percent(doubtfulBelow)}.`),
-      gallery("Outliers", kind("outlier"), `At least ${outlierAbove} times as far from the centre as half of the cluster.`),
+      gallery("Outliers", kind("outlier"), "Of all images among the farthest from those nearest to them (curate.outliers)."),
     ].filter(Boolean);
     $("#gallery").replaceChildren(ways, heading, phrases(k), ...parts);
     $("#gallery").hidden = false;
@@ -284,7 +284,7 @@
     const link = original ? make("a", { href: original, target: "_blank", rel: "noopener", textContent: "open the original" }) : null;
     const facts = [`${title(k)} ${percent(images.probability[i])}`];
     if (images.secondProbability[i] >= 0.005) facts.push(`or ${title(images.second[i])} ${percent(images.secondProbability[i])}`);
-    facts.push(`outlier score ${images.outlier[i].toFixed(2)}`, className(i) && `true class ${className(i)}`);
+    facts.push(`${images.distance[i].toFixed(2)} times as far from the centre as half of the cluster`, className(i) && `true class ${className(i)}`);
     const text = `${images.name[i]} · ${facts.filter(Boolean).join(" · ")} · ${number(place + 1)} of ${number(among.length)}`;
     viewer.querySelector("figcaption").replaceChildren(text, link ? " · " : "", link || "");
   }

@@ -99,10 +99,11 @@ def test_only_the_tables_of_heads_that_run_are_in_the_key() -> None:
         names = affecting(AssignConfig(**settings))
         return {name.partition(".")[0] for name in names if "." in name}
 
-    assert tables() == set()
+    assert tables() == {"annealed"}
+    assert tables(methods=("kmeans",)) == set()
     assert tables(methods=("turtle:both", "kmeans")) == {"turtle"}
     assert tables(methods=("tac-trained",), finish="self-label") == {"tac", "self_label"}
-    assert tables(methods=("auto",)) == {"consensus", "spectral", "coding_length", "turtle"}
+    assert tables(methods=("auto",)) == {"consensus", "annealed"}
     chosen = Consensus(candidates=("scp", "kmeans"))
     assert tables(methods=(chosen,)) == {"consensus", "scp"}
     assert affecting(AssignConfig(methods=(Scp(alpha=3),)))["scp.alpha"] == 3

@@ -127,7 +127,7 @@ def test_labels_added_to_given_features_rerun_evaluate_only(blobs: Path, tmp_pat
     assert actions.pop("embed") == "refreshed"
     assert actions.pop("evaluate") == "ran"
     assert set(actions.values()) == {"fresh", "skipped"}
-    assert result.metrics["spherical-kmeans"]["accuracy"] == 1.0
+    assert result.metrics["annealed"]["accuracy"] == 1.0
 
 
 def test_what_can_be_done_without_is_read_once_it_is_there(blobs: Path, tmp_path: Path) -> None:

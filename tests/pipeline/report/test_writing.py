@@ -74,8 +74,15 @@ def test_thresholds_decide_who_stands_apart(tmp_path: Path) -> None:
     images = data(write(tmp_path))["images"]
     assert images["kind"].count("outlier") == 1
     assert images["kind"].count("doubtful") == sum(p < 0.5 for p in images["probability"])
-    images = data(write(tmp_path, doubtful_below=1.0, outlier_above=9.0))["images"]
-    assert set(images["kind"]) == {"doubtful"}
+    images = data(write(tmp_path, doubtful_below=1.0))["images"]
+    assert set(images["kind"]) == {"doubtful", "outlier"}
+
+
+def test_outliers_are_those_that_curate_found(tmp_path: Path) -> None:
+    images = data(write(tmp_path))["images"]
+    outliers = [kind == "outlier" for kind in images["kind"]]
+    assert outliers == images["alone"]
+    assert sum(outliers) == 1
 
 
 def test_images_that_are_gone_keep_their_thumbnails(tmp_path: Path) -> None:

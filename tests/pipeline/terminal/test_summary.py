@@ -157,3 +157,13 @@ def test_captions_of_other_clusters_are_called_out_of_date(
     found = outcome(made.run, made.config)
     assert found.outdated == ("captions.h5",)
     assert "captions.h5 is out of date and left out" in told(found, capsys, monkeypatch)
+
+
+def test_a_wide_interval_is_told_with_what_it_means_for_probabilities(
+    found: Outcome, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = told(replace(found, k_interval=(2, 40)), capsys, monkeypatch)
+    assert "2 to 40 clusters are plausible, probabilities are of this number only" in " ".join(
+        wide.split()
+    )
+    assert "plausible" not in told(found, capsys, monkeypatch)

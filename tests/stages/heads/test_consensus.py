@@ -50,11 +50,11 @@ def everything() -> np.ndarray:
     return ConcatenatedRows([rows(seed=1)[:, :7], rows()])[:]
 
 
-def test_the_better_half_of_all_fits_is_heard() -> None:
+def test_all_fits_are_heard_the_best_first() -> None:
     found = found_by("spherical-kmeans", "spectral")
     score = dict(zip(found.selection_method, found.selection_score_per_seed, strict=True))
     fits = [(name, seed) for name in ("spherical-kmeans", "spectral") for seed in range(3)]
-    best = sorted(fits, key=lambda fit: -score[fit[0]][fit[1]])[:3]
+    best = sorted(fits, key=lambda fit: -score[fit[0]][fit[1]])
     agreed = found.methods["consensus"]
     assert [(member.method, member.seed) for member in model(agreed).members] == best
     assert agreed.chosen_seed == 0
@@ -75,16 +75,19 @@ def test_each_seed_but_the_first_leaves_out_its_own_fits() -> None:
     np.testing.assert_allclose(agreed.objective, [0, 1 / 3, 1 / 3])
 
 
-def test_the_probability_is_the_share_of_the_votes() -> None:
+def test_the_more_members_agree_the_surer_it_is() -> None:
     found = agreed("spherical-kmeans", "spectral", "coding-length")
     voters = zip(model(found).match, model(found).members, strict=True)
     labels = np.array([match[labelled(member)] for match, member in voters])
     shared = (labels == found.label).mean(axis=0)
-    np.testing.assert_allclose(found.probability, shared, atol=5e-3)
+    levels = np.unique(shared.round(3))
+    assert len(levels) > 2
+    means = [found.probability[shared.round(3) == level].mean() for level in levels]
+    assert (np.diff(means) > 0).all()
 
 
 def test_where_votes_are_equal_the_better_fits_decide() -> None:
-    found = agreed("spherical-kmeans", "spherical-kmeans:embeddings", seeds=2)
+    found = agreed("spherical-kmeans", "spherical-kmeans:embeddings", seeds=1)
     voters = zip(model(found).match, model(found).members, strict=True)
     better, worse = (match[labelled(member)] for match, member in voters)
     assert (better != worse).any()

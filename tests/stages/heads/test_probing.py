@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.stages.heads import Training
 from clusterpipe.stages.heads.probing import most_typical, probe_errors, probed
+from clusterpipe.stages.heads.protocol import Common
 
 K, N = 3, 300
 TRUTH = np.arange(N) % K
@@ -59,7 +60,7 @@ def test_errors_are_the_mean_over_spaces() -> None:
 
 def test_the_fit_that_probes_miss_least_of_is_chosen() -> None:
     models = [Known(mixed(share)) for share in (0.5, 0.1, 0.3)]
-    fits = probed(models, Training.of(rows()), 0, given=0.5)
+    fits = probed(models, Training.of(rows(), Common(temperature=0.5)), 0)
     assert fits.chosen == 1 == fits.objective.argmin()
     assert fits.objective.argsort().tolist() == [1, 2, 0]
     assert [model.temperature for model in fits.models] == [0.5] * 3
@@ -73,3 +74,9 @@ def test_where_probes_cannot_tell_fits_apart_the_most_typical_is_chosen() -> Non
     assert most_typical([usual, usual, odd], errors * [5, 5, 1]) == 2
     assert most_typical([usual, odd], errors[:2]) == 1
     assert most_typical([usual], errors[:1]) == 0
+
+
+def test_a_collapsed_fit_is_not_chosen_however_easy_it_is_to_learn() -> None:
+    one, errors = np.zeros(N, np.int64), np.array([0.0, 0.3, 0.2])
+    assert most_typical([one, mixed(0.3), mixed(0.2)], errors) == 2
+    assert most_typical([one, one], errors[:2]) == 0

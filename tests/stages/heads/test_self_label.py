@@ -18,7 +18,7 @@ from clusterpipe.stages.heads.self_label import SelfLabel, StudentClusters
 
 SIZES = [90, 60, 50, 40]
 TRUTH = np.repeat(np.arange(4), SIZES)
-PLAIN = AssignConfig(seeds=1, restarts=10)
+PLAIN = AssignConfig(methods=("spherical-kmeans",), seeds=1, restarts=10)
 FINISHED = replace(PLAIN, finish="self-label")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from clusterpipe.stages.numerics.annealing import annealed, annealed_kmeans, memberships
+from clusterpipe.stages.numerics.annealing import annealed, annealed_kmeans, balanced, memberships
 from clusterpipe.stages.numerics.preparation import unit_rows
 
 
@@ -61,3 +61,14 @@ def test_the_vote_of_several_runs_finds_groups_and_keeps_to_its_seed() -> None:
     direction = annealed_kmeans(rows, 6, iterations=10, seed=3)
     assert adjusted_rand_score(truth, (rows @ direction.T).argmax(axis=1)) > 0.99
     np.testing.assert_array_equal(direction, annealed_kmeans(rows, 6, iterations=10, seed=3))
+
+
+def test_balanced_memberships_have_the_sizes_aimed_at() -> None:
+    soft = np.random.default_rng(0).dirichlet([4, 2, 1], size=500).astype(np.float32)
+    size = soft.mean(axis=0)
+    assert balanced(soft, 0.0) is soft
+    for power in (0.5, 1.0):
+        aim = size ** (1 - power) / (size ** (1 - power)).sum()
+        found = balanced(soft, power)
+        np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_allclose(found.mean(axis=0), aim, atol=0.01)

@@ -1,10 +1,9 @@
 """Votes of several labellings, and which of them vote."""
 
 import numpy as np
-import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from clusterpipe.stages.numerics.consensus import better_half, matched, matches, votes
+from clusterpipe.stages.numerics.consensus import matched, matches, votes
 
 
 def noisy(truth: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -57,16 +56,3 @@ def test_a_vote_counts_by_its_weight() -> None:
     same = np.tile(np.arange(2), (3, 1))
     found = votes(labels, same, np.array([2.0, 1.0, 0.0]))
     np.testing.assert_allclose(found, np.array([[3, 0], [1, 2], [0, 3]]) / 3)
-
-
-@pytest.mark.parametrize(
-    ("score", "expected"),
-    [
-        ([1.0, 3.0, 2.0, 0.0], [1, 2]),
-        ([1.0, 3.0, 2.0], [1, 2]),
-        ([5.0], [0]),
-        ([1.0, 1.0, 1.0, 1.0], [0, 1]),
-    ],
-)
-def test_the_better_half(score: list[float], expected: list[int]) -> None:
-    np.testing.assert_array_equal(better_half(np.array(score)), np.array(expected))

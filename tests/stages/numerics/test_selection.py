@@ -11,6 +11,7 @@ from clusterpipe.stages.numerics.selection import (
     FOLDS,
     RIDGE,
     about_least,
+    collapsed,
     neighbour_agreement,
     probe_agreement,
     selection,
@@ -91,3 +92,12 @@ def test_about_the_least_is_within_one_standard_error_of_it() -> None:
     assert about_least(error, 100).tolist() == [True, True, False, False]
     assert about_least(error, 10_000).tolist() == [True, False, False, False]
     assert about_least(np.array([0.009, 0.0, 0.011]), 100).tolist() == [True, True, False]
+
+
+def test_labellings_that_fill_few_clusters_are_collapsed() -> None:
+    assert collapsed([196, 8, 177, 176]).tolist() == [False, True, False, True]
+    assert collapsed([4, 4]).tolist() == [False, False]  # of 8, if there are 4 distinct rows
+
+
+def test_what_is_known_of_a_labelling_tells_how_many_clusters_it_fills() -> None:
+    assert selection([rows()], [TRUTH, TRUTH // 2]).filled.tolist() == [4, 2]

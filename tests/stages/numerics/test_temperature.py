@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from clusterpipe.stages.numerics.temperature import agreement_with_others, calibrated_temperature
+from clusterpipe.stages.numerics.temperature import calibrated_temperature, mean_agreement
 
 SCORE = np.random.default_rng(0).normal(size=(300, 6))
 
@@ -25,6 +25,6 @@ def test_stays_within_its_bounds() -> None:
 def test_agreement_is_the_mean_share_of_rows_under_the_best_match() -> None:
     label = np.array([0, 0, 0, 1, 1, 1])
     renamed, half = 1 - label, np.array([0, 0, 1, 1, 0, 0])
-    assert agreement_with_others([label, renamed], 0) == 0.99
-    assert agreement_with_others([half, label, renamed], 1) == pytest.approx((0.5 + 1) / 2)
-    assert agreement_with_others([label], 0) == 0.99
+    assert mean_agreement(label, [renamed]) == 0.99
+    assert mean_agreement(label, [half, renamed]) == pytest.approx((0.5 + 1) / 2)
+    assert mean_agreement(label, []) == 0.99
