@@ -99,13 +99,13 @@ def _worth_retrying(source: ImageSource, index: Embeddings, ids: set[str], every
 
 
 def limits_of(source: ImageSource) -> Limits:
-    """What a file of the source may cost."""
+    """Limits of a file of the source."""
     held = source.source if isinstance(source, ImageSubset) else source
     return held.limits if isinstance(held, FileImages) else USUAL
 
 
 def images(index: Embeddings) -> NDArray[np.bool_]:
-    """Which of the skipped files (x,) should have been images."""
+    """Mask (x,) of the skipped files that should have been images."""
     if index.skipped_image is None:
         return np.ones(len(index.skipped_path), np.bool_)
     return np.asarray(index.skipped_image) > 0

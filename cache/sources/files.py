@@ -43,7 +43,7 @@ def file_path(stored: str) -> str:
 
 
 def stamp_of(status: os.stat_result) -> int:
-    """What tells that a file was written anew though its size and time are as before: a digest of
+    """Stamp that tells a file written anew though its size and time are as before: a digest of
     its change time, which nobody can set, and its inode."""
     seen = f"{status.st_ctime_ns}/{status.st_ino}".encode()
     return int.from_bytes(blake2b(seen, digest_size=7).digest())

@@ -187,7 +187,7 @@ def _inspect(entry: os.DirEntry[str], path: str, findings: _Findings) -> None:
 
 
 def _kind(entry: os.DirEntry[str]) -> Kind:
-    """What a file is that is not named as an image. Raises OSError."""
+    """Kind of a file that is not named as an image. Raises OSError."""
     return kind_of(first_bytes(Path(entry.path)), entry.name)
 
 

@@ -1,4 +1,4 @@
-"""How sure every method is, by one measure: as sure as what was not fitted with it agrees.
+"""Calibration of every method by one measure: the agreement of what was not fitted with it.
 
 A head's logits say which images it is surer of than of others, not how sure: each has a scale of
 its own. Single runs of k-means on random halves of the images, which know nothing of the head,

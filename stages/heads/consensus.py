@@ -179,7 +179,7 @@ def _agreed(
 
 
 def _each(members: Sequence[Member], z: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """What each of m members says of rows of features (b, d), b <= `BLOCK`; (b, k) each."""
+    """Memberships of rows (b, d), b <= `BLOCK`, by each of m members; (b, k) each."""
     each = (member.head.model.soft(member.head.prepared(member.read(z))) for member in members)
     return [soft[: len(z)] for soft in each]
 

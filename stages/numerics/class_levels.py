@@ -1,4 +1,4 @@
-"""How many clusters there are, and how sure that is: a probability for every number.
+"""Number of clusters, with a probability for every number.
 
 What speaks for a number k: that the curves of mutual neighbours bend at classes of n / k images
 (mutual_neighbours), that the spectrum of neighbour graphs falls after the k-th eigenvalue, and that
@@ -68,7 +68,7 @@ class Levels:
         return _middle(self.number, self.probability)
 
     def interval(self) -> tuple[int, int]:
-        """What holds nine tenths of the probability; how often it holds the truth is measured."""
+        """Interval of nine tenths of the probability; how often it holds the truth is measured."""
         total = np.cumsum(self.probability)
         low = min(int(self.number[np.searchsorted(total, TAIL)]), self.k)
         last = min(int(np.searchsorted(total, 1 - TAIL)), len(total) - 1)
@@ -83,7 +83,7 @@ def class_levels(
     seed: int = 0,
     done: Callable[[int], None] = lambda curves: None,
 ) -> Levels:
-    """What there is to be said about the number of clusters of rows (n, d), n >= 4.
+    """Evidence about the number of clusters of rows (n, d), n >= 4.
 
     Numbers up to n / 1.2. `probes`: rows whose pairs are compared; time
     O(probes n log n), memory O(n d + probes^2). `done` hears of each of six curves.
@@ -110,7 +110,7 @@ def _candidates(largest: int) -> NDArray[np.int64]:
 def _gaps(
     rows: NDArray[np.float32], reference: NDArray[np.float32], candidate: NDArray[np.int64]
 ) -> Array:
-    """How far the spectrum falls after each candidate, (c,), beyond what the reference's does."""
+    """Fall of the spectrum after each candidate, (c,), beyond that of the reference."""
     fall = [np.maximum(-np.diff(_leading(view)), 0) for view in (rows, reference)]
     known = min(len(one) for one in fall)
     beyond = np.maximum(fall[0][:known] - fall[1][:known], 0)
@@ -153,7 +153,7 @@ def _share(found: Bends) -> Array:
 
 
 def _evidence(found: Bends, gap: Array, n: int) -> tuple[Array, Array]:
-    """What speaks for and against each candidate, (c, f), and for there being one cluster, (f,)."""
+    """Evidence for each candidate, (c, f), and for there being one cluster, (f,)."""
     size = np.log(n / found.candidate)
     bend = _compressed(found.bend.mean(axis=0) / found.noise)
     white = _compressed(found.bend[-1, 1] / found.noise[1] / 1.3)

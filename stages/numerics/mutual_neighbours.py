@@ -1,4 +1,4 @@
-"""How often images are among each other's nearest, against how many nearest are looked at.
+"""Mutual neighbours: their share against the number of nearest that are looked at.
 
 Of a class of m images, each has the other m - 1 for neighbours, and they have it; beyond, they have
 others. So the share of mutual neighbours M(r) among the r nearest rises up to r = m - 1 and less
@@ -32,7 +32,7 @@ SPREAD, OF_SPACES = 1.7, 0.8  # standard deviation of a bend, in log-odds', and 
 
 @dataclass(frozen=True)
 class Bends:
-    """How much the curves bend at each size of class.
+    """Bend of the curves at each size of class.
 
     candidate: (c,) numbers of clusters, ascending from 2, n over the size of a class; bend: (s, w,
     c) drop of the slope of the log-odds, less the reference's, in each of s spaces and for each
@@ -74,7 +74,7 @@ def structureless(rows: Rows, random: np.random.Generator) -> Rows:
 
 
 def mutual_pairs(rows: Rows, probe: NDArray[np.int64]) -> Array:
-    """How many of the r nearest of a row have it among their r nearest, on average; (n,), r from 0.
+    """Mean number of the r nearest of a row that have it among their r nearest; (n,), r from 0.
 
     rows: (n, e) of unit length; ranks are among all rows, but only pairs of the rows `probe` (q,)
     are looked at. Time O(q n log n), memory O(q^2 + n).
@@ -109,7 +109,7 @@ def bends(
     random: np.random.Generator,
     done: Callable[[int], None] = lambda curves: None,
 ) -> tuple[Bends, list[Rows], list[Rows]]:
-    """What the curves of `rows` (n, e) say of each candidate, and the spaces and references."""
+    """Curves of `rows` (n, e) for each candidate, and the spaces and references."""
     n = len(rows)
     probe = np.sort(random.permutation(n)[:probes])
     found, reference = spaces(rows), spaces(structureless(rows, random))

@@ -61,7 +61,7 @@ def selection(
 
 
 def collapsed(filled: Sequence[int] | NDArray[np.number[Any]]) -> NDArray[np.bool_]:
-    """Which labellings (a,) fill fewer than 0.9 of the clusters that the fullest of them fills.
+    """Mask of the labellings (a,) that fill fewer than 0.9 of the clusters of the fullest.
 
     filled: (a,) in how many clusters each has rows. Few huge clusters are the easiest to learn and
     have the nearest neighbours together, so no score may compare them with others. Counted against
