@@ -45,7 +45,7 @@ def stored(run: RunDirectory) -> Identity:
 
 def reasons(was: Identity, settings: AssignConfig) -> list[str]:
     now = replace(was, config=affecting(settings))
-    return differences(brought_up(was, now, STAGE, settings), now)
+    return [str(reason) for reason in differences(brought_up(was, now, STAGE, settings), now)]
 
 
 def test_it_is_opened_with_the_settings_it_was_made_with(run: RunDirectory) -> None:
