@@ -344,7 +344,7 @@ class Assignments(Artifact):
     """`assignments.h5`: the clusters of every method that ran, and the one the run stands by."""
 
     name: ClassVar[str] = "assignments"
-    schema: ClassVar[int] = 5
+    schema: ClassVar[int] = 6
     stage: ClassVar[str] = "assign"
 
     chosen: str = dataset("", "str", doc="method the run stands by")

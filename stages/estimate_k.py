@@ -56,6 +56,7 @@ class EstimateKConfig:
         "Of the levels that 'neighbours' finds, the next coarser or finer one instead of the "
         "likeliest.",
         choices=("coarse", "default", "fine"),
+        absent="default",
     )
     k_max: int = option(
         0,
@@ -93,6 +94,7 @@ class EstimateKConfig:
         60_000,
         "Most rows that 'neighbours' draws while more rows still show more clusters.",
         least=2,
+        absent=60_000,
     )
     cells: int = option(
         400,
