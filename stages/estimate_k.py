@@ -27,6 +27,8 @@ MORE_ROWS, STILL_GROWS = 4, 1.15  # times as many rows; so many more clusters ca
 COPIES = 3  # of each image on average: then each image may be a kind
 KINDS_OF_COPIES = 20  # different images, at most, that are counted and not estimated
 FEW_IMAGES, WIDE = 4, 6  # images to a cluster; high over low
+FINER, A_FEW = 1.3, 5  # times as many as plain clusters; so few stand by themselves
+PLAIN_FROM = 100  # images, from which plain clusters can be told from none
 
 
 @dataclass(frozen=True)
@@ -145,9 +147,10 @@ def estimate_k(
     features: (n, d), of any length and precision. By `method`:
     "neighbours": up to the size of a cluster, images are each other's nearest, and beyond less so.
     Where that bends, together with the gaps of a spectrum, gives every number a probability
-    (numerics.class_levels); `k` is the likeliest, `interval` holds nine tenths, `level` has the
-    coarser and finer numbers that stand out. More rows are drawn, up to `sample_limit`, while k
-    grows with them.
+    (numerics.class_levels), unless as many Gaussian clusters as "eigengap" counts show the same
+    (numerics.simulated_clusters): then it is their number. Otherwise `k` is the likeliest,
+    `interval` holds nine tenths, `level` has the coarser and finer numbers that stand out. More
+    rows are drawn, up to `sample_limit`, while k grows with them.
     "coding-length": cells are merged as long as that shortens the description of the images
     (numerics.cluster_count). "eigengap": near that number, the one after which the spectrum of
     neighbour graphs falls most (numerics.eigengap). "paper": CPP's criterion. The interval of
@@ -177,6 +180,11 @@ def estimate_k(
         return _by_neighbours(features, rows, len(sample), config, seed, progress)
     curve = (_published if config.method == "paper" else _merged)(rows, config, seed, progress)
     count = _counted(curve, rows, config, seed, progress)
+    return _as_estimate(curve, count, _reason(curve, count, len(rows), n))
+
+
+def _as_estimate(curve: "Curve", count: "Count", reason: str) -> KEstimate:
+    """The count near the coding length's curve."""
     tree = curve.tree
     return KEstimate(
         k=count.k,
@@ -186,7 +194,7 @@ def estimate_k(
         gap=count.gap,
         merge=tree.merge if tree else None,
         cell_size=np.bincount(tree.cell) if tree else None,
-        reason=_reason(curve, count, len(rows), n),
+        reason=reason,
     )
 
 
@@ -200,7 +208,10 @@ def _by_neighbours(
 ) -> KEstimate:
     """The likeliest number; the curve and the tree are those of the coding length."""
     curve = _merged(rows, config, seed, progress)
-    levels, seen = _levels(features, rows, config, seed, progress)
+    plain = _counted(curve, rows, config, seed, progress)
+    levels, seen = _levels(features, rows, plain.k, config, seed, progress)
+    if levels is None:
+        return _as_estimate(curve, plain, _plain_reason(plain, seen, features.shape[0]))
     most = config.k_max or len(rows)
     k = min(_at_grain(levels, config.grain), most)
     low, high = (min(bound, most) for bound in levels.interval())
@@ -226,11 +237,15 @@ def _by_neighbours(
 def _levels(
     features: Rows,
     rows: NDArray[np.float32],
+    plain: int,
     config: EstimateKConfig,
     seed: int,
     progress: Progress,
-) -> "tuple[Levels, int]":
-    """Levels of the sample `rows`, or of larger ones as long as k grows; and how many rows."""
+) -> "tuple[Levels | None, int]":
+    """Levels of the sample `rows`, or of larger ones as long as k grows; and how many rows.
+
+    None instead of levels that as many Gaussian clusters as `plain` says would show as well.
+    """
     from clusterpipe.stages.numerics.class_levels import class_levels
     from clusterpipe.stages.numerics.preparation import distinct_rows
 
@@ -238,10 +253,29 @@ def _levels(
     while True:
         with progress("comparing neighbours", total=6, unit="curves") as advance:
             found = class_levels(rows, seed=seed, done=advance)
+        if not before and _is_of_plain_clusters(found, rows, plain, seed, progress):
+            return None, len(rows)
         if size >= min(n, config.sample_limit) or (before and found.k <= STILL_GROWS * before):
             return found, len(rows)
         before, size = found.k, min(MORE_ROWS * size, config.sample_limit)
         rows = distinct_rows(read_rows(features, sample_of(np.arange(n), size, seed)))
+
+
+def _is_of_plain_clusters(
+    found: "Levels", rows: NDArray[np.float32], plain: int, seed: int, progress: Progress
+) -> bool:
+    """Whether `plain` clusters stand out and nothing finer, or would as Gaussians show the same."""
+    from clusterpipe.stages.numerics.class_levels import CLEAR, class_levels
+    from clusterpipe.stages.numerics.simulated_clusters import simulated_clusters
+
+    if found.k <= FINER * plain or len(rows) < PLAIN_FROM:
+        return False
+    if plain <= A_FEW and found.clarity < CLEAR and found.stands_out(plain, within=FINER):
+        return True
+    with progress("comparing with plain clusters", total=6, unit="curves") as advance:
+        drawn = class_levels(simulated_clusters(rows, plain, seed=seed), seed=seed, done=advance)
+    alike = drawn.k >= math.sqrt(found.k * plain)
+    return alike and found.clarity < drawn.clarity + CLEAR
 
 
 def _at_grain(levels: "Levels", grain: str) -> int:
@@ -276,6 +310,16 @@ def _why(
     elif high * FEW_IMAGES > seen or high > WIDE * low:
         reason += ". Too few images of a kind to count them surely: give --k if you know better"
     return reason
+
+
+def _plain_reason(count: "Count", seen: int, n: int) -> str:
+    images = f"{seen:,} images" if seen == n else f"{seen:,} different images of {n:,}"
+    what = "one plain cluster" if count.k == 1 else f"{count.k} plain clusters"
+    return (
+        f"{_clusters(count.k)}: {images} are each other's neighbours as in {what}, and what looks "
+        f"finer shows in such clusters as well; {count.low} to {count.high} by nine in ten draws "
+        "of images and of the cost of a cluster"
+    )
 
 
 def _copies(kinds: int, n: int) -> KEstimate:
@@ -321,7 +365,7 @@ def _counted(
     from clusterpipe.stages.numerics.eigengap import Count, count_near
 
     most = min(MOST_BY_EIGENGAP, int(curve.candidate[-1]) - 1)
-    if config.method != "eigengap" or curve.k > most:
+    if config.method in ("coding-length", "paper") or curve.k > most:
         return Count(curve.k, *curve.interval())
     with progress("comparing neighbours", total=2, unit="graphs") as advance:
         return count_near(curve, rows, resamples=config.resamples, seed=seed, done=advance)

@@ -67,6 +67,15 @@ class Levels:
         """The number about which the most probability lies."""
         return _middle(self.number, self.probability)
 
+    @property
+    def clarity(self) -> float:
+        """The evidence for `k` itself, in standard deviations."""
+        return float(self.evidence[self.level == self.k].max(initial=0))
+
+    def stands_out(self, number: int, *, within: float) -> bool:
+        """Whether there is a level within a factor of `number`."""
+        return bool((np.abs(np.log(self.level / number)) < np.log(within)).any())
+
     def interval(self) -> tuple[int, int]:
         """Interval of nine tenths of the probability; how often it holds the truth is measured."""
         total = np.cumsum(self.probability)

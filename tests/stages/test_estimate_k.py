@@ -286,3 +286,10 @@ def test_is_skipped_when_k_is_given() -> None:
     skip = STAGES["estimate-k"].skip
     assert skip({"assign": AssignConfig()}, lambda source: None) is None
     assert skip({"assign": AssignConfig(k=7)}, lambda source: None) == "assign.k = 7 is given"
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_a_few_large_plain_clusters_are_not_taken_for_hundreds(k: int) -> None:
+    found = estimate_k(directions([500] * k, noise=1.0), NEIGHBOURS)
+    assert found.k == k
+    assert holds(found, k)
