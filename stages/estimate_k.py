@@ -213,7 +213,7 @@ def _by_neighbours(
     if levels is None:
         return _as_estimate(curve, plain, _plain_reason(plain, seen, features.shape[0]))
     most = config.k_max or len(rows)
-    k = min(_at_grain(levels, config.grain), most)
+    k = min(_at_grain(levels, plain, config.grain), most)
     low, high = (min(bound, most) for bound in levels.interval())
     if len(rows) * COPIES <= sampled:
         high = max(high, len(rows))
@@ -278,14 +278,18 @@ def _is_of_plain_clusters(
     return alike and found.clarity < drawn.clarity + CLEAR
 
 
-def _at_grain(levels: "Levels", grain: str) -> int:
-    """The likeliest number, or the next level on that side; the likeliest if there is none."""
+def _at_grain(levels: "Levels", plain: "Count", grain: str) -> int:
+    """The likeliest number, or the next level on that side; the likeliest if there is none.
+
+    Two counts that agree, by neighbours and by the spectrum, are averaged.
+    """
     coarser, finer = levels.level[levels.level < levels.k], levels.level[levels.level > levels.k]
     if grain == "coarse" and len(coarser):
         return int(coarser[-1])
     if grain == "fine" and len(finer):
         return int(finer[0])
-    return levels.k
+    agree = plain.gap is not None and 1 / FINER <= levels.k / plain.k <= FINER
+    return round(math.sqrt(levels.k * plain.k)) if agree else levels.k
 
 
 def _why(
@@ -299,6 +303,8 @@ def _why(
             f"{images} stop being each other's neighbours beyond clusters of about "
             f"{seen / levels.k:.0f}, so {_clusters(levels.k)}"
         )
+    if k != levels.k and config.grain == "default" and k != config.k_max:
+        reason += f", and as their spectrum has a gap near, {k}"
     others = [str(level) for level in levels.level if level != levels.k]
     if others:
         reason += f"; {' and '.join(others)} stand{'s' if len(others) == 1 else ''} out as well"
