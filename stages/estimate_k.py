@@ -264,7 +264,7 @@ def _levels(
 def _is_of_plain_clusters(
     found: "Levels", rows: NDArray[np.float32], plain: int, seed: int, progress: Progress
 ) -> bool:
-    """Whether `plain` clusters stand out and nothing finer, or would as Gaussians show the same."""
+    """Test of `plain` clusters that alone stand out, or that as Gaussians would show the same."""
     from clusterpipe.stages.numerics.class_levels import CLEAR, class_levels
     from clusterpipe.stages.numerics.simulated_clusters import simulated_clusters
 

@@ -73,7 +73,7 @@ class Levels:
         return float(self.evidence[self.level == self.k].max(initial=0))
 
     def stands_out(self, number: int, *, within: float) -> bool:
-        """Whether there is a level within a factor of `number`."""
+        """Test of a level within a factor of `number`."""
         return bool((np.abs(np.log(self.level / number)) < np.log(within)).any())
 
     def interval(self) -> tuple[int, int]:

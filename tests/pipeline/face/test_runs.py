@@ -99,7 +99,7 @@ def test_a_run_is_opened_again(run: cp.Run) -> None:
     again = cp.open(run.folder)
     assert again.config.get("assign.k") == 3
     assert (again.clusters == run.clusters).all()
-    with pytest.raises(cp.MissingArtifact, match="is no run"):
+    with pytest.raises(cp.MissingArtifact, match="does not exist"):
         cp.open(run.folder / "nowhere")
 
 
