@@ -28,7 +28,7 @@ PACKAGED = "packaged=packaged:efficientnet-lite0"
 def config(tmp_path: Path) -> CaptionConfig:
     file = tmp_path / "words.txt"
     file.write_text("\n".join(WORDS))
-    return CaptionConfig(vocabulary=str(file), device="cpu", methods=("vote",))
+    return CaptionConfig(vocabulary=str(file), methods=("vote",))
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_what_voted_is_written_down(clip: str, config: CaptionConfig) -> None:
 
 
 def test_without_a_vocabulary_imagenet_stands(clip: str) -> None:
-    config = CaptionConfig(device="cpu", prompt=("{}",), methods=("vote",))
+    config = CaptionConfig(prompt=("{}",), methods=("vote",))
     tower = open_backbone(parse(clip), device="cpu")
     features = tower.encode_texts(["espresso", "tabby", "tench"])
     named = naming(caption(features, np.arange(3), clip, config))
@@ -186,13 +186,13 @@ def test_a_closed_backbone_votes_with_its_own_classes() -> None:
     features = np.abs(np.random.default_rng(0).standard_normal((12, 1280))).astype(np.float32)
     probability = backbone.word_probabilities(features)
     label = np.arange(12) % 2
-    named = naming(caption(features, label, PACKAGED, CaptionConfig(device="cpu", votes=1000)))
+    named = naming(caption(features, label, PACKAGED, CaptionConfig(votes=1000)))
     for cluster in range(2):
         mean = probability[label == cluster].mean(axis=0)
         best = np.argsort(-mean)[:5]
         assert named.text[cluster].tolist() == [backbone.vocabulary()[w] for w in best]
         np.testing.assert_allclose(named.score[cluster], mean[best], rtol=1e-4)
-    same = CaptionConfig(device="cpu", votes=1000, vocabulary="imagenet-1k")
+    same = CaptionConfig(votes=1000, vocabulary="imagenet-1k")
     np.testing.assert_array_equal(naming(caption(features, label, PACKAGED, same)).text, named.text)
 
 
@@ -280,7 +280,7 @@ def test_distinctive_captions_differ_and_the_run_stands_by_them(tmp_path: Path) 
     label = np.repeat(np.arange(4), 10)
     rng = np.random.default_rng(0)
     images = 1.5 * np.eye(8)[0] + np.eye(8)[label + 1] + 0.05 * rng.normal(size=(40, 8))
-    config = CaptionConfig(vocabulary=str(tmp_path / "w.npz"), device="cpu", doubt=1.0)
+    config = CaptionConfig(vocabulary=str(tmp_path / "w.npz"), doubt=1.0)
     result = caption(images, label, config=replace(config, temperature=0.1))
     assert result.chosen == "distinctive"
     assert set(result.methods["vote"].text[:, 0]) == {WORDS[0]}
@@ -303,7 +303,7 @@ def test_unsure_is_a_caption_and_its_guesses_follow(clip: str, config: CaptionCo
 def test_phrases_point_into_the_vocabulary(clip: str) -> None:
     tower = open_backbone(parse(clip), device="cpu")
     rows = tower.encode_texts(["a photo of a tench", "a photo of a great white shark"])
-    result = caption(rows, np.arange(2), clip, CaptionConfig(device="cpu", methods=("vote",)))
+    result = caption(rows, np.arange(2), clip, CaptionConfig(methods=("vote",)))
     named = naming(result)
     np.testing.assert_array_equal(result.word[named.phrase], named.text)
     shark = named.phrase[1, 0]
@@ -321,7 +321,7 @@ def test_text_features_name_clusters_without_a_backbone(tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", features=words, names=[f"word {i}" for i in range(300)])
     wanted = np.array([5, 80, 211])
     images = words[np.repeat(wanted, 12)] + 0.3 * rng.normal(size=(36, 24))
-    given = CaptionConfig(vocabulary=str(tmp_path / "w.npz"), device="cpu")
+    given = CaptionConfig(vocabulary=str(tmp_path / "w.npz"))
     result = caption(images, np.repeat(np.arange(3), 12), config=given)
     assert result.chosen == "distinctive"
     for named in result.methods.values():
@@ -333,7 +333,7 @@ def test_text_features_name_clusters_without_a_backbone(tmp_path: Path) -> None:
 def test_class_names_are_used_only_when_asked_and_the_artifact_says_so(clip: str) -> None:
     names = np.array(WORDS, dtype=object)
     features = photographs_of(clip, np.arange(8))
-    asked = CaptionConfig(vocabulary="classes", device="cpu", methods=("vote",))
+    asked = CaptionConfig(vocabulary="classes", methods=("vote",))
     assert "class_name" in STAGES["caption"].reads(asked)
     assert "class_name" not in STAGES["caption"].reads(CaptionConfig())
     result = caption(features, np.arange(8), clip, asked, class_name=names)

@@ -44,7 +44,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def config(tiny: str) -> EmbedConfig:
     """One space, batches of 2 and shards of 4 images."""
-    return EmbedConfig(backbones=(f"tiny={tiny}",), device="cpu", batch_size=2, shard_size=4)
+    return EmbedConfig(backbones=(f"tiny={tiny}",), batch_size=2, shard_size=4)
 
 
 def paint(file: Path, number: int) -> None:

@@ -351,7 +351,7 @@ def test_features_that_are_no_numbers_are_refused() -> None:
 
 @PRESETS
 def test_equal_images_are_refused(config: RefineConfig) -> None:
-    with pytest.raises(UsageError, match=r"the same|collapsed"):
+    with pytest.raises(UsageError, match=r"variance of the 50 images read is 0|collapsed"):
         refine(np.ones((50, 4), np.float32), config)
 
 
@@ -373,7 +373,6 @@ def test_collapse_is_refused(learning_rate: float) -> None:
         {"epsilon_squared": 0.0},
         {"epochs": -1},
         {"preset": "papers"},
-        {"device": "tpu"},
     ],
 )
 def test_impossible_settings_are_named(wrong: dict[str, Any]) -> None:
@@ -390,7 +389,7 @@ def test_it_is_declared_as_a_stage_that_reads_embeddings() -> None:
     assert declared.writes is Refined
     assert declared.reads(RefineConfig()) == {"features": Input(Embeddings, "{space}/features")}
     unaffected = [f.name for f in fields(declared.config) if not f.metadata["affects_result"]]
-    assert unaffected == ["device", "checkpoint_seconds"]
+    assert unaffected == ["checkpoint_seconds"]
     assert declared.resumes
 
 
