@@ -85,7 +85,7 @@ def test_auto_looks_at_the_features_before_they_were_refined_where_they_are_give
     assert adjusted_rand_score(TRUTH, both.methods["consensus"].label) == 1
     alone = assign(Features(blobs(), "refined"), K, quick)
     assert tuple(alone.methods) == (*(name for name in every if ":" not in name), "consensus")
-    assert alone.methods["consensus"].space == "embeddings"
+    assert alone.methods["consensus"].space == "refined"
 
 
 @pytest.mark.parametrize("features", ["refined", "embeddings"])
