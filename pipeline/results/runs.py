@@ -85,7 +85,7 @@ def no_run(folder: Path) -> str:
 def image_in(folder: Path) -> str:
     """The name of an image file in a folder or in one of its folders, by its ending; else empty."""
     for pattern in ("*", "*/*"):
-        for path in islice(folder.glob(pattern), _LOOKED_AT):
+        for path in sorted(islice(folder.glob(pattern), _LOOKED_AT)):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 return path.relative_to(folder).as_posix()
     return ""

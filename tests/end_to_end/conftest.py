@@ -28,11 +28,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run to play with, file times kept.
 
-    The run remembers where the pictures were; naming the source again moves it.
+    The run remembers where the pictures were; naming the source again moves it. Copies are other
+    files, with inodes of their own, which embed takes note of.
     """
     shutil.copytree(finished, tmp_path / "home")
     config = tmp_path / "home/runs/photos/pipeline.toml"
     config.write_text(config.read_text().replace(str(finished), str(tmp_path / "home")))
+    noted = run("embed", "photos", cwd=tmp_path / "home")
+    assert noted.action("embed") == "refreshed", noted.err
     return tmp_path / "home"
 
 

@@ -70,7 +70,9 @@ def test_what_is_remembered_can_be_undone(home: Path, clusterpipe: Command) -> N
     """The command that an error prints does it."""
     settings = home / "runs/photos/pipeline.toml"
     settings.write_text(
-        re.sub(r"(?m)^vocabulary = .*$", 'vocabulary = "absent.txt"', kept(settings.parent))
+        re.sub(
+            r"(?ms)(^\[caption\].*?^vocabulary = )[^\n]*", r'\1"absent.txt"', kept(settings.parent)
+        )
     )
     broken = clusterpipe("run-all", "photos", cwd=home)
     assert broken.code == 2
