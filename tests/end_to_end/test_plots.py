@@ -23,6 +23,7 @@ def test_run_all_leaves_every_plot(finished: Path) -> None:
 
 
 def test_only_what_shows_something_new_is_drawn_again(home: Path, clusterpipe: Command) -> None:
+    assert clusterpipe("plots", cwd=home).code == 0
     before = times(home)
     (home / "runs/photos/plots/mine.png").write_bytes(b"not drawn by clusterpipe")
     again = clusterpipe("plots", cwd=home)
