@@ -94,7 +94,7 @@ class AssignConfig:
     temperature: float = option(
         0.0,
         "Temperature of probabilities; larger is less sure. 0 = calibrated to the agreement "
-        "of independent fits.",
+        "with k-means on random halves.",
         least=0,
     )
     top: int = option(5, "Likeliest clusters to keep per image.", least=1)

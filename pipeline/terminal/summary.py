@@ -77,18 +77,23 @@ def _counts(found: Outcome, limit: int) -> Iterator[str]:
     trial = f" (a trial on {limit:,}; --limit 0 takes all)" if limit else ""
     yield f"{_counted(found.images, 'image')}{trial}"
     if found.clusters:
-        yield f"{_counted(found.filled, 'cluster')}{_asked(found)}"
+        yield f"{_filled(found)}{_asked(found)}"
+
+
+def _filled(found: Outcome) -> str:
+    """The number of clusters, or how many of those asked for hold an image."""
+    asked = found.k_estimated or found.k_given or found.filled
+    if found.filled == asked:
+        return _counted(asked, "cluster")
+    return f"{found.filled:,} of {_counted(asked, 'cluster')} filled"
 
 
 def _asked(found: Outcome) -> str:
-    """Account of the number of clusters, and of whether it became what was asked for."""
+    """Origin of the number of clusters."""
     if found.k_estimated and found.k_interval:
         low, high = found.k_interval
-        fewer = "" if found.filled == found.k_estimated else f" of {found.k_estimated:,} estimated"
-        return f"{fewer}, interval {low:,} to {high:,}{_truth(found)}"
-    if found.k_given:
-        return ", as given" if found.filled == found.k_given else f" of {found.k_given:,} as given"
-    return ""
+        return f", interval {low:,} to {high:,}{_truth(found)}"
+    return ", as given" if found.filled == found.k_given else ""
 
 
 def _truth(found: Outcome) -> str:

@@ -105,10 +105,10 @@ def test_many_clusters_fit_one_screen(
         ({"classes": 9}, "3 clusters, interval 2 to 4; the truth is 9, missed by the interval"),
         (
             {"filled": 2, "classes": None},
-            "2 clusters of 3 estimated, interval 2 to 4",
+            "2 of 3 clusters filled, interval 2 to 4",
         ),
         ({"k_estimated": None, "k_given": 3}, "3 clusters, as given"),
-        ({"k_estimated": None, "k_given": 196}, "3 clusters of 196 as given"),
+        ({"k_estimated": None, "k_given": 196}, "3 of 196 clusters filled"),
         ({"k_estimated": None, "filled": 1}, "1 cluster"),
     ],
 )
