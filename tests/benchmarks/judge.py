@@ -1,0 +1,315 @@
+"""How near the number of clusters is on every set of a folder and all that derives from it.
+
+Run: python tests/benchmarks/judge.py FOLDER OUT [--only=PART,...] [--methods=A,...] [--processes=N]
+     [--large] [--end-to-end]
+
+FOLDER holds base sets, .npz files with `features` and `labels` (judged_cases.py says what is made
+of them). Each case leaves a JSON file in OUT, and is not counted again while that was made with the
+same settings, so a run that was broken off goes on. Then the tables of docs/measurements/count.md
+are printed. --only keeps cases whose name contains one of the parts, such as `whole:` or `zipf`;
+--large adds 3,000 synthetic clusters, all sizes, and a million rows. The peers, UMAP before HDBSCAN
+and EVoC, are left out where they are not installed. Cases run in processes of one thread each.
+
+With --end-to-end, whole sets only: the clusters themselves, without K, scored against the classes;
+what a peer leaves as noise is one cluster.
+"""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from judged_cases import Case, Rows, derived_cases, drawn_cases, rows_of
+from numpy.typing import NDArray
+
+from clusterpipe.stages import STAGES
+from clusterpipe.stages.estimate_k import EstimateKConfig, estimate_k
+from clusterpipe.stages.numerics.kmeans import kmeans
+from clusterpipe.stages.numerics.metrics import agreement
+from clusterpipe.stages.numerics.preparation import unit_rows
+
+OURS = "clusterpipe"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+CLEAR = 0.8  # accuracy of centred k-means at the true number, from which clusters are clear
+CLEAR_UP_TO = 20_000  # rows on which that is tried
+WIDTHS = (1.2, 1.5, 2.5, 5, 10, math.inf)  # high over low, of the curve of coverage
+LEAST = 10  # images to a cluster of HDBSCAN
+Found = dict[str, Any]
+
+
+# ---- the methods -----------------------------------------------------------------------------
+
+
+def by_clusterpipe(rows: NDArray[np.float32], *, end_to_end: bool) -> Found:
+    if not end_to_end:
+        found = estimate_k(rows)
+        low, high = map(int, found.interval)
+        return {"k": int(found.k), "low": low, "high": high, "reason": found.reason}
+    from clusterpipe import FeatureClusters
+
+    clusters = FeatureClusters().fit(rows)
+    low, high = clusters.interval_
+    return {"k": clusters.n_clusters_, "low": low, "high": high, "label": clusters.labels_}
+
+
+def by_umap(rows: NDArray[np.float32], *, end_to_end: bool) -> Found:
+    from sklearn.cluster import HDBSCAN
+    from umap import UMAP
+
+    near = min(15, len(rows) - 1)
+    flat = UMAP(near, 10, metric="cosine", min_dist=0, init="random", random_state=0)
+    label = HDBSCAN(min(LEAST, len(rows)), copy=True).fit_predict(flat.fit_transform(rows))
+    return {"k": max(int(label.max()) + 1, 1), "label": label}
+
+
+def by_evoc(rows: NDArray[np.float32], *, end_to_end: bool) -> Found:
+    from evoc import EVoC
+
+    label = EVoC(random_state=0).fit_predict(rows)
+    return {"k": max(int(label.max()) + 1, 1), "label": label}
+
+
+@dataclass(frozen=True)
+class Method:
+    """find: rows (n, d) -> k and perhaps low, high, label; needs: the packages it is made of."""
+
+    find: Callable[..., Found]
+    needs: Sequence[str] = ()
+
+    def settings(self, end_to_end: bool) -> Found:
+        """What an answer depends on."""
+        versions = {package: version(package) for package in self.needs}
+        if self.needs:
+            return versions
+        return {
+            "version": STAGES["estimate-k"].version,
+            "end_to_end": end_to_end,
+            **asdict(EstimateKConfig()),
+        }
+
+
+METHODS = {
+    OURS: Method(by_clusterpipe),
+    "UMAP + HDBSCAN(10)": Method(by_umap, ("umap-learn", "scikit-learn")),
+    "EVoC": Method(by_evoc, ("evoc",)),
+}
+
+
+def installed(method: Method) -> bool:
+    try:
+        return bool(method.settings(end_to_end=False))
+    except PackageNotFoundError:
+        return False
+
+
+# ---- one case --------------------------------------------------------------------------------
+
+
+def file_of(case: Case, out: Path) -> Path:
+    return out / f"{case.name.replace(' ', '-')}.json"
+
+
+def judged(case: Case, *, folder: Path, out: Path, methods: Sequence[str], end_to_end: bool) -> str:
+    """The methods' answers on a case, kept in its file; which of them were not there."""
+    file = file_of(case, out)
+    record: Found = json.loads(file.read_text()) if file.exists() else {"found": {}}
+    settings = {name: METHODS[name].settings(end_to_end) for name in methods}
+    missing = [
+        name for name in methods if record["found"].get(name, {}).get("settings") != settings[name]
+    ]
+    if not missing:
+        return ""
+    rows = rows_of(case, folder)
+    record |= asdict(case) | described(case, rows)
+    for name in missing:
+        answer = answered(METHODS[name], rows, end_to_end=end_to_end)
+        record["found"][name] = answer | {"settings": settings[name]}
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(record, indent=1))
+    part.replace(file)
+    shown = [f"{name} {record['found'][name].get('k', 'failed')}" for name in missing]
+    return f"{case.name}: {record['k']} clusters; {', '.join(shown)}"
+
+
+def described(case: Case, rows: Rows) -> Found:
+    """The true numbers: of all kinds, and of those of the base set alone."""
+    kinds = np.unique(rows.label[rows.label >= 0])
+    found: Found = {"n": len(rows.label), "k": len(kinds), "own": rows.own or len(kinds)}
+    if case.kind == "synthetic" and len(rows.label) <= CLEAR_UP_TO:
+        unit = unit_rows(rows.features - rows.features.mean(axis=0))
+        label = kmeans(unit, len(kinds), spherical=True, iterations=10, seed=0).label
+        found["accuracy"] = agreement(rows.label, label).accuracy
+    return found
+
+
+def answered(method: Method, rows: Rows, *, end_to_end: bool) -> Found:
+    """What the method finds, or why a peer failed, and in how many CPU seconds."""
+    began = time.process_time()
+    try:
+        found = method.find(rows.features, end_to_end=end_to_end)
+    except Exception as error:
+        if not method.needs:
+            raise
+        return {"error": f"{type(error).__name__}: {error}"}
+    found["seconds"] = round(time.process_time() - began, 1)
+    label = found.pop("label", None)
+    if label is not None and (rows.label >= 0).all():
+        agreed = agreement(rows.label, np.asarray(label, np.int64) - min(label.min(), 0))
+        found |= {"accuracy": agreed.accuracy, "nmi": agreed.nmi, "ari": agreed.ari}
+    return found
+
+
+# ---- tables ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A case of a kind, the true number, and what every method found."""
+
+    kind: str
+    name: str
+    n: int
+    k: int
+    found: Mapping[str, Found]
+
+    def error(self, method: str) -> float:
+        k = self.found.get(method, {}).get("k")
+        return abs(math.log(k / self.k)) if k else math.nan
+
+    @property
+    def width(self) -> float:
+        return float(self.found[OURS]["high"] / self.found[OURS]["low"])
+
+    @property
+    def held(self) -> bool:
+        return bool(self.found[OURS]["low"] <= self.k <= self.found[OURS]["high"])
+
+
+def outcomes(records: Iterable[Found]) -> list[Outcome]:
+    found = []
+    for record in records:
+        kind = record["kind"]
+        if kind == "synthetic":
+            kind += ", clear" if record.get("accuracy", 1) >= CLEAR else ", blurred"
+        kind = "fifty images" if kind.startswith("fifty of") else kind
+        made = partial(Outcome, name=record["of"], n=record["n"], found=record["found"])
+        if kind == "foreign":
+            found.append(made(kind="foreign, own classes", k=record["own"]))
+            kind = "foreign, all classes"
+        found.append(made(kind=kind, k=record["k"]))
+    return found
+
+
+def row(*cells: object) -> None:
+    print("| " + " | ".join(str(cell) for cell in cells) + " |")
+
+
+def heading(*titles: str) -> None:
+    print()
+    row(*titles)
+    print("|---" * len(titles) + "|")
+
+
+def by_kind(found: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    kinds: dict[str, list[Outcome]] = {}
+    for one in found:
+        kinds.setdefault(one.kind, []).append(one)
+    return kinds | {"all": list(found)}
+
+
+def mean_error(found: Sequence[Outcome], method: str) -> str:
+    errors = [one.error(method) for one in found]
+    return "" if np.isnan(errors).all() else f"{np.nanmean(errors):.2f}"
+
+
+def table_of_kinds(found: Sequence[Outcome], methods: Sequence[str]) -> None:
+    peers = [name for name in methods if name != OURS]
+    spread = ("mean abs log(k/K)", "median", "interval holds", "median high/low")
+    heading("kind of case", "cases", *spread, *peers)
+    for kind, some in by_kind(found).items():
+        median = np.median([one.error(OURS) for one in some])
+        held, width = np.mean([one.held for one in some]), np.median([one.width for one in some])
+        cells = (mean_error(some, OURS), f"{median:.2f}", f"{held:.0%}", f"{width:.1f}")
+        row(kind, len(some), *cells, *(mean_error(some, peer) for peer in peers))
+
+
+def table_of_widths(found: Sequence[Outcome]) -> None:
+    """How often intervals up to a width, and above the one before, hold the truth."""
+    heading("interval holds, by high/low", *(f"up to {w:g}" if w < 1e9 else "more" for w in WIDTHS))
+    bounds = list(zip((0.0, *WIDTHS), WIDTHS, strict=False))
+    for kind, some in by_kind(found).items():
+        held = [[one.held for one in some if low < one.width <= high] for low, high in bounds]
+        row(kind, *(f"{sum(each)} of {len(each)}" if each else "" for each in held))
+
+
+def table_of_whole_sets(found: Sequence[Outcome], methods: Sequence[str]) -> None:
+    heading("whole set", "images", "K", *methods)
+    for one in found:
+        if one.kind == "whole":
+            ours = one.found[OURS]
+            cells = [f"{ours['k']} [{ours['low']}, {ours['high']}]"]
+            cells += [one.found.get(name, {}).get("k", "") for name in methods if name != OURS]
+            row(one.name, f"{one.n:,}", one.k, *cells)
+
+
+def table_of_clusters(found: Sequence[Outcome], methods: Sequence[str]) -> None:
+    heading("without K: accuracy / ARI", "K", *methods)
+    for one in found:
+        cells = []
+        for answer in (one.found.get(name, {}) for name in methods):
+            scored = "accuracy" in answer
+            cells.append(f"{answer['accuracy']:.3f} / {answer['ari']:.3f}" if scored else "")
+        row(one.name, one.k, *cells)
+
+
+# ---- the command -----------------------------------------------------------------------------
+
+
+def chosen_cases(folder: Path, options: Mapping[str, str]) -> list[Case]:
+    cases = [*derived_cases(folder), *drawn_cases(large="large" in options)]
+    if "end-to-end" in options:
+        cases = [case for case in cases if case.kind == "whole"]
+    parts = options.get("only", "").split(",")
+    return [case for case in cases if any(part in case.name for part in parts)]
+
+
+def run(cases: Sequence[Case], judge: Callable[[Case], str], processes: int) -> None:
+    """Every case, in processes that start afresh with one thread each."""
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(judge, case) for case in cases]):
+            if done.result():
+                print(done.result(), file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    folder, out = (Path(argument) for argument in sys.argv[1:] if argument[:2] != "--")
+    given = (a.removeprefix("--").partition("=") for a in sys.argv[1:] if a[:2] == "--")
+    options = {name: value for name, _, value in given}
+    wanted = options.get("methods", ",".join(METHODS)).split(",")
+    methods = [name for name, one in METHODS.items() if name in (OURS, *wanted) and installed(one)]
+    cases, end_to_end = chosen_cases(folder, options), "end-to-end" in options
+    out.mkdir(parents=True, exist_ok=True)
+    judge = partial(judged, folder=folder, out=out, methods=methods, end_to_end=end_to_end)
+    run(cases, judge, int(options.get("processes", os.cpu_count() or 1)))
+    found = outcomes(json.loads(file_of(case, out).read_text()) for case in cases)
+    if end_to_end:
+        table_of_clusters(found, methods)
+        return
+    table_of_whole_sets(found, methods)
+    table_of_kinds(found, methods)
+    table_of_widths(found)
+
+
+if __name__ == "__main__":
+    main()
