@@ -21,6 +21,7 @@ from clusterpipe.cache.errors import ClusterpipeError, DamagedArtifact
 from clusterpipe.cache.foreign import Answer
 
 _LIMITS = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)
+_MOST = 4_096
 
 
 def main() -> None:
@@ -67,10 +68,24 @@ def _lower(kind: int, wanted: int) -> None:
 
 
 def _list(question: Mapping[str, Any]) -> Answer:
-    """Shape and dtype of each dataset at the top of a file, or why it is not to be read."""
+    """Shape and dtype of each dataset of a file, or why it is not to be read; of groups within
+    groups no more than `_MOST` names are looked at, and no links."""
     with h5py.File(question["path"], "r") as file:
-        found = {name: described for name in file if (described := _described(file, name))}
+        names = dict.fromkeys([*file, *_inside(file)])
+        found = {name: described for name in names if (described := _described(file, name))}
     return Answer({"arrays": found}, b"")
+
+
+def _inside(file: h5py.File) -> list[str]:
+    """Names within groups; those at the top come with their links."""
+    found: list[str] = []
+
+    def visit(name: str) -> bool | None:
+        found.append(name)
+        return True if len(found) == _MOST else None
+
+    file.visit(visit)
+    return [name for name in found if "/" in name]
 
 
 def _described(file: h5py.File, name: str) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from clusterpipe.cache.rows import Rows
 from clusterpipe.cache.sources.columns import array_manifest
 from clusterpipe.cache.sources.containers import ArrayFile, describe
 from clusterpipe.cache.sources.manifest import Manifest
+from clusterpipe.cache.sources.places import COLUMNS, refuse_misspelt
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,8 +63,10 @@ def open_images(file: ArrayFile) -> ArrayImages:
             f"{file.path}: images is {describe(pixels)}; "
             f"expected (n, h, w, 3) or, for gray, (n, h, w), uint8"
         )
+    left = refuse_misspelt(file, (*COLUMNS, "images"))
     n, height, width = pixels.shape[:3]
     manifest = array_manifest(file, n=n, bytes_per_row=images.packed_size(width, height))
+    manifest = replace(manifest, remarks=(left,) if left else ())
     return ArrayImages(safe_name(file.path.stem), manifest, pixels)
 
 

@@ -51,13 +51,17 @@ class Arrays(Mapping[str, Rows]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def called(self, names: Mapping[str, str]) -> "Arrays":
+        """Some of the arrays by other names: the new name of each maps to the one it has here."""
+        return Arrays(self._path, {new: self._rows[name] for new, name in names.items()})
+
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """The arrays at the top level of a file, by name."""
+    """The arrays of a file by name; those within groups of HDF5 as `group/name`."""
 
     path: Path
-    arrays: Mapping[str, Rows]
+    arrays: Arrays
 
 
 def open_arrays(path: Path) -> ArrayFile:
@@ -88,6 +92,13 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except (*damage, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
+
+
+def listed(file: ArrayFile, most: int = 12) -> str:
+    """The arrays with their shapes, for messages; of many the first."""
+    first = [f"{name} {describe(file.arrays[name])}" for name in list(file.arrays)[:most]]
+    left = len(file.arrays) - len(first)
+    return ", ".join([*first, *([f"and {left:,} more"] if left else [])]) or "no arrays"
 
 
 def describe(rows: Rows) -> str:

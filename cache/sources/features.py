@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from clusterpipe.cache.schema import Embeddings
 from clusterpipe.cache.sources.columns import array_manifest
 from clusterpipe.cache.sources.containers import ArrayFile, describe
 from clusterpipe.cache.sources.manifest import Manifest
+from clusterpipe.cache.sources.places import COLUMNS, refuse_misspelt
 
 _PLAIN = "features"
 _PREFIX = "features_"
@@ -80,6 +81,8 @@ def open_features(file: ArrayFile) -> FileFeatures:
     (n, d), floating point, and read by slices. Raises `UsageError` for other shapes or dtypes,
     for lengths that differ, and, when the rows are read, for NaN or infinity.
     """
+    known = (*COLUMNS, "images", _PLAIN, *filter(_is_features, file.arrays))
+    left = refuse_misspelt(file, known)
     spaces = {_space(file, name): matrix(file, name) for name in file.arrays if _is_features(name)}
     if len({rows.shape[0] for rows in spaces.values()}) > 1:
         found = ", ".join(f"{space} {describe(rows)}" for space, rows in spaces.items())
@@ -87,6 +90,7 @@ def open_features(file: ArrayFile) -> FileFeatures:
     n = next(iter(spaces.values())).shape[0]
     width = sum(rows.shape[1] * rows.dtype.itemsize for rows in spaces.values())
     manifest = array_manifest(file, n=n, bytes_per_row=width)
+    manifest = replace(manifest, remarks=(left,) if left else ())
     return FileFeatures(safe_name(file.path.stem), manifest, spaces, file.path)
 
 

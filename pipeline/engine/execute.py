@@ -22,6 +22,7 @@ from clusterpipe.cache.provenance import Identity, Provenance
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import ARTIFACTS, Checkpoint, Embeddings, Metrics
 from clusterpipe.cache.sources import ImageSource, open_source
+from clusterpipe.cache.sources.places import parted
 from clusterpipe.pipeline.engine import inputs, plan
 from clusterpipe.pipeline.engine.config import Config, dump, harmless, load
 from clusterpipe.pipeline.engine.events import Action, StageEvent, Tell, nobody
@@ -105,8 +106,10 @@ def run_stage(
 
 def default_run_dir(source: str) -> Path:
     """runs/<name of the source> under the current folder."""
-    path = Path(source).expanduser().resolve()
-    return Path("runs") / safe_name(path.stem if path.is_file() else path.name)
+    file, place = parted(source)
+    path = Path(file).expanduser().resolve()
+    name = path.stem if path.is_file() else path.name
+    return Path("runs") / safe_name(f"{name}-{place}" if place else name)
 
 
 def with_appended(config: Config, run: RunDirectory) -> Config:

@@ -101,7 +101,7 @@ def test_hdf5_strings_are_read_as_text(tmp_path: Path) -> None:
         file["fixed"] = np.array(["ä".encode(), b"b"])
         file.create_group("group")["inside"] = MATRIX
     arrays = open_arrays(tmp_path / "x.h5").arrays
-    assert set(arrays) == {"variable", "fixed"}
+    assert set(arrays) == {"variable", "fixed", "group/inside"}
     assert list(arrays["variable"][0:2]) == list(arrays["fixed"][0:2]) == ["ä", "b"]
 
 

@@ -1,0 +1,100 @@
+"""Opening of one source: what a path names, by its ending and by what it holds."""
+
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.limits import USUAL, Limits
+from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.sources import containers, demonstration
+from clusterpipe.cache.sources.arrays import open_images
+from clusterpipe.cache.sources.containers import listed, open_arrays
+from clusterpipe.cache.sources.features import holds_features, open_features
+from clusterpipe.cache.sources.folder import open_folder
+from clusterpipe.cache.sources.places import SEPARATOR, at, at_top, parted
+from clusterpipe.cache.sources.protocols import FeatureSource, ImageSource
+from clusterpipe.cache.sources.table import open_table
+
+_TABLES = (".csv", ".tsv")
+SUFFIXES = (*_TABLES, *containers.SUFFIXES)
+"""Endings of files that hold or list many images."""
+
+_KINDS = (
+    "a folder of images; a table of paths (.csv, .tsv); a file of arrays (.npz, .npy, .h5, .hdf5, "
+    ".safetensors) that holds images or features; or `demonstration`"
+)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Settings that any kind of source may heed."""
+
+    labels_from_folders: bool = False
+    follow_links: bool = False
+    limits: Limits = USUAL
+    progress: Progress = silent
+
+
+def open_one(source: str, opening: Opening = Opening()) -> ImageSource | FeatureSource:
+    """The images or features at one path. Raises UsageError for what is no source."""
+    name, place = parted(source)
+    path = Path(name).expanduser().absolute()
+    suffix = path.suffix.lower()
+    if _is_folder(path):
+        return open_folder(
+            path,
+            labels_from_folders=opening.labels_from_folders,
+            follow_links=opening.follow_links,
+            limits=opening.limits,
+            progress=opening.progress,
+        )
+    if suffix in containers.SUFFIXES:
+        return _open_arrays(path, place)
+    if place:
+        raise UsageError(f"{path} has no groups: {SEPARATOR} names one of a file of arrays")
+    if suffix in _TABLES:
+        return open_table(path, limits=opening.limits, progress=opening.progress)
+    raise UsageError(f"{path} is no source of images. Accepted: {_KINDS}")
+
+
+def _is_folder(path: Path) -> bool:
+    """True if `path` is a folder, False if it is a file. Raises `UsageError` if it is neither."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist{_suggestion(path)}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise UsageError(f"{path} is neither a folder nor a regular file")
+    return stat.S_ISDIR(mode)
+
+
+def _suggestion(path: Path) -> str:
+    names = [demonstration.NAME]
+    with suppress(OSError):
+        names += [sibling.name for sibling in path.parent.iterdir()]
+    nearest = get_close_matches(path.name, names, n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def _open_arrays(path: Path, place: str) -> ImageSource | FeatureSource:
+    whole = open_arrays(path)
+    file = at(whole, place) if place else at_top(whole)
+    if holds_features(file):
+        return open_features(file)
+    if "images" in file.arrays:
+        return open_images(file)
+    raise UsageError(
+        f"{path} holds {listed(whole)}. Accepted: features (n, d) floats, or features_<name>; or "
+        f"images (n, h, w, 3) or (n, h, w) uint8{_named(whole)}"
+    )
+
+
+def _named(file: containers.ArrayFile) -> str:
+    """How to name what may be meant."""
+    fits = [name for name in file.arrays if len(file.arrays[name].shape) in (2, 3, 4)]
+    return f". Or name an array of it: {file.path}{SEPARATOR}{fits[0]}" if fits else ""
