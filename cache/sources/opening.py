@@ -95,6 +95,6 @@ def _open_arrays(path: Path, place: str) -> ImageSource | FeatureSource:
 
 
 def _named(file: containers.ArrayFile) -> str:
-    """How to name what may be meant."""
+    """Advice to name what may be meant."""
     fits = [name for name in file.arrays if len(file.arrays[name].shape) in (2, 3, 4)]
     return f". Or name an array of it: {file.path}{SEPARATOR}{fits[0]}" if fits else ""
