@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-VERSION = 2  # of the drawing: raise it when plots look different from the same artifacts
+VERSION = 3  # of the drawing: raise it when plots look different from the same artifacts
 SPECTRUM_ROWS, SIMILARITY_ROWS = 4_000, 800  # images drawn at random for what compares images
 DPI, FEW_STEPS = 120, 50  # fewer steps are marked one by one
 # Okabe and Ito's colours, which the colour-blind can tell apart; each also has its own line.
@@ -97,30 +97,64 @@ def _plain(axes: "Axes") -> None:
 
 
 def _coding_length(run: RunDirectory) -> "Figure":
-    """The whole curve, and what happens around the estimate, with the eigengaps there."""
+    """The curve of all candidates, and beside it what chose among them."""
     found = artifact.read(run.artifact(KEstimate), KEstimate)
     figure = _figure(9, 3.8)
     if np.isnan(found.length).all():
         figure.text(0.5, 0.5, found.reason, ha="center", va="center", wrap=True)
         return figure
-    whole, near = figure.subplots(1, 2)
-    low, high = int(found.interval[0]), int(found.interval[1])
-    around = (found.candidate >= low / 2) & (found.candidate <= 2 * high)
-    for axes, shown in ((whole, np.full_like(around, True)), (near, around)):
-        _plain(axes)
-        axes.axvspan(low, high, color=ORANGE, alpha=0.25, label="interval")
-        axes.plot(found.candidate[shown], found.length[shown], color=BLUE, marker=".")
-        axes.axvline(found.k, color=GREY, linestyle="--", label=f"k = {found.k}")
-        axes.set(xlabel="clusters k", ylabel="coding length (nats)")
-        axes.yaxis.set_major_formatter("{x:,.0f}")
+    whole, beside = figure.subplots(1, 2)
+    _curve(whole, found, np.full(found.candidate.shape, True))
     whole.set(title="all candidates", xscale="log")
     whole.xaxis.set_major_formatter("{x:,.0f}")
-    if found.gap is not None:
-        _eigengaps(near.twinx(), found.gap, around[: len(found.gap)])
-    near.set_title("around the estimate")
-    near.xaxis.get_major_locator().set_params(integer=True)
-    near.legend(frameon=False)
+    if found.number is not None and found.probability is not None:
+        _probabilities(beside, found, found.number, found.probability)
+    else:
+        _around(beside, found)
+    beside.legend(frameon=False)
     return figure
+
+
+def _curve(axes: "Axes", found: KEstimate, shown: NDArray[np.bool_]) -> None:
+    _estimate(axes, found)
+    axes.plot(found.candidate[shown], found.length[shown], color=BLUE, marker=".")
+    axes.set(ylabel="coding length (nats)")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+
+
+def _estimate(axes: "Axes", found: KEstimate) -> None:
+    """The estimate and its interval along the axis of k."""
+    _plain(axes)
+    axes.axvspan(int(found.interval[0]), int(found.interval[1]), color=ORANGE, alpha=0.25)
+    axes.axvline(found.k, color=GREY, linestyle="--", label=f"k = {found.k}")
+    axes.set(xlabel="clusters k")
+
+
+def _probabilities(
+    axes: "Axes",
+    found: KEstimate,
+    number: NDArray[np.integer[Any]],
+    probability: NDArray[np.floating[Any]],
+) -> None:
+    """The probability of each number, with the levels that stand out."""
+    _estimate(axes, found)
+    axes.fill_between(number, probability, color=BLUE, alpha=0.4, step="mid")
+    if found.level is not None:
+        at = np.interp(found.level, number, probability)
+        axes.plot(found.level, at, color=GREEN, marker="v", linestyle="", label="levels")
+    axes.set(title="probability of each number", ylabel="probability", xscale="log", ylim=(0, None))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def _around(axes: "Axes", found: KEstimate) -> None:
+    """The curve near the estimate, with the eigengaps there."""
+    low, high = int(found.interval[0]), int(found.interval[1])
+    around = (found.candidate >= low / 2) & (found.candidate <= 2 * high)
+    _curve(axes, found, around)
+    if found.gap is not None:
+        _eigengaps(axes.twinx(), found.gap, around[: len(found.gap)])
+    axes.set_title("around the estimate")
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _eigengaps(axes: "Axes", gap: NDArray[np.floating[Any]], shown: NDArray[np.bool_]) -> None:

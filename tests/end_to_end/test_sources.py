@@ -34,10 +34,11 @@ def test_bad_images_become_rows_and_the_run_goes_on(tmp_path: Path, clusterpipe:
             zip(file["skipped/path"].asstr(), file["skipped/reason"].asstr(), strict=True)
         )
         assert len(file["id"]) == 40
-    assert set(skipped) == {"truncated.png", "empty.jpg", "text.jpg", "gone.png"}
+    assert set(skipped) == {"truncated.png", "empty.jpg", "text.jpg", "gone.png", "notes.txt"}
     assert all(skipped.values())
     assert "40 images" in done.out
     assert "4 skipped" in done.out
+    assert "not read: 1 .txt" in done.out
     again = clusterpipe("run-all", folder)
     assert again.action("embed") == "fresh"
 

@@ -177,7 +177,7 @@ def test_near_duplicates_stand_side_by_side_and_loners_apart(opened: Any) -> Non
 
     assert "3\nrepeat another" in opened.find_element("css selector", "#overview").text
     assert rows("#groups .group") == [[4, 1, 2], [3, 0]]
-    assert rows("#loners") == [[5]]
+    assert rows("#loners") == [[6]]
     below = [label.text for label in all_of(opened, "#groups .image small")]
     assert below[0].startswith(f"keep · 0.954 · {NAMES[4]}")
     assert [text.split(" · ")[0] for text in below[1:3]] == ["exact copy"] * 2

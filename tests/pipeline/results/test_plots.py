@@ -19,11 +19,16 @@ from clusterpipe.pipeline.results.plots import PLOTS
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A finished run over four groups of features."""
     folder = tmp_path_factory.mktemp("plots")
+    config = override(Config(), [f"source.path='{features(folder)}'"])
+    run_all(config, run_dir=folder / "run")
+    return RunDirectory(folder / "run")
+
+
+def features(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     rows = 5 * np.eye(4, 16)[np.arange(160) % 4] + 0.5 * rng.normal(size=(160, 16))
     np.savez(folder / "rows.npz", features=rows.astype(np.float32))
-    run_all(override(Config(), [f"source.path='{folder / 'rows.npz'}'"]), run_dir=folder / "run")
-    return RunDirectory(folder / "run")
+    return folder / "rows.npz"
 
 
 def panels(name: str, run: RunDirectory) -> list[Any]:
@@ -31,20 +36,39 @@ def panels(name: str, run: RunDirectory) -> list[Any]:
     return list(plot.draw(run).axes)
 
 
-def test_the_coding_length_is_drawn_with_its_interval_and_k(run: RunDirectory) -> None:
+def test_the_coding_length_is_drawn_beside_the_probability_of_each_number(
+    run: RunDirectory,
+) -> None:
     found = artifact.read(run.artifact(KEstimate), KEstimate)
-    whole, near, gaps = panels("coding_length.png", run)
-    np.testing.assert_array_equal(whole.lines[0].get_xdata(), found.candidate)
-    np.testing.assert_array_equal(whole.lines[0].get_ydata(), found.length)
-    shown = near.lines[0].get_xdata()
-    assert found.interval[0] in shown
-    assert found.interval[1] in shown
-    for axes in (whole, near):
-        assert set(axes.lines[1].get_xdata()) == {found.k}
-        band = axes.patches[0].get_extents().transformed(axes.transData.inverted())
-        np.testing.assert_allclose([band.x0, band.x1], found.interval)
+    assert found.probability is not None
+    whole, beside = panels("coding_length.png", run)
+    (curve,) = [line for line in whole.lines if len(line.get_xdata()) == len(found.candidate)]
+    np.testing.assert_array_equal(curve.get_xdata(), found.candidate)
+    np.testing.assert_array_equal(curve.get_ydata(), found.length)
+    assert_tells_estimate(whole, found)
+    assert_tells_estimate(beside, found)
+    top = beside.collections[0].get_paths()[0].vertices[:, 1].max()
+    assert top == pytest.approx(found.probability.max())
+    np.testing.assert_array_equal(beside.lines[1].get_xdata(), found.level)
+
+
+def test_eigengaps_are_drawn_where_they_chose(tmp_path: Path) -> None:
+    chosen = [f"source.path='{features(tmp_path)}'", "estimate_k.method='eigengap'"]
+    run_all(override(Config(), chosen), run_dir=tmp_path / "run", until="estimate-k")
+    run = RunDirectory(tmp_path / "run")
+    found = artifact.read(run.artifact(KEstimate), KEstimate)
+    assert found.gap is not None
+    _, near, gaps = panels("coding_length.png", run)
+    assert_tells_estimate(near, found)
+    assert set(found.interval) <= set(near.lines[1].get_xdata())
     height = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in gaps.patches}
     assert height[found.k] == found.gap[found.k - 1] == found.gap.max()
+
+
+def assert_tells_estimate(axes: Any, found: KEstimate) -> None:
+    assert set(axes.lines[0].get_xdata()) == {found.k}
+    band = axes.patches[0].get_extents().transformed(axes.transData.inverted())
+    np.testing.assert_allclose([band.x0, band.x1], found.interval)
 
 
 def test_the_loss_terms_are_those_of_each_step(run: RunDirectory) -> None:

@@ -38,11 +38,11 @@ def test_config_tells_value_origin_and_default(
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
     assert lines["seed"] == ["seed", "7", "my.toml", "0"]
     assert lines["assign.k"] == ["assign.k", "12", "--set", "0"]
-    assert lines["assign.seeds"] == ["assign.seeds", "5", "my.toml"]
+    assert lines["assign.seeds"] == ["assign.seeds", "5", "my.toml", "3"]
     assert lines["assign.top"] == ["assign.top", "5", "default"]
     assert len(lines) == len(Config().keys()) + 1
     settings.print_settings(config, changed_only=True, as_json=False)
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert len(capsys.readouterr().out.splitlines()) == 4
 
 
 def test_models_are_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
