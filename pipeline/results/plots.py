@@ -154,7 +154,7 @@ def _around(axes: "Axes", found: KEstimate) -> None:
     if found.gap is not None:
         _eigengaps(axes.twinx(), found.gap, around[: len(found.gap)])
     axes.set_title("around the estimate")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
 
 
 def _eigengaps(axes: "Axes", gap: NDArray[np.floating[Any]], shown: NDArray[np.bool_]) -> None:
