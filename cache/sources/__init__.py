@@ -42,13 +42,14 @@ class SourceConfig:
 
     path: str = _option(
         demonstration.NAME,
-        "Images: a folder, a table of paths (.csv, .tsv), a file of arrays or features (.npz, "
-        ".npy, .h5, .safetensors), or `demonstration`.",
+        "Images: a folder, a list of paths (.csv, .tsv, .txt, .json), a file of arrays or features "
+        "(.npz, .npy, .h5, .safetensors), or `demonstration`.",
         affects_result=False,
     )
     labels_from_folders: bool = _option(
         False,
-        "Take the first folder below the source as ground-truth class; only `evaluate` sees it.",
+        "Take folders below the source, or below train, val and test, as ground-truth classes; only "
+        "`evaluate` sees them.",
         affects_result=False,
     )
     follow_links: bool = _option(

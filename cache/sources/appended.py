@@ -31,7 +31,8 @@ def with_appended(source: ImageSource | FeatureSource, appended: Manifest) -> Fi
         skipped_path=strings(more.skipped_path[gone]),
         skipped_reason=strings(more.skipped_reason[gone]),
     )
-    return FileImages(source.name, files.root, _joined(source.manifest, more), files.limits)
+    joined = _joined(source.manifest, more)
+    return FileImages(source.name, files.root, joined, files.limits, files.readers)
 
 
 def _joined(first: Manifest, second: Manifest) -> Manifest:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote_to_bytes
 
 from clusterpipe.cache import images
@@ -49,18 +50,28 @@ def stamp_of(status: os.stat_result) -> int:
     return int.from_bytes(blake2b(seen, digest_size=7).digest())
 
 
+class Reader(Protocol):
+    """Way to the bytes of an image that is part of a file. Raises as `read_file` does."""
+
+    def __call__(self, limits: Limits, /) -> bytes: ...
+
+
 @dataclass(frozen=True)
 class FileImages:
-    """An `ImageSource` of files below `root`, or at absolute paths."""
+    """An `ImageSource` of files below `root`, or at absolute paths; and of parts of files, which
+    have a reader each, by their ids."""
 
     name: str
     root: Path
     manifest: Manifest
     limits: Limits = USUAL
+    readers: Mapping[str, Reader] = field(default_factory=dict)
 
     def read(self, row: int) -> bytes:
         """The file's bytes. Raises `OSError` and `UnreadableImage` as `read_file` does; never
         opens what is not a regular file."""
+        if reader := self.readers.get(self.manifest.id[row]):
+            return reader(self.limits)
         return read_file(self.root / file_path(self.manifest.path[row]), self.limits)
 
     def decode(self, data: bytes, needed: int = 0) -> Image:

@@ -15,11 +15,11 @@ from clusterpipe.cache.images import IMAGE_SUFFIXES
 from clusterpipe.cache.limits import USUAL, Limits
 from clusterpipe.cache.names import safe_name
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.schema import StringArray
 from clusterpipe.cache.signatures import Kind, kind_of
 from clusterpipe.cache.sources.account import not_read
-from clusterpipe.cache.sources.files import FileImages, file_path, stamp_of, stored_path
-from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, strings
+from clusterpipe.cache.sources.classes import classes_of
+from clusterpipe.cache.sources.files import FileImages, stamp_of, stored_path
+from clusterpipe.cache.sources.manifest import Manifest, strings
 from clusterpipe.cache.sources.reading import first_bytes
 
 RUN_FILES = {".lock", "pipeline.toml"}  # what every run directory holds
@@ -68,15 +68,14 @@ def open_folder(
     are run directories, whose pictures would else be found when a run lies among its images. Links
     to folders outside of `root` are followed with `follow_links` only, and else counted. A folder
     is listed once, however many links lead to it, and under its real path if that is below `root`.
-    With `labels_from_folders` the first folder below
-    `root` is the class; images beside those folders are unlabelled. Raises `UsageError` when
-    `root` cannot be listed.
+    With `labels_from_folders` folders are the classes, as `classes_of` says. Raises `UsageError`
+    when `root` cannot be listed.
     """
     findings = _scan(root, follow_links, progress)
     others = sorted(findings.others)
     files, unusable = sorted(findings.files), sorted(findings.unusable)
     path = strings(file.path for file in files)
-    labels = _labels(path) if labels_from_folders else None
+    labels, split = classes_of(path.tolist()) if labels_from_folders else (None, None)
     manifest = Manifest(
         id=path,
         path=path,
@@ -85,6 +84,7 @@ def open_folder(
         stamp=np.array([file.stamp for file in files], np.int64),
         label=None if labels is None else labels.label,
         class_name=None if labels is None else labels.class_name,
+        split=split,
         skipped_path=strings(item.path for item in unusable),
         skipped_reason=strings(item.reason for item in unusable),
         other_path=strings(item.path for item in others),
@@ -200,9 +200,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _reason(error: OSError) -> str:
     return (error.strerror or type(error).__name__).lower()
-
-
-def _labels(path: StringArray) -> Labels:
-    """The class of each stored path: its first folder; of a path without folders: unknown."""
-    folders = (file_path(stored).rpartition("/")[0].partition("/")[0] for stored in path)
-    return encode_labels(strings(map(stored_path, folders)), where="folders")

@@ -1,6 +1,8 @@
 """Opening of one source: what a path names, by its ending and by what it holds."""
 
+import re
 import stat
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,21 +13,38 @@ from clusterpipe.cache.limits import USUAL, Limits
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.sources import containers, demonstration
 from clusterpipe.cache.sources.arrays import open_images
+from clusterpipe.cache.sources.coco import open_json
 from clusterpipe.cache.sources.containers import listed, open_arrays
 from clusterpipe.cache.sources.features import holds_features, open_features
+from clusterpipe.cache.sources.files import FileImages
 from clusterpipe.cache.sources.folder import open_folder
 from clusterpipe.cache.sources.places import SEPARATOR, at, at_top, parted
 from clusterpipe.cache.sources.protocols import FeatureSource, ImageSource
 from clusterpipe.cache.sources.table import open_table
+from clusterpipe.cache.sources.text import open_text
 
-_TABLES = (".csv", ".tsv")
-SUFFIXES = (*_TABLES, *containers.SUFFIXES)
+_LISTS: Mapping[str, Callable[..., FileImages]] = {
+    ".csv": open_table,
+    ".tsv": open_table,
+    ".txt": open_text,
+    ".json": open_json,
+}
+SUFFIXES = (*_LISTS, *containers.SUFFIXES)
 """Endings of files that hold or list many images."""
 
 _KINDS = (
-    "a folder of images; a table of paths (.csv, .tsv); a file of arrays (.npz, .npy, .h5, .hdf5, "
-    ".safetensors) that holds images or features; or `demonstration`"
+    "a folder of images; a list of paths (.csv, .tsv, .txt, .json of COCO); a file of arrays "
+    "(.npz, .npy, .h5, .hdf5, .safetensors) that holds images or features; or `demonstration`"
 )
+
+
+_FETCHING = {
+    "s3": "copy it, as with `aws s3 sync ADDRESS FOLDER`",
+    "gs": "copy it, as with `gcloud storage rsync ADDRESS FOLDER`",
+    "hf": "download it, as with `hf download --repo-type dataset NAME --local-dir FOLDER`",
+    **dict.fromkeys(("http", "https", "ftp"), "download it, as with `curl -O ADDRESS`"),
+    "file": "leave file:// out: it is a path",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +59,7 @@ class Opening:
 
 def open_one(source: str, opening: Opening = Opening()) -> ImageSource | FeatureSource:
     """The images or features at one path. Raises UsageError for what is no source."""
+    _refuse_address(source)
     name, place = parted(source)
     path = Path(name).expanduser().absolute()
     suffix = path.suffix.lower()
@@ -55,9 +75,20 @@ def open_one(source: str, opening: Opening = Opening()) -> ImageSource | Feature
         return _open_arrays(path, place)
     if place:
         raise UsageError(f"{path} has no groups: {SEPARATOR} names one of a file of arrays")
-    if suffix in _TABLES:
-        return open_table(path, limits=opening.limits, progress=opening.progress)
+    if suffix in _LISTS:
+        return _LISTS[suffix](path, limits=opening.limits, progress=opening.progress)
     raise UsageError(f"{path} is no source of images. Accepted: {_KINDS}")
+
+
+def _refuse_address(source: str) -> None:
+    """Raises `UsageError` for what is no path but an address."""
+    found = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]+):/+", source)
+    if found and not Path(source).exists():
+        how = _FETCHING.get(found[1].lower(), "copy it to this machine")
+        raise UsageError(
+            f"{source} is an address: clusterpipe reads files of this machine and opens no "
+            f"connection. First {how}, then name the folder"
+        )
 
 
 def _is_folder(path: Path) -> bool:

@@ -222,3 +222,17 @@ def test_opening_a_folder_imports_nothing_heavy(photos: Path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert result.stdout == "10 set()\n"
+
+
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("https://example.org/photos.zip", "curl -O"),
+        ("s3://bucket/photos", "aws s3 sync"),
+        ("smb://nas/photos", "copy it to this machine"),
+        ("file:///photos", "leave file:// out"),
+    ],
+)
+def test_addresses_get_a_plain_sentence(address: str, advice: str) -> None:
+    with pytest.raises(UsageError, match=f"{address} is an address: .*{advice}"):
+        open_source(SourceConfig(path=address))

@@ -63,6 +63,30 @@ def test_what_spreadsheets_write(photos: Path) -> None:
     assert list(manifest.class_name) == ["Katze"]
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("path;label;split\r\nä.jpg;a, b;train\r\n", "utf-8"),
+        ("sep=;\r\npath;label;split\r\nä.jpg;a, b;train\r\n", "utf-8-sig"),
+        ("path\tlabel\tsplit\r\nä.jpg\ta, b\ttrain\r\n", "utf-16"),
+        ('"SEP=|"\npath|label|split\nä.jpg|a, b|train\n', "utf-16"),
+        ('path,"label",split\nä.jpg, "a, b",train\n', "utf-8"),
+    ],
+)
+def test_dialects_of_spreadsheets(photos: Path, text: str, encoding: str) -> None:
+    manifest = open_table(write(photos, text, encoding=encoding)).manifest
+    assert manifest.path.tolist() == ["ä.jpg"]
+    assert manifest.class_name is not None
+    assert manifest.class_name.tolist() == ["a, b"]
+    assert manifest.split is not None
+    assert manifest.split.tolist() == ["train"]
+
+
+def test_lines_are_counted_from_the_top_of_the_file(photos: Path) -> None:
+    with pytest.raises(UsageError, match="line 4: the path is empty"):
+        open_table(write(photos, "sep=;\npath;id\na.jpg;1\n;2\n"))
+
+
 def test_tabs(photos: Path) -> None:
     table = write(photos, "path\tlabel\nsub/c d.jpg\ta, b\n", name="list.TSV")
     manifest = open_table(table).manifest
@@ -133,7 +157,9 @@ def test_files_without_permission_are_skipped(photos: Path) -> None:
     [
         ("", "names its columns.*found: nothing"),
         ("a.jpg,cat\nb.jpg,dog\n", "names its columns.*found: a.jpg, cat"),
-        ("path;label\na.jpg;cat\n", "found: path;label"),
+        ("path|label\na.jpg|cat\n", r"found: path\|label"),
+        ("1.5,2e-3\n0,1\n", r"np.save.*np.loadtxt\('list.csv'"),
+        ("image_path,label\na.jpg,cat\n", "If image_path holds the paths, call it path"),
         ("path,path\na.jpg,b.jpg\n", "found: path, path"),
         ("path,label\na.jpg,1\nb.jpg,1,2\n", "line 3: more cells than columns"),
         ("path,id\na.jpg,1\n,2\n", "line 3: the path is empty"),
