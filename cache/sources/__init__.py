@@ -48,7 +48,7 @@ class SourceConfig:
     )
     labels_from_folders: bool = _option(
         False,
-        "Take folders below the source, or below train, val and test, as ground-truth classes; only "
+        "Take the first folders (below train, val, test the second) as ground-truth classes; only "
         "`evaluate` sees them.",
         affects_result=False,
     )
