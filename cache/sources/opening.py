@@ -12,6 +12,7 @@ from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.limits import USUAL, Limits
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.sources import containers, demonstration
+from clusterpipe.cache.sources.archives import open_archive
 from clusterpipe.cache.sources.arrays import open_images
 from clusterpipe.cache.sources.coco import open_json
 from clusterpipe.cache.sources.containers import listed, open_arrays
@@ -29,12 +30,15 @@ _LISTS: Mapping[str, Callable[..., FileImages]] = {
     ".txt": open_text,
     ".json": open_json,
 }
-SUFFIXES = (*_LISTS, *containers.SUFFIXES)
+_ARCHIVES = (".zip", ".tar")
+_PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+SUFFIXES = (*_LISTS, *_ARCHIVES, *containers.SUFFIXES)
 """Endings of files that hold or list many images."""
 
 _KINDS = (
-    "a folder of images; a list of paths (.csv, .tsv, .txt, .json of COCO); a file of arrays "
-    "(.npz, .npy, .h5, .hdf5, .safetensors) that holds images or features; or `demonstration`"
+    "a folder of images; a list of paths (.csv, .tsv, .txt, .json of COCO); an archive (.zip, "
+    ".tar); a file of arrays (.npz, .npy, .h5, .hdf5, .safetensors) that holds images or features; "
+    "or `demonstration`"
 )
 
 
@@ -77,7 +81,15 @@ def open_one(source: str, opening: Opening = Opening()) -> ImageSource | Feature
         raise UsageError(f"{path} has no groups: {SEPARATOR} names one of a file of arrays")
     if suffix in _LISTS:
         return _LISTS[suffix](path, limits=opening.limits, progress=opening.progress)
-    raise UsageError(f"{path} is no source of images. Accepted: {_KINDS}")
+    if suffix in _ARCHIVES:
+        return open_archive(
+            path,
+            labels_from_folders=opening.labels_from_folders,
+            limits=opening.limits,
+            progress=opening.progress,
+        )
+    hint = "It is a compressed archive: unpack it first. " if suffix in _PACKED else ""
+    raise UsageError(f"{path} is no source of images. {hint}Accepted: {_KINDS}")
 
 
 def _refuse_address(source: str) -> None:

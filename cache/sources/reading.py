@@ -6,13 +6,26 @@ A blocked read cannot be broken off, so each happens in a thread that can be lef
 import errno
 import stat
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from clusterpipe.cache.errors import UnreadableImage
 from clusterpipe.cache.limits import Limits, stalled
 from clusterpipe.cache.signatures import HEAD
 
 _BLOCK = 1 << 20
+
+
+class Stream(Protocol):
+    """Anything whose bytes are read by blocks."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+Opened = Callable[[], AbstractContextManager[Stream]]
 
 
 def read_file(path: Path, limits: Limits) -> bytes:
@@ -23,7 +36,12 @@ def read_file(path: Path, limits: Limits) -> bytes:
     halves the next one, down to a second, until a file is read again: of a drive that is gone
     not every file is waited for.
     """
-    reading = _Reading(path, limits)
+    return read_through(partial(_opened, path, limits), path, limits)
+
+
+def read_through(opened: Opened, path: Path, limits: Limits) -> bytes:
+    """All bytes of a stream that `opened` opens, a part of `path`, read like a file."""
+    reading = _Reading(opened, path, limits)
     reading.start()
     try:
         content = reading.result(_patience.seconds(limits.seconds))
@@ -55,9 +73,9 @@ _patience = _Patience()
 class _Reading(threading.Thread):
     """One read; what it left is there when it has ended."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, opened: Opened, path: Path, limits: Limits) -> None:
         super().__init__(daemon=True, name=f"reading {path.name}")
-        self.path, self.limits = path, limits
+        self.opened, self.path, self.limits = opened, path, limits
         self.blocks: list[bytes] = []
         self.count = 0
         self.error: Exception | None = None
@@ -80,12 +98,18 @@ class _Reading(threading.Thread):
         return b"".join(self.blocks)
 
     def _read(self) -> None:
-        status = self.path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(self.path))
-        self.limits.refuse_bytes(status.st_size)
-        with self.path.open("rb", buffering=0) as file:
-            while block := file.read(_BLOCK):
+        with self.opened() as stream:
+            while block := stream.read(_BLOCK):
                 self.blocks.append(block)
                 self.count += len(block)
                 self.limits.refuse_bytes(self.count)
+
+
+@contextmanager
+def _opened(path: Path, limits: Limits) -> Iterator[Stream]:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    limits.refuse_bytes(status.st_size)
+    with path.open("rb", buffering=0) as file:
+        yield file
