@@ -1,11 +1,15 @@
 """Resolution of a command's run and of the settings it has there."""
 
 import json
+import os
+import re
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from clusterpipe.cache import storage
 from clusterpipe.cache.errors import (
     ClusterpipeError,
     Interrupted,
@@ -15,7 +19,8 @@ from clusterpipe.cache.errors import (
     WeightsMissing,
 )
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.sources import SourceConfig
+from clusterpipe.cache.sources import SourceConfig, folder_of
+from clusterpipe.cache.sources.text import paths_in
 from clusterpipe.pipeline.engine.config import Config, load, override
 from clusterpipe.pipeline.engine.execute import default_run_dir, remember, with_appended
 from clusterpipe.pipeline.results.runs import RUNS, image_in, no_run, runs
@@ -24,7 +29,7 @@ DEFAULT_FILE = Path("pipeline.toml")
 
 
 def configured(
-    source: str | None,
+    source: str | Sequence[str] | None,
     run_dir: Path | None,
     file: Path | None,
     assignments: list[str] | None,
@@ -35,17 +40,20 @@ def configured(
 ) -> tuple[Config, RunDirectory]:
     """Defaults, then the run's own settings or a new run's file, then --set, then options.
 
-    A whole config to `start` from stands in the place of the first three.
+    A whole config to `start` from stands in the place of the first three. `source` may be several,
+    and `-` a list of paths on stdin, which is kept in the folder of the run.
     """
-    config = start or _base(source, run_dir, file)
+    sources, run_dir = _given(source, run_dir)
+    config = start or _base(sources, run_dir, file)
     config = override(config, assignments or ())
     for key, value in settings.items():
         config = config.set(key, value, "option")
     if seed is not None:
         config = config.set("seed", seed, "option")
-    if source is not None:
-        config = config.set("source.path", absolute(source), "argument")
-    folder = run_dir or default_run_dir(config.source.path)
+    if sources:
+        config = config.set("source.path", sources[0], "argument")
+        config = config.set("source.also", tuple(sources[1:]), "argument")
+    folder = run_dir or default_run_dir(config.source.path, config.source.also)
     _refuse_another_source(folder, config, named=run_dir is not None)
     run = RunDirectory(folder)
     if not run.config.exists():
@@ -93,7 +101,7 @@ def only_run() -> Path:
     return found[0]
 
 
-def run_of_stage(name: str, source: str | None, run_dir: Path | None) -> Path | None:
+def run_of_stage(name: str, source: Sequence[str] | None, run_dir: Path | None) -> Path | None:
     """The run directory for the command of one stage; only embed, given a source, starts one.
 
     Raises like `only_run`.
@@ -155,7 +163,9 @@ def kept_settings(run: RunDirectory, *, without: Collection[str] = ()) -> Config
         raise
 
 
-def reset(source: str | None, run_dir: Path | None, names: Sequence[str]) -> dict[str, Any]:
+def reset(
+    source: Sequence[str] | None, run_dir: Path | None, names: Sequence[str]
+) -> dict[str, Any]:
     """Gives settings of a run, or all of a table, their defaults again; which, by key.
 
     Raises UsageError for an unknown name and for source.path, MissingArtifact for no run.
@@ -163,7 +173,8 @@ def reset(source: str | None, run_dir: Path | None, names: Sequence[str]) -> dic
     wanted = {key for name in names for key in Config().keys_of(name)}
     if "source.path" in names:
         raise UsageError("source.path has no default in a run: it is what the run is about")
-    folder = run_dir or (default_run_dir(absolute(source)) if source else only_run())
+    sources, run_dir = _given(source, run_dir)
+    folder = run_dir or (default_run_dir(sources[0], sources[1:]) if sources else only_run())
     run = RunDirectory(folder)
     if not run.config.exists():
         raise MissingArtifact(no_run(folder))
@@ -176,7 +187,37 @@ def reset(source: str | None, run_dir: Path | None, names: Sequence[str]) -> dic
 def absolute(source: str) -> str:
     """The source as it is remembered, whatever folder a later command is given in."""
     path = Path(source).expanduser()
+    if re.match(r"[a-zA-Z][\w+.-]*:/", source) and not path.exists():
+        return source  # an address, which opening refuses
     return str(path.resolve()) if path.exists() or source != SourceConfig().path else source
+
+
+def _given(
+    source: str | Sequence[str] | None, run_dir: Path | None
+) -> tuple[list[str], Path | None]:
+    """The sources as they are remembered, and the run directory that they go to if any is named."""
+    names = [source] if isinstance(source, str) else list(source or ())
+    if names != ["-"]:
+        return [absolute(name) for name in names], run_dir
+    folder = run_dir or RUNS / "stdin"
+    return [str(_kept_list(folder))], folder
+
+
+def _kept_list(folder: Path) -> Path:
+    """The paths on stdin as a list in the folder of a run, for later commands to read."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError(
+            "- takes paths from stdin: find photos -name '*.jpg' | clusterpipe run-all -"
+        )
+    paths = [os.path.abspath(path) for path in paths_in(sys.stdin.buffer.read())]  # noqa: PTH100
+    if not paths:
+        raise UsageError("- takes paths from stdin, and none came")
+    kept = (folder / "paths.txt").absolute()
+    with storage.explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with storage.replacing(kept) as temporary:
+            temporary.write_bytes(b"\0".join([*paths, b""]))
+    return kept
 
 
 def unread_settings(run: RunDirectory) -> str:
@@ -202,12 +243,12 @@ def _file_here() -> Config:
     return load(Config(), DEFAULT_FILE) if DEFAULT_FILE.exists() else Config()
 
 
-def _base(source: str | None, run_dir: Path | None, file: Path | None) -> Config:
+def _base(sources: Sequence[str], run_dir: Path | None, file: Path | None) -> Config:
     config = Config()
-    folder = run_dir or (default_run_dir(absolute(source)) if source else None)
+    folder = run_dir or (default_run_dir(sources[0], sources[1:]) if sources else None)
     if folder is None and DEFAULT_FILE.exists():
         config = load(config, DEFAULT_FILE)
-        folder = default_run_dir(config.source.path)
+        folder = default_run_dir(config.source.path, config.source.also)
     run = RunDirectory(folder or default_run_dir(config.source.path))
     if run.config.exists():
         config = kept_settings(run)
@@ -220,8 +261,12 @@ def _refuse_another_source(folder: Path, config: Config, *, named: bool) -> None
     kept = RunDirectory(folder).config
     if named or not kept.exists():
         return
-    before = kept_settings(RunDirectory(folder)).source.path
-    if before != config.source.path:
+    before, now = kept_settings(RunDirectory(folder)).source, config.source
+    if (before.path, before.also) != (now.path, now.also) and folder_of(before) != folder_of(now):
         raise UsageError(
-            f"{folder} belongs to {before}: give --run-dir another folder for {config.source.path}"
+            f"{folder} belongs to {_named(before)}: give --run-dir another folder for {_named(now)}"
         )
+
+
+def _named(source: SourceConfig) -> str:
+    return " ".join([source.path, *source.also[:3], *(["..."] if len(source.also) > 3 else [])])

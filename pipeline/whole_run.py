@@ -32,7 +32,7 @@ def run_all(
     run even if they are fresh. Raises the errors of `clusterpipe.cache.errors`.
     """
     config = (config or Config()).checked()
-    run = RunDirectory(run_dir or default_run_dir(config.source.path))
+    run = RunDirectory(run_dir or default_run_dir(config.source.path, config.source.also))
     config = with_appended(config, run)
     stages = _until(plan.order(config), until)
     source = open_source(config.source, progress=progress)

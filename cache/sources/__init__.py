@@ -12,9 +12,10 @@ from clusterpipe.cache.sources.appended import with_appended
 from clusterpipe.cache.sources.demonstration import DemonstrationImages
 from clusterpipe.cache.sources.files import file_path, stored_path
 from clusterpipe.cache.sources.manifest import Manifest
-from clusterpipe.cache.sources.opening import SUFFIXES, Opening, open_one
+from clusterpipe.cache.sources.opening import SUFFIXES, Opening, open_one, open_several
 from clusterpipe.cache.sources.places import parted
 from clusterpipe.cache.sources.protocols import FeatureSource, ImageSource
+from clusterpipe.cache.sources.several import common_folder, is_pattern
 from clusterpipe.cache.sources.subset import FeatureSubset, ImageSubset, evenly_spread
 from clusterpipe.cache.sources.table import open_table
 
@@ -44,6 +45,11 @@ class SourceConfig:
         demonstration.NAME,
         "Images: a folder, a list of paths (.csv, .tsv, .txt, .json), a file of arrays or features "
         "(.npz, .npy, .h5, .safetensors), or `demonstration`.",
+        affects_result=False,
+    )
+    also: tuple[str, ...] = _option(
+        (),
+        "More images: folders, files, archives and patterns, beside the one that `path` names.",
         affects_result=False,
     )
     labels_from_folders: bool = _option(
@@ -113,12 +119,14 @@ def _limited(source: ImageSource | FeatureSource, limit: int) -> ImageSource | F
 
 def folder_of(config: SourceConfig) -> Path:
     """The folder that the stored paths of a source's files are relative to, even if it is gone."""
+    if config.also or is_pattern(config.path):
+        return common_folder([config.path, *config.also])
     path = Path(parted(config.path)[0]).expanduser().absolute()
     return path.parent if path.suffix.lower() in SUFFIXES and not path.is_dir() else path
 
 
 def _open(config: SourceConfig, progress: Progress) -> ImageSource | FeatureSource:
-    if config.path == demonstration.NAME:
+    if config.path == demonstration.NAME and not config.also:
         return DemonstrationImages()
     opening = Opening(
         labels_from_folders=config.labels_from_folders,
@@ -126,6 +134,8 @@ def _open(config: SourceConfig, progress: Progress) -> ImageSource | FeatureSour
         limits=_limits(config),
         progress=progress,
     )
+    if config.also or is_pattern(config.path):
+        return open_several([config.path, *config.also], opening)
     return open_one(config.path, opening)
 
 

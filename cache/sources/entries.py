@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """What is not embedded, and why."""
+    """A file or member that is not embedded, and the reason."""
 
     path: str
     reason: str

@@ -3,7 +3,7 @@
 import heapq
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -61,27 +61,51 @@ def open_folder(
     limits: Limits = USUAL,
     progress: Progress = silent,
 ) -> FileImages:
-    """The images in `root` and below, in code-point order of their paths, which are their ids.
+    """The images in `root` and below, as `open_files` has them."""
+    return open_files(
+        root,
+        folders=[root],
+        labels_from_folders=labels_from_folders,
+        follow_links=follow_links,
+        limits=limits,
+        progress=progress,
+    )
 
+
+def open_files(
+    root: Path,
+    *,
+    folders: Sequence[Path],
+    files: Sequence[Path] = (),
+    labels_from_folders: bool = False,
+    follow_links: bool = False,
+    limits: Limits = USUAL,
+    progress: Progress = silent,
+) -> FileImages:
+    """The images in `folders` and below, and `files`; all of them lie below `root`.
+
+    Their order is that of the code points of their paths from `root`, which are their ids.
     Taken are regular files, and links to them, that end like an image (`IMAGE_SUFFIXES`) or begin
     like one; all others are listed with what they are. Names with a leading dot are ignored, and so
     are run directories, whose pictures would else be found when a run lies among its images. Links
-    to folders outside of `root` are followed with `follow_links` only, and else counted. A folder
+    to folders outside of these are followed with `follow_links` only, and else counted. A folder
     is listed once, however many links lead to it, and under its real path if that is below `root`.
     With `labels_from_folders` folders are the classes, as `classes_of` says. Raises `UsageError`
-    when `root` cannot be listed.
+    when one of `folders` cannot be listed.
     """
-    findings = _scan(root, follow_links, progress)
-    others = sorted(findings.others)
-    files, unusable = sorted(findings.files), sorted(findings.unusable)
-    path = strings(file.path for file in files)
+    findings = _scan(root, folders, follow_links, progress)
+    for given in files:
+        _inspect(given, stored_path(given.relative_to(root).as_posix()), findings)
+    others = sorted(set(findings.others))
+    found, unusable = sorted(set(findings.files)), sorted(set(findings.unusable))
+    path = strings(file.path for file in found)
     labels, split = classes_of(path.tolist()) if labels_from_folders else (None, None)
     manifest = Manifest(
         id=path,
         path=path,
-        size=np.array([file.size for file in files], np.int64),
-        mtime=np.array([file.mtime for file in files], np.int64),
-        stamp=np.array([file.stamp for file in files], np.int64),
+        size=np.array([file.size for file in found], np.int64),
+        mtime=np.array([file.mtime for file in found], np.int64),
+        stamp=np.array([file.stamp for file in found], np.int64),
         label=None if labels is None else labels.label,
         class_name=None if labels is None else labels.class_name,
         split=split,
@@ -110,23 +134,32 @@ def _remarks(findings: _Findings) -> Iterator[str]:
         )
 
 
-def _scan(root: Path, follow_links: bool, progress: Progress) -> _Findings:
+def _scan(root: Path, folders: Sequence[Path], follow_links: bool, progress: Progress) -> _Findings:
     findings = _Findings()
-    inside = None if follow_links else root.resolve()
-    pending = [_Folder(through_link=False, path="")]
+    inside = None if follow_links else [folder.resolve() for folder in folders]
+    named = {_below(folder, root) for folder in folders}
+    pending = [_Folder(through_link=False, path=path) for path in sorted(named)]
     visited: set[tuple[int, int]] = set()
     with progress("scanning", total=None, unit="files") as advance:
         while pending:
             folder = heapq.heappop(pending)
-            entries = _list(root, folder.path, visited, findings)
+            entries = _list(root, folder.path, named, visited, findings)
             for entry in entries:
                 _sort_in(entry, folder, pending, findings, inside)
             advance(len(entries))
     return findings
 
 
+def _below(folder: Path, root: Path) -> str:
+    return "" if folder == root else folder.relative_to(root).as_posix()
+
+
 def _list(
-    root: Path, folder: str, visited: set[tuple[int, int]], findings: _Findings
+    root: Path,
+    folder: str,
+    named: Collection[str],
+    visited: set[tuple[int, int]],
+    findings: _Findings,
 ) -> list[os.DirEntry[str]]:
     """Entries of a folder; none on a second visit, when it cannot be listed, or of a run."""
     try:
@@ -137,11 +170,11 @@ def _list(
         with os.scandir(root / folder) as entries:
             found = list(entries)
     except OSError as error:
-        if not folder:
-            raise UsageError(f"{root} cannot be read: {error.strerror}") from error
+        if folder in named:
+            raise UsageError(f"{root / folder} cannot be read: {error.strerror}") from error
         findings.unusable.append(_Unusable(stored_path(folder), _reason(error)))
         return []
-    if folder and {entry.name for entry in found} >= RUN_FILES:
+    if folder not in named and {entry.name for entry in found} >= RUN_FILES:
         return []
     return [entry for entry in found if not entry.name.startswith(".")]
 
@@ -151,12 +184,12 @@ def _sort_in(
     folder: _Folder,
     pending: list[_Folder],
     findings: _Findings,
-    inside: Path | None,
+    inside: Sequence[Path] | None,
 ) -> None:
     """Puts an entry where it belongs: to the folders, those outside of `inside`, or the files."""
     path = f"{folder.path}/{entry.name}".removeprefix("/")
     if _is_folder(entry):
-        if inside and entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(inside):
+        if inside and entry.is_symlink() and _leads_out(entry, inside):
             findings.links_out.append(stored_path(path))
             return
         heapq.heappush(pending, _Folder(folder.through_link or entry.is_symlink(), path))
@@ -164,7 +197,12 @@ def _sort_in(
         _inspect(entry, stored_path(path), findings)
 
 
-def _inspect(entry: os.DirEntry[str], path: str, findings: _Findings) -> None:
+def _leads_out(entry: os.DirEntry[str], inside: Sequence[Path]) -> bool:
+    target = Path(entry.path).resolve()
+    return not any(target.is_relative_to(folder) for folder in inside)
+
+
+def _inspect(entry: os.DirEntry[str] | Path, path: str, findings: _Findings) -> None:
     """Counts a file: as an image, as one that cannot be read, or as something else."""
     named = entry.name.lower().endswith(_SUFFIXES)
     unread = findings.unusable if named else findings.others
@@ -177,7 +215,7 @@ def _inspect(entry: os.DirEntry[str], path: str, findings: _Findings) -> None:
         return
     if not stat.S_ISREG(status.st_mode):
         findings.others.append(_Unusable(path, "not a regular file"))
-    elif not os.access(entry.path, os.R_OK):
+    elif not os.access(entry, os.R_OK):
         unread.append(_Unusable(path, "permission denied"))
     elif kind and not kind.image:
         findings.others.append(_Unusable(path, f"not an image: {kind.name or 'of another kind'}"))
@@ -186,9 +224,9 @@ def _inspect(entry: os.DirEntry[str], path: str, findings: _Findings) -> None:
         findings.files.append(_File(path, size, mtime, stamp_of(status)))
 
 
-def _kind(entry: os.DirEntry[str]) -> Kind:
+def _kind(entry: os.DirEntry[str] | Path) -> Kind:
     """Kind of a file that is not named as an image. Raises OSError."""
-    return kind_of(first_bytes(Path(entry.path)), entry.name)
+    return kind_of(first_bytes(Path(entry)), entry.name)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,14 +11,14 @@ from pathlib import Path
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.limits import USUAL, Limits
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.sources import containers, demonstration
+from clusterpipe.cache.sources import containers, demonstration, several
 from clusterpipe.cache.sources.archives import open_archive
 from clusterpipe.cache.sources.arrays import open_images
 from clusterpipe.cache.sources.coco import open_json
 from clusterpipe.cache.sources.containers import listed, open_arrays
 from clusterpipe.cache.sources.features import holds_features, open_features
-from clusterpipe.cache.sources.files import FileImages
-from clusterpipe.cache.sources.folder import open_folder
+from clusterpipe.cache.sources.files import FileImages, stored_path
+from clusterpipe.cache.sources.folder import open_files, open_folder
 from clusterpipe.cache.sources.places import SEPARATOR, at, at_top, parted
 from clusterpipe.cache.sources.protocols import FeatureSource, ImageSource
 from clusterpipe.cache.sources.table import open_table
@@ -90,6 +90,44 @@ def open_one(source: str, opening: Opening = Opening()) -> ImageSource | Feature
         )
     hint = "It is a compressed archive: unpack it first. " if suffix in _PACKED else ""
     raise UsageError(f"{path} is no source of images. {hint}Accepted: {_KINDS}")
+
+
+def open_several(sources: Sequence[str], opening: Opening = Opening()) -> FileImages:
+    """The images of all sources, each once: folders, image files, archives, lists, and patterns.
+
+    Ids are paths relative to the folder that all have in common; those of an archive or a list
+    stand behind its own path. Beside image files `.txt` and `.json` are no lists. Raises
+    `UsageError` for what is no source, or one that a run takes alone.
+    """
+    for source in sources:
+        _refuse_address(source)
+    root = several.common_folder(sources)
+    paths = list(dict.fromkeys(path for text in sources for path in several.matching(text)))
+    folders = [path for path in paths if _is_folder(path)]
+    rest = [path for path in paths if path not in set(folders)]
+    among_files = any(path.suffix.lower() not in SUFFIXES for path in rest)
+    lists = {path for path in rest if _is_list(path, among_files)}
+    parts: dict[str, FileImages] = {}
+    if files := [path for path in rest if path not in lists] or folders:
+        parts[""] = open_files(
+            root,
+            folders=folders,
+            files=[path for path in files if path not in set(folders)],
+            labels_from_folders=opening.labels_from_folders,
+            follow_links=opening.follow_links,
+            limits=opening.limits,
+            progress=opening.progress,
+        )
+    for path in paths:
+        if path in lists:
+            name = stored_path(path.relative_to(root).as_posix())
+            parts[name] = several.image_files(open_one(str(path), opening), path)
+    return several.joined(parts, root)
+
+
+def _is_list(path: Path, among_files: bool) -> bool:
+    suffix = path.suffix.lower()
+    return suffix in SUFFIXES and not (among_files and suffix in (".txt", ".json"))
 
 
 def _refuse_address(source: str) -> None:

@@ -8,10 +8,10 @@ import typer
 from clusterpipe.pipeline.commands.completing import assignments, run_directories
 
 Source = Annotated[
-    str | None,
+    list[str] | None,
     typer.Argument(
-        help="Folder of images, CSV of paths, or file of arrays or features. Default: "
-        "what the run directory remembers, else the demonstration.",
+        help="Folders, patterns or archives of images, list of paths (`-`: on stdin), or file of "
+        "arrays or features. Default: what the run remembers, else the demonstration.",
     ),
 ]
 RunDir = Annotated[

@@ -49,7 +49,7 @@ def command(
 def keys_of(table: str) -> list[str]:
     """The settings of a table that are options; of a source not its path, which is an argument."""
     names = [spec.name for spec in options_of(Config().tables()[table])]
-    no_options = {("source", "path"), ("source", "appended")}
+    no_options = {("source", "path"), ("source", "also"), ("source", "appended")}
     return [f"{table}.{name}" for name in names if (table, name) not in no_options]
 
 

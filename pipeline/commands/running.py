@@ -58,7 +58,7 @@ _SHARED = {
 
 def _run_all(
     *,
-    source: str | None,
+    source: list[str] | None,
     run_dir: Path | None,
     config: Path | None,
     set: list[str] | None,
@@ -99,7 +99,7 @@ def _run_all(
 def _run_one(
     stage: Stage,
     *,
-    source: str | None = None,
+    source: list[str] | None = None,
     run_dir: Path | None,
     config: Path | None,
     set: list[str] | None,

@@ -23,6 +23,7 @@ from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import ARTIFACTS, Checkpoint, Embeddings, Metrics
 from clusterpipe.cache.sources import ImageSource, open_source
 from clusterpipe.cache.sources.places import parted
+from clusterpipe.cache.sources.several import common_folder, is_pattern
 from clusterpipe.pipeline.engine import inputs, plan
 from clusterpipe.pipeline.engine.config import Config, dump, harmless, load
 from clusterpipe.pipeline.engine.events import Action, StageEvent, Tell, nobody
@@ -104,12 +105,24 @@ def run_stage(
     return result(run, (event,))
 
 
-def default_run_dir(source: str) -> Path:
-    """runs/<name of the source> under the current folder."""
+def default_run_dir(source: str, also: Sequence[str] = ()) -> Path:
+    """runs/<name of the source> under the current folder; of several sources runs/a+b, or
+    runs/a+9-more, and of patterns and files of one folder that of the folder."""
+    every = (source, *also)
+    if (also or is_pattern(source)) and not any(Path(one).is_dir() for one in every):
+        names = [common_folder(every).name]
+    elif len(every) > 3:
+        names = [_name(source), f"{len(also)}-more"]
+    else:
+        names = [_name(one) for one in every]
+    return Path("runs") / "+".join(map(safe_name, names))
+
+
+def _name(source: str) -> str:
     file, place = parted(source)
     path = Path(file).expanduser().resolve()
     name = path.stem if path.is_file() else path.name
-    return Path("runs") / safe_name(f"{name}-{place}" if place else name)
+    return f"{name}-{place}" if place else name
 
 
 def with_appended(config: Config, run: RunDirectory) -> Config:

@@ -31,7 +31,7 @@ LISTED = 20  # clusters in the summary
 
 
 def run(
-    source: str | Path | None = None,
+    source: str | Path | Sequence[str | Path] | None = None,
     *,
     run_dir: str | Path | None = None,
     config: Config | None = None,
@@ -43,16 +43,17 @@ def run(
 ) -> "Run":
     """Brings a run up to date, as `clusterpipe run-all SOURCE` does, and opens it.
 
-    `source` is a folder of images, a table or an array file; None is the demonstration, or what
-    `run_dir` remembers. `run_dir` is by default runs/<name of the source>. `settings` maps
-    "table.field" to a value, as in {"assign.k": 10}; a `config` stands in the place of what the
-    run remembers and of ./pipeline.toml. Only what is stale runs, up to the stage `until`; stages
-    in `force` run anyway. Progress goes to stderr, or into the notebook, unless `quiet`.
+    `source` is a folder of images, a list, an archive or an array file, or several; None is the
+    demonstration, or what `run_dir` remembers. `run_dir` is by default runs/<name of the source>.
+    `settings` maps "table.field" to a value, as in {"assign.k": 10}; a `config` stands in the place
+    of what the run remembers and of ./pipeline.toml. Only what is stale runs, up to the stage
+    `until`; stages in `force` run anyway. Progress goes to stderr, or into the notebook, unless `quiet`.
 
     Raises the errors of `clusterpipe.cache.errors`, such as UsageError for an unknown setting.
     """
     folder = Path(run_dir) if run_dir else None
-    given = str(source) if source is not None else None
+    several = [source] if isinstance(source, str | Path) else source or ()
+    given = [str(one) for one in several]
     resolved, directory = configured(given, folder, None, None, seed, settings or {}, start=config)
     reporter = Reporter(quiet)
     run_all(

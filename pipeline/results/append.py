@@ -15,7 +15,7 @@ from clusterpipe.cache.provenance import file_digest
 from clusterpipe.cache.rows import take
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Assignments, Embeddings
-from clusterpipe.cache.sources import ImageSource, file_path, open_source, stored_path
+from clusterpipe.cache.sources import ImageSource, file_path, folder_of, open_source, stored_path
 from clusterpipe.cache.sources.files import FileImages
 from clusterpipe.cache.sources.table import open_table
 from clusterpipe.pipeline.engine import plan
@@ -59,7 +59,7 @@ def append(
     to date; SourceError when too many images cannot be read. Both leave the run as it was.
     """
     given = opened(source, progress)
-    if not isinstance(given, FileImages):
+    if not isinstance(given, FileImages) or given.readers:
         raise UsageError(f"{source} holds no image files; only those can be appended to a run")
     with run.locked():
         captions = _captions(run)
@@ -134,7 +134,9 @@ def _skipped(given: FileImages) -> tuple[list[str], list[str]]:
 def _names(given: FileImages, config: Config) -> Iterator[tuple[str, Path]]:
     """The id of each image in the run, and its file: as the run's own folder would name it, or
     else by the whole path."""
-    folder = Path(config.source.path).expanduser().absolute()
+    folder = folder_of(config.source)
+    if not config.source.also and not Path(config.source.path).expanduser().is_dir():
+        folder = Path(config.source.path).expanduser().absolute()
     for stored in given.manifest.path:
         path = (given.root / file_path(stored)).absolute()
         inside = folder.is_dir() and path.is_relative_to(folder)

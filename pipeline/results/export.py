@@ -245,6 +245,7 @@ def _place(run: RunDirectory, output: Path | None, to: str) -> Path:
 
 def refuse_the_source(path: Path, source: SourceConfig) -> None:
     """Nothing is written over a source, or among its images, where the next scan would find it."""
-    given = Path(source.path).expanduser().absolute()
-    if given.exists() and path.resolve().is_relative_to(given.resolve()):
-        raise UsageError(f"{path} is part of the source {given}: name another --output")
+    for name in (source.path, *source.also):
+        given = Path(name).expanduser().absolute()
+        if given.exists() and path.resolve().is_relative_to(given.resolve()):
+            raise UsageError(f"{path} is part of the source {given}: name another --output")
