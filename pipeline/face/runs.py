@@ -47,7 +47,8 @@ def run(
     demonstration, or what `run_dir` remembers. `run_dir` is by default runs/<name of the source>.
     `settings` maps "table.field" to a value, as in {"assign.k": 10}; a `config` stands in the place
     of what the run remembers and of ./pipeline.toml. Only what is stale runs, up to the stage
-    `until`; stages in `force` run anyway. Progress goes to stderr, or into the notebook, unless `quiet`.
+    `until`; stages in `force` run anyway. Progress goes to stderr, or into the notebook, unless
+    `quiet`.
 
     Raises the errors of `clusterpipe.cache.errors`, such as UsageError for an unknown setting.
     """
