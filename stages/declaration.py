@@ -128,7 +128,7 @@ def options_of(config: Any) -> tuple[Field[Any], ...]:
 
 @dataclass(frozen=True)
 class Compute:
-    """Device of the stages, and leave to fetch weights; results are the same."""
+    """Device of the stages, leave to fetch weights, and equality to the last bit."""
 
     table: ClassVar[str] = "compute"
 
@@ -137,6 +137,12 @@ class Compute:
     )
     download: bool = option(
         False, "Allow fetching weights that are not on disk.", affects_result=False
+    )
+    deterministic: bool = option(
+        False,
+        "Compute in one thread, image by image: content ids are then equal whatever the batch size,"
+        " threads and workers.",
+        affects_result=False,
     )
 
 

@@ -58,9 +58,7 @@ class EmbedConfig:
         " is plenty; each costs as much as the image.",
         least=0,
     )
-    batch_size: int = option(
-        0, "Images per forward pass. 0 = by device.", affects_result=False, least=0
-    )
+    batch_size: int = option(0, "Images per batch. 0 = by device.", affects_result=False, least=0)
     workers: int = option(
         0, "Threads that read and decode. 0 = one per core.", affects_result=False, least=0
     )
@@ -251,6 +249,7 @@ def _complete(
         views=target.views,
         batch_size=config.batch_size,
         workers=config.workers,
+        deterministic=compute.deterministic,
     )
     with progress(f"embedding with {target}", total=len(todo), unit="images") as advance:
         try:
@@ -475,7 +474,8 @@ def _first(source: FeatureSource) -> Rows:
 
 
 def _has_unit_rows(rows: Rows) -> bool:
-    return all(
-        np.allclose(np.linalg.norm(part.astype(np.float32), axis=1), 1, atol=2e-3)
-        for part in blocks(rows)
-    )
+    with np.errstate(over="ignore", under="ignore"):  # a length beyond float32 is none of 1
+        return all(
+            np.allclose(np.linalg.norm(part.astype(np.float32), axis=1), 1, atol=2e-3)
+            for part in blocks(rows)
+        )

@@ -30,6 +30,7 @@ from clusterpipe.pipeline.engine.events import Action, StageEvent, Tell, nobody
 from clusterpipe.pipeline.engine.growth import Growth
 from clusterpipe.pipeline.engine.inputs import Resolved
 from clusterpipe.pipeline.engine.plan import Source, StageState
+from clusterpipe.pipeline.engine.repeatable import repeatable
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Stage
 
@@ -68,7 +69,7 @@ def run_all(
     errors of `clusterpipe.cache.errors`.
     """
     events = []
-    with remembering(config, run) as done:
+    with remembering(config, run) as done, repeatable(config.compute):
         for stage in stages:
             forced = stage.name in force
             events.append(up_to_date(stage, config, run, source, forced, progress, tell))
@@ -99,7 +100,7 @@ def run_stage(
             f"{run.artifact(Embeddings)} is missing: run `clusterpipe embed SOURCE --run-dir "
             f"{run_dir}` first"
         )
-    with run.locked(), remembering(config, run):
+    with run.locked(), remembering(config, run), repeatable(config.compute):
         plan.refuse_damaged(stage, config, run)
         event = up_to_date(stage, config, run, source, force, progress, tell)
     return result(run, (event,))

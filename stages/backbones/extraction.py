@@ -20,6 +20,7 @@ from clusterpipe.stages.backbones.protocol import Backbone
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_BLOCK = 8  # pictures that a CPU encodes at a time, which more make no faster
 _AHEAD = 3
 _UNFIT = (ValueError, MemoryError, RuntimeError, OSError, OverflowError)
 
@@ -65,22 +66,29 @@ def extract(
     views: int = 0,
     batch_size: int = 0,
     workers: int = 0,
+    deterministic: bool = False,
 ) -> Iterator[Extract]:
     """Features of the images at `rows` of `source`, batch by batch, in order.
 
-    With `views`, of so many augmented views of each instead. Batches are cut by position in `rows`
-    and padded to `batch_size` pictures (0: 32 on a CPU, 256 elsewhere), so that a run resumed at a
-    batch boundary computes the same numbers. Images whose digest is `known` are neither decoded
-    nor encoded. Unreadable images are reported, not raised.
+    With `views`, of so many augmented views of each instead. Batches are cut by position in `rows`,
+    `batch_size` pictures each (0: 32 on a CPU, 256 elsewhere), so that a run resumed at a batch
+    boundary computes the same numbers. They are encoded in padded blocks of one size: on a CPU of 8
+    pictures at most, if `deterministic` of a single image, whose numbers then depend on nothing
+    else. Images whose digest is `known` are neither decoded nor encoded. Unreadable images are
+    reported, not raised.
     """
     pictures = batch_size or (32 if backbone.device == "cpu" else 256)
     size = max(1, pictures // max(1, views))
+    together = _BLOCK if backbone.device == "cpu" else pictures
+    block = 1 if deterministic else min(size, max(1, together // max(1, views)))
 
     def load(row: int) -> Loaded:
         return _load(source, backbone, known, views, row)
 
     for loaded in _batches(rows, load, size, workers or cores()):
-        yield Extract(loaded, _encode(backbone, loaded, size, views))
+        parts = [loaded[start : start + block] for start in range(0, len(loaded), block)]
+        features = [_encode(backbone, part, block, views) for part in parts]
+        yield Extract(loaded, np.concatenate(features))
 
 
 def cores() -> int:

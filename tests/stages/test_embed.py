@@ -634,6 +634,19 @@ def test_given_features_pass_through_as_they_are(
     assert not run.shards()
 
 
+@pytest.mark.parametrize("scale", [1e20, 1e-25])
+def test_given_features_of_any_scale_pass_without_a_warning(
+    tmp_path: Path, given: dict[str, NDArray[Any]], config: EmbedConfig, scale: float
+) -> None:
+    features = given["features_clip"] * np.float32(scale)
+    np.savez(tmp_path / "features.npz", features=features)
+    run = Run(tmp_path / "features.npz", tmp_path / "run")
+    run.embed(config)
+    (space,) = run.index().spaces.values()
+    assert_array_equal(whole(space.features), features)
+    assert not space.normalised
+
+
 def test_given_features_and_embedded_ones_have_content_ids_of_their_data(
     tmp_path: Path, given: dict[str, NDArray[Any]], config: EmbedConfig
 ) -> None:

@@ -127,6 +127,28 @@ def test_every_batch_is_padded_to_the_same_shape(photos: Path, backbone: Backbon
     assert padded.shapes == [(4, 3, 32, 32)] * 3
 
 
+def test_a_cpu_encodes_blocks_of_8_whatever_the_batch(photos: Path, backbone: Backbone) -> None:
+    found = []
+    for batch_size in (8, 10, 64):
+        padded: Any = Padded(backbone)
+        found.append(features(run(photos, padded, batch_size=batch_size)))
+        assert set(padded.shapes) == {(8, 3, 32, 32)}
+    assert_array_equal(found[0], found[2])
+    assert_allclose(found[0], found[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_deterministic_features_depend_on_their_image_alone(
+    photos: Path, backbone: Backbone, views: int
+) -> None:
+    padded: Any = Padded(backbone)
+    one = run(photos, padded, batch_size=7, workers=1, views=views, deterministic=True)
+    order = list(range(N))[::-1]
+    other = run(photos, backbone, order, batch_size=64, workers=3, views=views, deterministic=True)
+    assert_array_equal(features(one), features(other)[::-1])
+    assert set(padded.shapes) == {(max(1, views), 3, 32, 32)}
+
+
 def test_resuming_at_a_batch_boundary_gives_the_very_same_numbers(
     photos: Path, backbone: Backbone
 ) -> None:
