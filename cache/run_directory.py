@@ -11,6 +11,8 @@ from clusterpipe.cache import storage
 from clusterpipe.cache.errors import RunLocked
 from clusterpipe.cache.schema import Artifact
 
+CORRECTIONS = "corrections.jsonl"
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -32,6 +34,11 @@ class RunDirectory:
     def appended(self) -> Path:
         """The table of images that were added to the run."""
         return self.folder / "appended.csv"
+
+    @property
+    def corrections(self) -> Path:
+        """The log of what a person did to the clusters."""
+        return self.folder / CORRECTIONS
 
     @property
     def pictures(self) -> Path:

@@ -338,6 +338,11 @@ class Assignment:
     )
     fitted_on: str = attribute(doc="rows the centres were fitted on, in words")
 
+    @property
+    def k(self) -> int:
+        """The number of clusters, with those that hold no image."""
+        return len(self.exemplar)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Assignments(Artifact):
@@ -384,6 +389,44 @@ class Assignments(Artifact):
         doc="score of each fit; the best decides where the votes of a consensus are equal",
     )
     methods: Mapping[str, Assignment] = groups(Assignment, doc="one group per method")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corrections(Artifact):
+    """`corrections.h5`: the chosen clusters with a person's corrections, and what became of these.
+
+    Clusters keep their numbers: one that was merged away holds no image, and those that came about
+    by splitting have the numbers after the last.
+    """
+
+    name: ClassVar[str] = "corrections"
+    schema: ClassVar[int] = 1
+    stage: ClassVar[str] = "correct"
+
+    label: IntArray = dataset("n", "int", doc="cluster, 0..k-1; -1 unassigned or rejected")
+    probability: FloatArray = dataset(
+        "n", "float", doc="probability of the label, 0..1; 1 where a person decided"
+    )
+    top_label: IntArray = dataset("n m", "int", doc="the label, then the likeliest others; -1 none")
+    top_probability: FloatArray = dataset("n m", "float", doc="probabilities of these clusters")
+    exemplar: IntArray = dataset(
+        "k q", "int", doc="rows: starred ones, then nearest the centre; -1 none"
+    )
+    title: StringArray = dataset("k", "str", doc="name that a person gave; empty for none")
+    piece: IntArray = dataset(
+        "p 2", "int", doc="cluster as assigned, and one that its images went to, whole or in part"
+    )
+    placed: IntArray = dataset("n", "int", doc="1 where a person decided on the cluster")
+    starred: IntArray = dataset("n", "int", doc="1 for images that a person put first")
+    kept: IntArray = dataset(
+        "n", "int", doc="1 to keep of its duplicates, -1 to leave out, 0 nothing said"
+    )
+    line: IntArray = dataset("j", "int", doc="lines of the log that are in force, from 1")
+    act: StringArray = dataset("j", "str", doc="kind of the act of each line")
+    outcome: StringArray = dataset(
+        "j", "str", doc="reason why the act, or part of it, does not apply; empty where it does"
+    )
+    method: str = attribute(doc="method whose clusters were corrected")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -566,6 +609,7 @@ ARTIFACTS: tuple[type[Artifact], ...] = (
     KEstimate,
     Refined,
     Assignments,
+    Corrections,
     Captions,
     Metrics,
     Curation,

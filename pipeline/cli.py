@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from clusterpipe.cache.errors import ClusterpipeError
-from clusterpipe.pipeline.commands import looking, running, setting_up, using
+from clusterpipe.pipeline.commands import correcting, looking, running, setting_up, using
 from clusterpipe.pipeline.terminal.escaping import message
 from clusterpipe.pipeline.terminal.signals import end_in_time, raise_interrupted
 from clusterpipe.stages import STAGES
@@ -45,10 +45,11 @@ def _main_options(
     """Options before the command."""
 
 
-COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     "Run": {
         "run-all": running.everything(),
         **{name: running.one_stage(stage) for name, stage in STAGES.items()},
+        "correct": correcting.commands(),
         "status": running.status,
     },
     "Look at a run": {
@@ -73,7 +74,10 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
 }
 for panel, commands in COMMANDS.items():
     for name, body in commands.items():
-        app.command(name, rich_help_panel=panel)(body)
+        if isinstance(body, typer.Typer):
+            app.add_typer(body, name=name, rich_help_panel=panel)
+        else:
+            app.command(name, rich_help_panel=panel)(body)
 
 
 def main() -> None:

@@ -7,7 +7,16 @@ from importlib import import_module
 
 from clusterpipe.stages.declaration import STAGES
 
-for _module in ("embed", "estimate_k", "refine", "assign", "caption", "evaluate", "curate"):
+for _module in (
+    "embed",
+    "estimate_k",
+    "refine",
+    "assign",
+    "correct",
+    "caption",
+    "evaluate",
+    "curate",
+):
     import_module(f"clusterpipe.stages.{_module}")
 
 __all__ = ["STAGES"]

@@ -15,6 +15,7 @@ from clusterpipe.cache.rows import BLOCK, Rows, blocks
 from clusterpipe.cache.schema import (
     Assignments,
     Captions,
+    Corrections,
     Embeddings,
     IntArray,
     Naming,
@@ -119,6 +120,7 @@ def _reads(config: CaptionConfig) -> Mapping[str, Source]:
         "space": Input(Embeddings, "{words}"),
         "assignment": Input(Assignments, "chosen"),
         "clustered": Input(Assignments, "{chosen}@space"),
+        "corrected": Input(Corrections, "label", unless_skipped=True),
         "folder": FolderInput("words"),
     }
     if config.vocabulary == CLASSES:
@@ -150,6 +152,7 @@ def caption(
     space: str = "",
     assignment: str = "",
     clustered: str = "",
+    corrected: IntArray | None = None,
     class_name: StringArray | None = None,
     folder: Path | None = None,
     compute: Compute = Compute(),
@@ -163,8 +166,9 @@ def caption(
     `by_distinction`. `features` (n, d) are raw features of the space, made by `backbone`
     ("family:model@weights"), or by the model whose text features the vocabulary brings along;
     `label` (n,) clusters 0..k-1, and rows of -1 say nothing. A score of 0.9 says that the images
-    agree, not that they are right. Empty clusters get empty phrases. Memory is O(k v), whatever
-    n. Nothing is drawn at random: `seed` changes nothing.
+    agree, not that they are right. Empty clusters get empty phrases. `corrected` (n,), if given,
+    are the clusters instead. Memory is O(k v), whatever n. Nothing is drawn at random: `seed`
+    changes nothing.
 
     Encoded words are kept in `folder`, if there is one. `weights`, `words`, `space`, `assignment`
     and `clustered` are what the pipeline knows beforehand.
@@ -173,6 +177,8 @@ def caption(
     an unusable vocabulary or setting, and WeightsMissing when its weights are not on disk.
     """
     config, features, label = check(config), as_rows(features), as_column(label, "the labels")
+    if corrected is not None:
+        label, assignment = as_column(corrected, "the corrected labels"), f"{assignment}, corrected"
     _check(features, label, backbone, words, config)
     tower = Tower(backbone, weights, compute.device, compute.download)
     closed = not has_features(config.vocabulary) and (words or tower.opened.words) == "closed"

@@ -154,12 +154,14 @@ class Input:
     the same or, if none is configured, one that words can be scored in, and `{word_space}` for that
     of the setting `word_space`. The placeholder alone is the space's name. A path that ends in
     `@name` is an attribute. `optional` inputs are None when absent, be it the field, the artifact,
-    or an artifact that was made from what the others no longer hold.
+    or an artifact that was made from what the others no longer hold. Those `unless_skipped` are
+    None while their own stage has a reason not to run, and then no part of the key.
     """
 
     artifact: type[Artifact]
     field: str
     optional: bool = False
+    unless_skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,15 @@ class FolderInput:
     name: str
 
 
-Source: TypeAlias = Input | FileInput | FolderInput
+@dataclass(frozen=True)
+class RunFile:
+    """A file of the run that people write and no stage does: its content is part of the key. The
+    argument is its path, None where there is none."""
+
+    name: str
+
+
+Source: TypeAlias = Input | FileInput | FolderInput | RunFile
 
 
 @dataclass(frozen=True)
@@ -202,8 +212,9 @@ class Stage:
         return self.name.replace("-", "_")
 
 
-# From the configs of all stages, and a way to read an Input, to the reason for not running.
-Skip = Callable[[Mapping[str, Any], Callable[[Input], Any]], str | None]
+# From the configs of all stages, and a way to read an Input or RunFile, to the reason for not
+# running.
+Skip = Callable[[Mapping[str, Any], Callable[[Any], Any]], str | None]
 
 # From what a stage made of the first `before` images, and its arguments, to the same of all images,
 # without fitting anything: extend(previous, arguments, before).

@@ -1,5 +1,6 @@
 """evaluate: how good the clusters are, beside what chance would give."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from clusterpipe.cache.schema import (
     Assignment,
     Assignments,
     Captions,
+    Corrections,
     Embeddings,
     IntArray,
     Metrics,
@@ -27,6 +29,8 @@ from clusterpipe.stages.declaration import Compute, FolderInput, Input, Source, 
 from clusterpipe.stages.name_evaluation import ClassNames, caption_scores
 from clusterpipe.stages.sampling import as_column, as_rows, read_rows, sample_of
 from clusterpipe.stages.search_evaluation import search_scores
+from clusterpipe.stages.standing import CORRECTED
+from clusterpipe.stages.standing import corrected as with_corrections
 from clusterpipe.stages.words.word_features import Tower
 
 Values: TypeAlias = NDArray[np.float64]
@@ -86,6 +90,7 @@ def _reads(config: EvaluateConfig) -> Mapping[str, Source]:
         "features": Input(Embeddings, "{space}/features"),
         "refined": Input(Refined, "features", optional=config.features != REFINED),
         "captions": Input(Captions, "", optional=True),
+        "corrections": Input(Corrections, "", unless_skipped=True),
         "label": Input(Embeddings, "label", optional=True),
         "class_name": Input(Embeddings, "class_name", optional=True),
         "split": Input(Embeddings, "split", optional=True),
@@ -101,6 +106,7 @@ def evaluate(
     *,
     refined: Rows | None = None,
     captions: Captions | None = None,
+    corrections: Corrections | None = None,
     label: IntArray | None = None,
     class_name: StringArray | None = None,
     split: StringArray | None = None,
@@ -123,18 +129,21 @@ def evaluate(
     refined (`search_scores`); captions, if given, are of the chosen method's clusters, and are
     measured by `caption_scores`, which compares them with the classes' names by the text tower that
     encoded the words; encoded names are kept in `folder`, if there is one. This is the only stage
-    that sees ground truth.
+    that sees ground truth. `corrections`, if given, are measured as one method more, `corrected`,
+    beside what the machine said; they come first, and confusion and captions are of them.
 
     Raises UsageError for lengths that do not agree, or features that are not numbers.
     """
     config, features = check(config), as_rows(features)
     refined = None if refined is None else as_rows(refined)
     label = None if label is None else as_column(label, "the ground truth")
-    _check(assignments, features, refined, label, split, config)
-    n = features.shape[0]
-    measured = refined if refined is not None and config.features == REFINED else features
     chosen = assignments.chosen
     methods = {chosen: assignments.methods[chosen], **assignments.methods}  # it comes first
+    if corrections is not None:
+        methods = {CORRECTED: with_corrections(methods[chosen], corrections), **methods}
+    _check(methods, features, refined, label, split, config)
+    n = features.shape[0]
+    measured = refined if refined is not None and config.features == REFINED else features
     fitted = _clustered_by_all(methods)
     truth = np.full(n, -1) if label is None else np.where(fitted, label, -1)
     parts = {name: rows[fitted[rows]] for name, rows in _splits(n, split).items()}
@@ -147,7 +156,7 @@ def evaluate(
             if name == ALL:
                 chance = np.stack([_chance(ground, m, config, seed) for m in methods.values()])
     per_seed = np.stack(scores)[:, :-1]
-    confusion = _confusion(truth, methods[chosen], class_name)
+    confusion = _confusion(truth, next(iter(methods.values())), class_name)
     return Metrics(
         method=strings(methods),
         metric=strings(UNITS),
@@ -161,7 +170,7 @@ def evaluate(
         chance=chance,
         count_per_split=np.array([(truth[rows] >= 0).sum() for rows in parts.values()]),
         confusion=confusion,
-        protocol=_protocol(assignments, parts, truth, config),
+        protocol=_protocol(assignments, corrections, parts, truth, config),
         **search_scores(
             features, refined, truth, queries=config.queries, seed=seed, progress=progress
         ),
@@ -187,7 +196,7 @@ def _captioned(
 
 
 def _check(
-    assignments: Assignments,
+    methods: Mapping[str, Assignment],
     features: Rows,
     refined: Rows | None,
     label: IntArray | None,
@@ -195,7 +204,7 @@ def _check(
     config: EvaluateConfig,
 ) -> None:
     n = features.shape[0]
-    lengths = {f"the labels of {name}": m.label for name, m in assignments.methods.items()}
+    lengths = {f"the labels of {name}": m.label for name, m in methods.items()}
     columns = {**lengths, "the ground truth": label, "the splits": split}
     found = {what: len(values) for what, values in columns.items() if values is not None}
     if refined is not None:
@@ -205,7 +214,7 @@ def _check(
             raise UsageError(f"{n} rows of features, but {what} are {count}")
     if refined is None and config.features == REFINED:
         raise UsageError("evaluate.features is 'refined', but no refined features were given")
-    if len({len(m.label_per_seed) for m in assignments.methods.values()}) > 1:
+    if len({len(m.label_per_seed) for m in methods.values()}) > 1:
         raise UsageError("all methods must have been fitted with the same number of seeds")
 
 
@@ -271,6 +280,8 @@ def _stability(ground: _Ground, method: Assignment) -> Values:
     """Agreement of the labels of each seed, and last of the chosen one, with the other seeds'."""
     from clusterpipe.stages.numerics.metrics import mutual_agreement
 
+    if math.isnan(method.stability):  # its labels are those of no fit, or there is one fit
+        return np.full(len(method.label_per_seed) + 1, np.nan)
     agreement = mutual_agreement([np.asarray(s)[ground.rows] for s in method.label_per_seed])
     return np.append(agreement, agreement[method.chosen_seed])
 
@@ -343,13 +354,14 @@ def _confusion(
         return None
     classes = max(int(truth.max()) + 1, 0 if class_name is None else len(class_name))
     found = contingency(truth, np.asarray(method.label))
-    confusion = np.zeros((classes, len(method.centroid)), np.int64)
+    confusion = np.zeros((classes, method.k), np.int64)
     confusion[: found.shape[0], : found.shape[1]] = found
     return confusion
 
 
 def _protocol(
     assignments: Assignments,
+    corrections: Corrections | None,
     parts: Mapping[str, NDArray[np.int64]],
     truth: IntArray,
     config: EvaluateConfig,
@@ -366,6 +378,7 @@ def _protocol(
         f"splits: {splits}" if splits else "",
         _fits(chosen, least),
         _choice(assignments),
+        _corrected(corrections),
         f"silhouette and coding length on {min(n, config.sample):,} images, in {config.features}",
         f"chance: mean of {config.permutations} random labellings with the same sizes",
         f"no accuracy for {small}: under {ROWS_PER_CLUSTER} labelled images per cluster, where "
@@ -404,6 +417,17 @@ def _choice(assignments: Assignments) -> str:
         return ""
     scores = ", ".join(f"{name} {value:.3f}" for name, value in zip(names, score, strict=True))
     return f"the run stands by {assignments.chosen}; scores without labels: {scores}"
+
+
+def _corrected(corrections: Corrections | None) -> str:
+    """Account of a person's corrections; they are no fit, so that seeds do not differ."""
+    if corrections is None:
+        return ""
+    count, placed = len(corrections.line), int((corrections.placed > 0).sum())
+    return (
+        f"{CORRECTED}: the clusters of {corrections.method} after {count:,} corrections by a "
+        f"person, who placed {placed:,} images"
+    )
 
 
 def _refused(rows: NDArray[np.int64], truth: IntArray, method: Assignment) -> bool:

@@ -41,7 +41,7 @@ FLOORS = (
     ("pipeline/commands",),
     ("pipeline/cli.py",),
 )
-STAGES = ("embed", "estimate_k", "refine", "assign", "caption", "evaluate", "curate")
+STAGES = ("embed", "estimate_k", "refine", "assign", "correct", "caption", "evaluate", "curate")
 
 
 @cache

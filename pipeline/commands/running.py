@@ -186,7 +186,7 @@ def everything() -> Callable[..., None]:
     ]
     return command(
         "run-all",
-        "Bring the whole pipeline up to date: embed, estimate-k, refine, assign, caption, "
+        "Bring the whole pipeline up to date: embed, estimate-k, refine, assign, correct, caption, "
         "evaluate, curate.\n\nStages that are fresh are skipped, and every one that runs says why. "
         "Other settings of single stages go through --set.",
         _run_all,
@@ -207,6 +207,14 @@ def everything() -> Callable[..., None]:
 
 def one_stage(stage: Stage) -> Callable[..., None]:
     """The command of a stage, whose options are the stage's settings."""
+    base, keys, body = stage_parts(stage)
+    return command(stage.name, _help(stage), body, base, keys)
+
+
+def stage_parts(
+    stage: Stage,
+) -> tuple[dict[str, tuple[Any, Any]], list[str], Callable[..., None]]:
+    """Parts of a stage's command: its own parameters, its settings, and what it does."""
     reads_source = stage.name == "embed"
     base = {
         **({"source": (Source, None)} if reads_source else {}),
@@ -221,7 +229,7 @@ def one_stage(stage: Stage) -> Callable[..., None]:
     def body(**given: Any) -> None:
         _run_one(stage, **given)
 
-    return command(stage.name, _help(stage), body, base, keys)
+    return base, keys, body
 
 
 def _help(stage: Stage) -> str:

@@ -11,10 +11,18 @@ from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
 from clusterpipe.cache.provenance import Identity, digest, file_digest
 from clusterpipe.cache.rows import ConcatenatedRows, Rows
-from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.run_directory import CORRECTIONS, RunDirectory
 from clusterpipe.cache.schema import ARTIFACTS, Artifact, Assignments, Embeddings, Refined
 from clusterpipe.pipeline.engine.config import Config, affecting
-from clusterpipe.stages.declaration import FileInput, FolderInput, Input, Source, Stage
+from clusterpipe.stages.declaration import (
+    STAGES,
+    FileInput,
+    FolderInput,
+    Input,
+    RunFile,
+    Source,
+    Stage,
+)
 
 CONCATENATE = "concatenate"
 # what stands in the place of a space: the setting that names it, of the stage if it does not say of
@@ -26,6 +34,7 @@ _PLACEHOLDERS = {
     "{refined_space}": ("refine.space", False),
 }
 _BY_WORDS = ("open", "closed", "none")
+_RUN_FILES = (CORRECTIONS,)
 
 
 def declared(stage: Stage, config: Config) -> Mapping[str, Source]:
@@ -61,11 +70,14 @@ class Resolved:
         wanted = self.reads.items()
         return {n: self.value(read) for n, read in wanted if not isinstance(read, FileInput)}
 
-    def value(self, read: Input | FolderInput) -> Any:
+    def value(self, read: Input | FolderInput | RunFile) -> Any:
         """One argument of the stage."""
         if isinstance(read, FolderInput):
             return self.run.folder / read.name
-        if self._is_left_out(read):
+        if isinstance(read, RunFile):
+            path = self.run.folder / read.name
+            return path if path.exists() else None
+        if self._is_skipped(read) or self._is_left_out(read):
             return None
         path, places = self.run.artifact(read.artifact), self._places(read)
         if read.field in _PLACEHOLDERS:
@@ -98,7 +110,11 @@ class Resolved:
         for read in self.reads.values():
             if isinstance(read, FileInput):
                 found[read.path] = _file_content(Path(read.path))
+            if isinstance(read, RunFile):
+                found[read.name] = _file_content(self.run.folder / read.name)
             if not isinstance(read, Input) or read.field in _PLACEHOLDERS:
+                continue
+            if self._is_skipped(read):
                 continue
             if self._is_left_out(read):
                 found |= {_named(read.artifact, p): artifact.ABSENT for p in self._places(read)}
@@ -108,6 +124,12 @@ class Resolved:
             content = artifact.content_ids(self.run.artifact(kind), kind, wanted)
             found |= {_named(kind, place): content_id for place, content_id in content.items()}
         return found
+
+    def _is_skipped(self, read: Input) -> bool:
+        """True if the stage that writes it does not run here, and this one can do without."""
+        if not read.unless_skipped:
+            return False
+        return bool(STAGES[read.artifact.stage].skip(self.config.stages, self.value))
 
     def _is_left_out(self, read: Input) -> bool:
         """True if it is optional, and its artifact is not there or speaks of other images."""
@@ -157,6 +179,8 @@ def describes(kind: type[Artifact], run: RunDirectory) -> bool:
         source, place = located(name)
         if source:
             read.setdefault(source, {})[place] = was
+        elif name in _RUN_FILES and _file_content(run.folder / name) != was:
+            return False
     return all(_content_now(source, places, run) == places for source, places in read.items())
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from clusterpipe.runs import open_run as open  # noqa: A004
     from clusterpipe.stages.assign import AssignConfig, assign
     from clusterpipe.stages.caption import CaptionConfig, caption
+    from clusterpipe.stages.correct import CorrectConfig, correct
     from clusterpipe.stages.curate import CurateConfig, curate
     from clusterpipe.stages.embed import EmbedConfig, embed
     from clusterpipe.stages.estimate_k import EstimateKConfig, estimate_k
@@ -49,6 +50,7 @@ __all__ = [
     "CaptionConfig",
     "ClusterpipeError",
     "Config",
+    "CorrectConfig",
     "CurateConfig",
     "DamagedArtifact",
     "EmbedConfig",
@@ -68,6 +70,7 @@ __all__ = [
     "__version__",
     "assign",
     "caption",
+    "correct",
     "curate",
     "embed",
     "estimate_k",
@@ -77,7 +80,7 @@ __all__ = [
     "run",
 ]
 
-_STAGES = ("embed", "estimate_k", "refine", "assign", "caption", "evaluate", "curate")
+_STAGES = ("embed", "estimate_k", "refine", "assign", "correct", "caption", "evaluate", "curate")
 _CONFIGS = {f"{stage.title().replace('_', '')}Config": stage for stage in _STAGES}
 _HOMES = {
     "Config": "pipeline.engine.config",

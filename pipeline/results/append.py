@@ -14,7 +14,7 @@ from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import file_digest
 from clusterpipe.cache.rows import take
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignments, Embeddings
+from clusterpipe.cache.schema import Embeddings
 from clusterpipe.cache.sources import ImageSource, file_path, folder_of, open_source, stored_path
 from clusterpipe.cache.sources.files import FileImages
 from clusterpipe.cache.sources.table import open_table
@@ -23,10 +23,9 @@ from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.engine.events import Tell
 from clusterpipe.pipeline.engine.execute import up_to_date, with_appended
 from clusterpipe.pipeline.engine.growth import appended_ids
-from clusterpipe.pipeline.results.pictures import cluster_captions
-from clusterpipe.pipeline.results.predict import Predictions, clustered, opened
+from clusterpipe.pipeline.results.predict import Predictions, clustered, opened, soft_clusters
 from clusterpipe.pipeline.results.reading import Results, read_results
-from clusterpipe.stages import heads
+from clusterpipe.pipeline.results.standing import cluster_captions, standing
 from clusterpipe.stages.embed import backbone_specs, store
 
 
@@ -77,8 +76,7 @@ def append(
 
 def _captions(run: RunDirectory) -> list[str]:
     """The captions of the clusters, which the images to come do not change."""
-    assignments = artifact.read(run.artifact(Assignments), Assignments)
-    return cluster_captions(run, assignments.methods[assignments.chosen])
+    return cluster_captions(run, standing(run))
 
 
 # ---------------------------------------------------------------- what is new
@@ -169,7 +167,8 @@ def _bring_up_to_date(config: Config, run: RunDirectory, progress: Progress, tel
     source = open_source(config.source, progress=progress)
     if not isinstance(source, ImageSource):
         raise UsageError(f"{config.source.path} holds features, to which no image can be appended")
-    stages = [stage for stage in plan.order(config) if stage.extend or stage.name == "embed"]
+    follow = ("embed", "correct")  # nothing of them is fitted
+    stages = [stage for stage in plan.order(config) if stage.extend or stage.name in follow]
     _refuse_unfinished(config, run, source)
     for stage in stages:
         up_to_date(stage, config, run, source, False, progress, tell)
@@ -199,7 +198,7 @@ def _answer(results: Results, sorted_out: _SortedOut) -> Predictions:
     known = sorted_out.known
     names = [*(name for name in sorted_out.new if name in place), *known]
     rows = np.array([place[known.get(name, name)] for name in names], np.intp)
-    soft = heads.load(results.clusters).soft(take(clustered(results).rows, rows))
+    soft = soft_clusters(results)(take(clustered(results).rows, rows))
     reasons = dict(zip(index.skipped_path, index.skipped_reason, strict=True))
     skipped = sorted_out.refused | {n: reasons[n] for n in sorted_out.new if n in reasons}
     return Predictions(names, soft.argmax(axis=1), soft, skipped)

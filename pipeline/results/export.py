@@ -24,6 +24,7 @@ COLUMNS: Mapping[str, type] = {
     "path": str,  # its file, absolute; empty for what is not a file
     "cluster": int,  # -1 unassigned
     "caption": str,
+    "caption_origin": str,  # a captioner, or you; empty without a caption
     "probability": float,
     "second_cluster": int,  # the likeliest after `cluster`; empty if there is one cluster
     "second_probability": float,
@@ -113,8 +114,9 @@ def columns(results: Results) -> dict[str, list[Any]]:
         "path": [_path(results.file(row)) for row in range(n)],
         "cluster": label,
         "caption": [results.captions[k] if k >= 0 else "" for k in label],
+        "caption_origin": [results.origins[k] if k >= 0 and results.origins else "" for k in label],
         "probability": _numbers(clusters.probability),
-        "second_cluster": clusters.top_label[:, 1].tolist() if several else [None] * n,
+        "second_cluster": _known(clusters.top_label[:, 1]) if several else [None] * n,
         "second_probability": _numbers(clusters.top_probability[:, 1]) if several else [None] * n,
         "outlier_score": _numbers(clusters.outlier_score),
         "exemplar": [rank or None for rank in results.exemplar_rank.tolist()],
@@ -126,6 +128,10 @@ def columns(results: Results) -> dict[str, list[Any]]:
         "digest": index.digest.tolist(),
     }
     return {name: found[name] for name in COLUMNS}
+
+
+def _known(clusters: Any) -> list[int | None]:
+    return [cluster if cluster >= 0 else None for cluster in clusters.tolist()]
 
 
 def _curation(results: Results) -> dict[str, list[Any]]:

@@ -13,9 +13,8 @@ from clusterpipe.cache import artifact
 from clusterpipe.cache.inventory import images
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import (
-    Assignment,
-    Assignments,
     Captions,
+    Corrections,
     Curation,
     Embeddings,
     KEstimate,
@@ -24,8 +23,12 @@ from clusterpipe.cache.schema import (
 from clusterpipe.cache.sources import SourceConfig, account
 from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.engine.inputs import describes
-from clusterpipe.pipeline.results.pictures import cluster_captions
 from clusterpipe.pipeline.results.reading import outdated
+from clusterpipe.pipeline.results.standing import (
+    Standing,
+    cluster_captions,
+    standing_if_current,
+)
 
 DEMONSTRATION = (
     "This is a demonstration, not a benchmark: crops of one photograph are easy to group. "
@@ -61,6 +64,17 @@ class Curated:
 
 
 @dataclass(frozen=True)
+class Corrected:
+    """Corrections in force, the images that they placed, those of them that do not apply any more,
+    as a whole or in part, and the method whose clusters they correct."""
+
+    corrections: int
+    placed: int
+    open: int
+    method: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """Outcome of `run-all`.
 
@@ -91,6 +105,7 @@ class Outcome:
     caption_protocol: str
     captioned: str
     curation: Curated | None
+    corrections: Corrected | None
     pictures: str | None
     plots: str | None
     outdated: tuple[str, ...]
@@ -105,10 +120,10 @@ def outcome(
     metrics = _if_current(run, Metrics)
     captions = _if_current(run, Captions)
     curation = _if_current(run, Curation)
-    assignments = _if_current(run, Assignments)
-    chosen = assignments.methods[assignments.chosen] if assignments else None
+    found = standing_if_current(run)
+    chosen = found.clusters if found else None
     named = chosen is not None and chosen.name is not None
-    clusters = _clusters(run, index, chosen)
+    clusters = _clusters(run, index, found) if found else ()
     estimate = None if config.of("assign").k or named else _if_current(run, KEstimate)
     return Outcome(
         run_dir=str(run.folder),
@@ -123,7 +138,8 @@ def outcome(
         classes=len(np.unique(index.label[index.label >= 0])) if index.label is not None else None,
         clusters=clusters,
         unassigned=int((chosen.label < 0).sum()) if chosen else 0,
-        method=_method(run),
+        method=found.name if found else "",
+        corrections=_corrected(found.corrections) if found and found.corrections else None,
         metrics=tuple(_metric_rows(metrics)) if metrics else (),
         protocol=metrics.protocol if metrics else "",
         retrieval=tuple(_retrieval_rows(metrics)) if metrics else (),
@@ -161,23 +177,23 @@ def _curated(curation: Curation) -> Curated:
     )
 
 
-def _method(run: RunDirectory) -> str:
-    """The method the run stands by; empty without clusters."""
-    if not describes(Assignments, run):
-        return ""
-    return str(artifact.read_value(run.artifact(Assignments), Assignments, "chosen"))
+def _corrected(corrections: Corrections) -> Corrected:
+    return Corrected(
+        corrections=len(corrections.line),
+        placed=int((corrections.placed > 0).sum()),
+        open=sum(bool(reason) for reason in corrections.outcome),
+        method=corrections.method,
+    )
 
 
-def _clusters(
-    run: RunDirectory, index: Embeddings, chosen: Assignment | None
-) -> tuple[Cluster, ...]:
-    if chosen is None:
-        return ()
-    captions = cluster_captions(run, chosen)
-    return tuple(
-        _cluster(number, np.flatnonzero(chosen.label == number), caption, index)
+def _clusters(run: RunDirectory, index: Embeddings, found: Standing) -> tuple[Cluster, ...]:
+    """The clusters; of corrected ones those that hold an image, under their numbers."""
+    captions, label = cluster_captions(run, found), found.clusters.label
+    clusters = (
+        _cluster(number, np.flatnonzero(label == number), caption, index)
         for number, caption in enumerate(captions)
     )
+    return tuple(c for c in clusters if c.images or not found.corrections)
 
 
 def _cluster(number: int, members: Any, caption: str, index: Embeddings) -> Cluster:

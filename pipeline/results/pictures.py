@@ -17,11 +17,11 @@ from clusterpipe.cache.names import file_words
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignment, Assignments, Captions, Embeddings
+from clusterpipe.cache.schema import Assignment, Assignments, Embeddings
 from clusterpipe.cache.sources import FeatureSource, ImageSource
 from clusterpipe.cache.storage import replacing
-from clusterpipe.pipeline.engine.inputs import describes
 from clusterpipe.pipeline.results.lettering import drawable, font
+from clusterpipe.pipeline.results.standing import cluster_captions, standing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,8 +32,9 @@ MARK = "clusterpipe"
 
 @dataclass(frozen=True)
 class Sheet:
-    """Contact sheet: its file name, title, and rows of the embeddings."""
+    """Contact sheet of a cluster: its file name, title, and rows of the embeddings."""
 
+    cluster: int
     name: str
     title: str
     rows: tuple[int, ...]
@@ -68,9 +69,9 @@ def contact_sheets(
 def contact_sheet(run: RunDirectory, source: ImageSource, cluster: int) -> "Image":
     """The contact sheet of one cluster. Raises UsageError if there is no such cluster."""
     index = artifact.read(run.artifact(Embeddings), Embeddings)
-    sheets = list(_planned(run, index))
-    if not 0 <= cluster < len(sheets):
-        raise UsageError(f"there is no cluster {cluster}: they are 0 to {len(sheets) - 1}")
+    sheets = {sheet.cluster: sheet for sheet in _planned(run, index)}
+    if cluster not in sheets:
+        raise UsageError(f"there is no cluster {cluster}: they are 0 to {max(sheets)}")
     return _drawn(sheets[cluster], source, index, positions(source))
 
 
@@ -82,30 +83,20 @@ def _drawn(
 
 
 def _planned(run: RunDirectory, index: Embeddings) -> Iterator[Sheet]:
-    assignments = artifact.read(run.artifact(Assignments), Assignments)
-    clusters = assignments.methods[assignments.chosen]
-    captions = cluster_captions(run, clusters)
+    found = standing(run)
+    clusters, captions = found.clusters, cluster_captions(run, found)
     for cluster, caption in enumerate(captions):
         members = np.flatnonzero(clusters.label == cluster)
+        if found.corrections and not len(members):  # merged away
+            continue
         rows = _shown(clusters, cluster, members)
         named = f" · {caption}" if caption else ""
         title = f"cluster {cluster}{named} · {len(members):,} images"
         name = f"{cluster_name(cluster, caption)}.png"
         shown = [index.digest[row] for row in rows]
-        yield Sheet(name, title, rows, digest(canonical([drawable(title), shown]).encode()))
-
-
-def cluster_captions(run: RunDirectory, clusters: Assignment) -> list[str]:
-    """The name that each cluster was given, or else its first phrase; empty where there is none,
-    or no current one."""
-    if clusters.name is not None:
-        return [str(name) for name in clusters.name]
-    k = len(clusters.centroid)
-    if not describes(Captions, run):
-        return [""] * k
-    captions = artifact.read(run.artifact(Captions), Captions)
-    phrases = [str(phrase) for phrase in captions.methods[captions.chosen].text[:k, 0]]
-    return phrases + [""] * (k - len(phrases))
+        yield Sheet(
+            cluster, name, title, rows, digest(canonical([drawable(title), shown]).encode())
+        )
 
 
 def cluster_name(cluster: int, caption: str) -> str:

@@ -1,6 +1,6 @@
 """`clusterpipe predict`: the clusters of images that the run has never seen."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import SourceError, UsageError
 from clusterpipe.cache.images import IMAGE_SUFFIXES
 from clusterpipe.cache.progress import Progress, silent
+from clusterpipe.cache.rows import Rows
 from clusterpipe.cache.signatures import kind_of
 from clusterpipe.cache.sources import FeatureSource, ImageSource, SourceConfig, open_source
 from clusterpipe.cache.sources.reading import first_bytes
@@ -58,9 +59,7 @@ def predict(
     UsageError when the backbone is another one now, or the features are of another width;
     SourceError when no image can be read; WeightsMissing.
     """
-    from clusterpipe.stages import heads
-
-    head = heads.load(results.clusters)
+    soft = soft_clusters(results)
     collection = clustered(results)
     given = opened(source, progress)
     skipped: dict[str, str] = {}
@@ -70,7 +69,7 @@ def predict(
         names += chunk.id
         skipped |= chunk.skipped
         if chunk.id:
-            parts.append(head.soft(collection.mapped(chunk.features)))
+            parts.append(soft(collection.mapped(chunk.features)))
     if not names:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3])
         raise SourceError(
@@ -78,6 +77,17 @@ def predict(
         )
     probability = np.concatenate(parts)
     return Predictions(names, probability.argmax(axis=1), probability, skipped)
+
+
+def soft_clusters(results: Results) -> Callable[[Rows], NDArray[np.float32]]:
+    """Probabilities (m, k) of features (m, d) for the clusters the run stands by."""
+    from clusterpipe.stages import heads
+    from clusterpipe.stages.standing import soft_corrected
+
+    head = heads.load(results.fitted)
+    if results.corrections is None:
+        return head.soft
+    return soft_corrected(head, results.fitted, results.corrections, clustered(results).rows)
 
 
 def _called(source: Path | Sequence[Path]) -> str:
@@ -95,7 +105,7 @@ class _Chunk:
 
 def clustered(results: Results) -> Collection:
     """Source of the features that a run clustered."""
-    features, _, space = results.clusters.space.partition("/")
+    features, _, space = results.fitted.space.partition("/")
     if features == SIDE_BY_SIDE:
         return both_of(results.run)
     return open_collection(results.run, features=features, space=space)

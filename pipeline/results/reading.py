@@ -1,5 +1,6 @@
 """The result of a run as it stands: its images, the clusters it stands by, and their names."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,19 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache import artifact
-from clusterpipe.cache.errors import MissingArtifact
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import (
     Assignment,
-    Assignments,
     Captions,
+    Corrections,
     Curation,
     Embeddings,
     Metrics,
 )
 from clusterpipe.cache.sources import SourceConfig, file_path, folder_of
 from clusterpipe.pipeline.engine.inputs import describes
-from clusterpipe.pipeline.results.pictures import cluster_captions
+from clusterpipe.pipeline.results.standing import named_clusters, standing
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Results:
     """Row i of the index and of the clusters is the same image; `captions` has one per cluster.
 
     `folder` is what the paths of the index are relative to; `curation` is None before that stage.
+    `clusters` are those the run stands by, corrected ones if there are `corrections`; `origins` has
+    the origin of each caption.
     """
 
     run: RunDirectory
@@ -38,6 +40,14 @@ class Results:
     clusters: Assignment
     captions: list[str]
     curation: Curation | None = None
+    corrections: Corrections | None = None
+    assigned: Assignment | None = None
+    origins: Sequence[str] = ()
+
+    @property
+    def fitted(self) -> Assignment:
+        """The clusters as a method found them."""
+        return self.assigned or self.clusters
 
     def file(self, row: int) -> Path | None:
         """The image's own file; None for what is not a file."""
@@ -64,6 +74,8 @@ class Results:
             return np.ones(len(self.index.id), np.bool_)
         kept = self.curation.group < 0
         kept[self.curation.representative] = True
+        if self.corrections is not None:
+            kept = _as_told(kept, self.curation.group, self.corrections.kept)
         return np.asarray(kept)
 
     @cached_property
@@ -92,20 +104,30 @@ def read_results(run: RunDirectory, source: SourceConfig) -> Results:
     and the other errors of `artifact.read`.
     """
     index = artifact.read(run.artifact(Embeddings), Embeddings)
-    path = run.artifact(Assignments)
-    assignments = artifact.read(path, Assignments)
-    if not describes(Assignments, run):
-        raise MissingArtifact(
-            f"{path} was made from what has changed since: "
-            f"run `clusterpipe run-all --run-dir {run.folder}`"
-        )
-    clusters = assignments.methods[assignments.chosen]
-    captions = cluster_captions(run, clusters)
-    folder = folder_of(source)
+    found = standing(run)
+    named = named_clusters(run, found)
     curation = None
     if describes(Curation, run):
         curation = artifact.read(run.artifact(Curation), Curation)
-    return Results(run, folder, index, assignments.chosen, clusters, captions, curation)
+    return Results(
+        run,
+        folder_of(source),
+        index,
+        found.name,
+        found.clusters,
+        [caption for caption, _ in named],
+        curation,
+        found.corrections,
+        found.assigned,
+        [origin for _, origin in named],
+    )
+
+
+def _as_told(kept: NDArray[np.bool_], group: NDArray[Any], told: NDArray[Any]) -> NDArray[np.bool_]:
+    """The images (n,) that remain of each group: those a person keeps, if there are any, instead of
+    the one found; never those to leave out."""
+    chosen = np.isin(group, group[(told > 0) & (group >= 0)]) & (group >= 0)
+    return np.asarray((np.where(chosen, False, kept) | (told > 0)) & (told >= 0))
 
 
 def outdated(run: RunDirectory) -> list[str]:

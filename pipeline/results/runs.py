@@ -10,7 +10,7 @@ from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
 from clusterpipe.cache.images import IMAGE_SUFFIXES
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import ARTIFACTS, Artifact, Assignments, Embeddings
+from clusterpipe.cache.schema import ARTIFACTS, Artifact, Assignments, Corrections, Embeddings
 from clusterpipe.pipeline.engine.config import Config, load
 from clusterpipe.pipeline.engine.inputs import describes
 
@@ -50,6 +50,8 @@ def listed(folder: Path) -> Listed:
         if _there(run, Assignments) and describes(Assignments, run):
             method = str(_value(run, Assignments, "chosen"))
             clusters = int(_value(run, Assignments, f"{method}@effective_k"))
+            if run.corrections.exists() and describes(Corrections, run):
+                clusters = len({int(c) for c in _value(run, Corrections, "label") if c >= 0})
     except (DamagedArtifact, MissingArtifact, UsageError) as error:
         problem = str(error)
     written = datetime.fromtimestamp(last_written(folder), UTC).isoformat(timespec="seconds")

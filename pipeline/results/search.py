@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.names import file_words
 from clusterpipe.cache.progress import Advance, Progress, silent
 from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.rows import Rows, blocks
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.schema import Assignments, Embeddings
+from clusterpipe.cache.schema import Embeddings
 from clusterpipe.cache.sources import FeatureSource, ImageSource, open_source
 from clusterpipe.pipeline.engine.config import Config
-from clusterpipe.pipeline.engine.inputs import describes
 from clusterpipe.pipeline.results import pictures
 from clusterpipe.pipeline.results.query_rows import (
     EMBEDDINGS,
@@ -35,6 +33,7 @@ from clusterpipe.pipeline.results.query_rows import (
     open_collection,
     queries_of,
 )
+from clusterpipe.pipeline.results.standing import cluster_captions, standing_if_current
 from clusterpipe.pipeline.results.text_queries import open_worded, text_queries
 from clusterpipe.stages.sampling import finite
 
@@ -215,12 +214,10 @@ class _Describer:
     @classmethod
     def of(cls, collection: Collection) -> "_Describer":
         run = collection.run
-        if not describes(Assignments, run):
+        found = standing_if_current(run)
+        if found is None:
             return cls(collection.index, None, ())
-        assignments = artifact.read(run.artifact(Assignments), Assignments)
-        chosen = assignments.methods[assignments.chosen]
-        captions = pictures.cluster_captions(run, chosen)
-        return cls(collection.index, chosen.label, captions)
+        return cls(collection.index, found.clusters.label, cluster_captions(run, found))
 
     def hits(
         self, rows: NDArray[np.int64], scores: FloatRows, query: int | None

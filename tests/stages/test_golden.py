@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clusterpipe.cache.corrections import Act, NamedCluster
 from clusterpipe.cache.sources import SourceConfig, open_source
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.assign import AssignConfig, assign
 from clusterpipe.stages.caption import caption
+from clusterpipe.stages.correct import correct
 from clusterpipe.stages.curate import curate
 from clusterpipe.stages.embed import embed
 from clusterpipe.stages.estimate_k import estimate_k
@@ -94,11 +96,45 @@ def curated() -> Arrays:
     return {name: getattr(found, name) for name in names}
 
 
+def corrected() -> Arrays:
+    """Two of three clusters merged, the other one split, an image moved."""
+    features, label = toy(), np.minimum(TRUTH, 2)
+    digest = np.array([f"{row:04x}" for row in range(len(label))], object)
+    named = [
+        NamedCluster(
+            images={digest[r]: digest[r] for r in np.flatnonzero(label == c)},
+            size=int((label == c).sum()),
+        )
+        for c in range(3)
+    ]
+    acts = [
+        Act(kind="merge", clusters=(named[0], named[1])),
+        Act(kind="split", clusters=(named[2],), into=2),
+        Act(kind="move", clusters=(named[0],), images={digest[-1]: digest[-1]}),
+    ]
+    top = np.stack([label, (label + 1) % 3], axis=1)
+    found = correct(
+        features,
+        label,
+        acts,
+        id=digest,
+        digest=digest,
+        probability=np.full(len(label), 0.6),
+        top_label=top,
+        top_probability=np.tile([0.6, 0.3], (len(label), 1)),
+        exemplar=np.array([[np.flatnonzero(label == c)[0]] for c in range(3)]),
+        outlier_score=np.ones(len(label)),
+    )
+    names = ("label", "probability", "top_label", "top_probability", "exemplar", "piece", "placed")
+    return {name: getattr(found, name) for name in names}
+
+
 STAGE_RESULTS: Mapping[str, Callable[[], Arrays]] = {
     "embed": embedded,
     "estimate-k": estimated,
     "refine": refined,
     "assign": assigned,
+    "correct": corrected,
     "caption": captioned,
     "evaluate": evaluated,
     "curate": curated,
