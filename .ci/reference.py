@@ -112,7 +112,9 @@ def _command(name: str, known: click.Command) -> str:
     taken = [_parameter(parameter) for parameter in known.params if parameter.name != "help"]
     account = inspect.cleandoc(known.help or "")
     table = _table(("argument or option", "meaning"), taken)
-    return f"### `clusterpipe {name}`\n\n{account}\n\n{table}"
+    own = f"### `clusterpipe {name}`\n\n{account}\n\n{table}"
+    below = getattr(known, "commands", {}).items()
+    return "\n\n".join([own, *(_command(f"{name} {inner}", body) for inner, body in below)])
 
 
 def _parameter(parameter: click.Parameter) -> list[str]:

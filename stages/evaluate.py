@@ -392,6 +392,7 @@ def _protocol(
 def _fits(method: Assignment, least: str) -> str:
     """Account of the fits: their number, the selected one, and what became of its labels."""
     seeds = len(method.label_per_seed)
+    seeds = len(method.label_per_seed)
     many = f"{seeds} independent fit{'s' if seeds > 1 else ''}"
     taught = f"a student of each learnt its labels ({method.head})" if method.finishes else ""
     if not least:

@@ -117,7 +117,9 @@ def _code(text: str) -> list[str]:
 def test_commands_and_their_options_exist(page: Path) -> None:
     for words in said(page):
         assert words[0] in commands(), words
-        known = {o for p in commands()[words[0]].params for o in (*p.opts, *p.secondary_opts)}
+        command = commands()[words[0]]
+        command = getattr(command, "commands", {}).get(words[1] if words[1:] else "", command)
+        known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
         options = [word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)]
         assert [option for option in options if option not in known] == [], words
 

@@ -44,7 +44,9 @@ def settings() -> Iterator[tuple[str, str]]:
 def options() -> Iterator[tuple[str, str]]:
     """Every argument and option that is no setting: those add choices and default to their help."""
     of_settings = tuple(text for _, text in settings())
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    own = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    inner = {f"{n} {i}": c for n, g in own.items() for i, c in getattr(g, "commands", {}).items()}
+    for name, command in {**own, **inner}.items():
         for parameter in command.params:
             text = (getattr(parameter, "help", None) or "").replace("\\[", "[")
             if not text.startswith(of_settings):

@@ -78,11 +78,18 @@ def _counts(found: Outcome, limit: int) -> Iterator[str]:
     yield f"{_counted(found.images, 'image')}{trial}"
     if found.clusters:
         yield f"{_filled(found)}{_asked(found)}"
+    if found.corrections:
+        yield (
+            f"corrected by {_counted(found.corrections.corrections, 'correction')}; the clusters "
+            f"of {found.corrections.method} stay in assignments.h5"
+        )
 
 
 def _filled(found: Outcome) -> str:
     """The number of clusters, or how many of those asked for hold an image."""
     asked = found.k_estimated or found.k_given or found.filled
+    if found.corrections:
+        asked = found.filled
     if found.filled == asked:
         return _counted(asked, "cluster")
     return f"{found.filled:,} of {_counted(asked, 'cluster')} filled"
@@ -90,6 +97,8 @@ def _filled(found: Outcome) -> str:
 
 def _asked(found: Outcome) -> str:
     """Origin of the number of clusters."""
+    if found.corrections:
+        return f", {found.k_estimated:,} as estimated" if found.k_estimated else ""
     if found.k_estimated and found.k_interval:
         low, high = found.k_interval
         return f", interval {low:,} to {high:,}{_truth(found)}"
@@ -118,6 +127,11 @@ def _attention(found: Outcome) -> Iterator[str]:
     if found.k_interval and found.k_interval[1] > WIDE * found.k_interval[0]:
         low, high = found.k_interval
         yield f"{low:,} to {high:,} clusters are plausible, probabilities are of this number only"
+    if found.corrections and found.corrections.open:
+        yield (
+            f"{_counted(found.corrections.open, 'correction')} no longer apply as a whole (why: "
+            f"`clusterpipe correct log --run-dir {found.run_dir}`)"
+        )
     if found.curation:
         yield from _curation(found.curation)
     for name in found.outdated:
