@@ -1,6 +1,5 @@
 """evaluate: how good the clusters are, beside what chance would give."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -267,12 +266,13 @@ def _ground(
 def _scores(ground: _Ground, methods: Mapping[str, Assignment], advance: Advance) -> Values:
     """Every metric (s + 1, a, b): of each seed, and last of the labels the method stands by."""
     table = []
-    for method in methods.values():
+    for name, method in methods.items():
         column = []
         for cluster in [*method.label_per_seed, method.label]:
             column.append(_measured(ground, np.asarray(cluster)))
             advance(1)
-        table.append(np.column_stack([column, _stability(ground, method)]))
+        stability = _stability(ground, method) if name != CORRECTED else np.nan  # no fit's labels
+        table.append(np.column_stack([column, np.full(len(column), stability)]))
     return np.array(table).swapaxes(0, 1)
 
 
@@ -280,8 +280,6 @@ def _stability(ground: _Ground, method: Assignment) -> Values:
     """Agreement of the labels of each seed, and last of the chosen one, with the other seeds'."""
     from clusterpipe.stages.numerics.metrics import mutual_agreement
 
-    if math.isnan(method.stability):  # its labels are those of no fit, or there is one fit
-        return np.full(len(method.label_per_seed) + 1, np.nan)
     agreement = mutual_agreement([np.asarray(s)[ground.rows] for s in method.label_per_seed])
     return np.append(agreement, agreement[method.chosen_seed])
 
@@ -391,7 +389,6 @@ def _protocol(
 
 def _fits(method: Assignment, least: str) -> str:
     """Account of the fits: their number, the selected one, and what became of its labels."""
-    seeds = len(method.label_per_seed)
     seeds = len(method.label_per_seed)
     many = f"{seeds} independent fit{'s' if seeds > 1 else ''}"
     taught = f"a student of each learnt its labels ({method.head})" if method.finishes else ""
