@@ -13,6 +13,7 @@ from clusterpipe.cache.sources.demonstration import DemonstrationImages
 from clusterpipe.cache.sources.files import file_path, stored_path
 from clusterpipe.cache.sources.manifest import Manifest
 from clusterpipe.cache.sources.opening import SUFFIXES, Opening, open_one, open_several
+from clusterpipe.cache.sources.pictured import PicturedFeatures
 from clusterpipe.cache.sources.places import parted
 from clusterpipe.cache.sources.protocols import FeatureSource, ImageSource
 from clusterpipe.cache.sources.several import common_folder, is_pattern
@@ -112,6 +113,9 @@ def _limited(source: ImageSource | FeatureSource, limit: int) -> ImageSource | F
     if limit in (0, n) or limit > n:
         return source
     index = evenly_spread(n, limit)
+    if isinstance(source, PicturedFeatures):
+        features = FeatureSubset(source.features, index)
+        return PicturedFeatures(features, ImageSubset(source.pictures, index))
     if isinstance(source, FeatureSource):
         return FeatureSubset(source, index)
     return ImageSubset(source, index)

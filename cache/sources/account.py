@@ -8,6 +8,7 @@ MOST = 5  # kinds that are named
 _ADVICE: Mapping[str, str] = {
     **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"), "RAW"),
     **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"), "video"),
+    **dict.fromkeys((".zip", ".tar", ".parquet"), "name it as a source of its own"),
     ".dcm": "DICOM",
     ".psd": "Photoshop",
 }

@@ -63,7 +63,8 @@ def open_images(file: ArrayFile) -> ArrayImages:
             f"{file.path}: images is {describe(pixels)}; "
             f"expected (n, h, w, 3) or, for gray, (n, h, w), uint8"
         )
-    left = refuse_misspelt(file, (*COLUMNS, "images"))
+    features = (name for name in file.arrays if name.startswith("features"))
+    left = refuse_misspelt(file, (*COLUMNS, "images", *features))
     n, height, width = pixels.shape[:3]
     manifest = array_manifest(file, n=n, bytes_per_row=images.packed_size(width, height))
     manifest = replace(manifest, remarks=(left,) if left else ())

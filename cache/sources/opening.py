@@ -4,7 +4,7 @@ import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -15,10 +15,15 @@ from clusterpipe.cache.sources import containers, demonstration, several
 from clusterpipe.cache.sources.archives import open_archive
 from clusterpipe.cache.sources.arrays import open_images
 from clusterpipe.cache.sources.coco import open_json
+from clusterpipe.cache.sources.columns import texts
 from clusterpipe.cache.sources.containers import listed, open_arrays
-from clusterpipe.cache.sources.features import holds_features, open_features
+from clusterpipe.cache.sources.features import FileFeatures, holds_features, open_features
 from clusterpipe.cache.sources.files import FileImages, stored_path
 from clusterpipe.cache.sources.folder import open_files, open_folder
+from clusterpipe.cache.sources.listing import path_of
+from clusterpipe.cache.sources.manifest import strings
+from clusterpipe.cache.sources.parquet import is_dataset, open_dataset, open_parquet
+from clusterpipe.cache.sources.pictured import PicturedFeatures
 from clusterpipe.cache.sources.places import SEPARATOR, at, at_top, parted
 from clusterpipe.cache.sources.protocols import FeatureSource, ImageSource
 from clusterpipe.cache.sources.table import open_table
@@ -31,14 +36,15 @@ _LISTS: Mapping[str, Callable[..., FileImages]] = {
     ".json": open_json,
 }
 _ARCHIVES = (".zip", ".tar")
+_TABLES = (".parquet", ".pq")
 _PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-SUFFIXES = (*_LISTS, *_ARCHIVES, *containers.SUFFIXES)
+SUFFIXES = (*_LISTS, *_ARCHIVES, *_TABLES, *containers.SUFFIXES)
 """Endings of files that hold or list many images."""
 
 _KINDS = (
     "a folder of images; a list of paths (.csv, .tsv, .txt, .json of COCO); an archive (.zip, "
-    ".tar); a file of arrays (.npz, .npy, .h5, .hdf5, .safetensors) that holds images or features; "
-    "or `demonstration`"
+    ".tar); a file of arrays (.npz, .npy, .h5, .hdf5, .safetensors, .parquet) that holds images or "
+    "features; or `demonstration`"
 )
 
 
@@ -67,6 +73,8 @@ def open_one(source: str, opening: Opening = Opening()) -> ImageSource | Feature
     name, place = parted(source)
     path = Path(name).expanduser().absolute()
     suffix = path.suffix.lower()
+    if _is_folder(path) and is_dataset(path):
+        return open_dataset(path, limits=opening.limits, progress=opening.progress)
     if _is_folder(path):
         return open_folder(
             path,
@@ -76,11 +84,13 @@ def open_one(source: str, opening: Opening = Opening()) -> ImageSource | Feature
             progress=opening.progress,
         )
     if suffix in containers.SUFFIXES:
-        return _open_arrays(path, place)
+        return _open_arrays(path, place, opening)
     if place:
         raise UsageError(f"{path} has no groups: {SEPARATOR} names one of a file of arrays")
     if suffix in _LISTS:
         return _LISTS[suffix](path, limits=opening.limits, progress=opening.progress)
+    if suffix in _TABLES:
+        return open_parquet(path, limits=opening.limits, progress=opening.progress)
     if suffix in _ARCHIVES:
         return open_archive(
             path,
@@ -162,17 +172,37 @@ def _suggestion(path: Path) -> str:
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
-def _open_arrays(path: Path, place: str) -> ImageSource | FeatureSource:
+def _open_arrays(path: Path, place: str, opening: Opening) -> ImageSource | FeatureSource:
     whole = open_arrays(path)
     file = at(whole, place) if place else at_top(whole)
     if holds_features(file):
-        return open_features(file)
+        return _with_pictures(open_features(file), file, opening)
     if "images" in file.arrays:
         return open_images(file)
     raise UsageError(
         f"{path} holds {listed(whole)}. Accepted: features (n, d) floats, or features_<name>; or "
         f"images (n, h, w, 3) or (n, h, w) uint8{_named(whole)}"
     )
+
+
+def _with_pictures(
+    features: FileFeatures, file: containers.ArrayFile, opening: Opening
+) -> ImageSource | FeatureSource:
+    """The features with the pictures that stand beside them: `images`, or `paths` of files."""
+    n = len(features.manifest)
+    if "images" in file.arrays:
+        pictures: ImageSource = open_images(file)
+        if len(pictures.manifest) != n:
+            raise UsageError(
+                f"{file.path}: {n} rows of features, but {len(pictures.manifest)} images"
+            )
+        return PicturedFeatures(features, pictures)
+    if "paths" not in file.arrays:
+        return features
+    paths = strings(path_of(path, file.path.parent) for path in texts(file, "paths", n))
+    pictured = replace(features, manifest=replace(features.manifest, path=paths))
+    files = FileImages(features.name, file.path.parent, pictured.manifest, opening.limits)
+    return PicturedFeatures(pictured, files)
 
 
 def _named(file: containers.ArrayFile) -> str:

@@ -10,7 +10,7 @@ import typer
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.escaping import json_text
 from clusterpipe.cache.run_directory import RunDirectory
-from clusterpipe.cache.sources import ImageSource, open_source
+from clusterpipe.cache.sources import FeatureSource, ImageSource, open_source
 from clusterpipe.pipeline.commands.arguments import (
     ConfigFile,
     DryRun,
@@ -159,7 +159,8 @@ def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: boo
         source = None  # a run outlives its images
     states = plan.examine(config, run, source)
     costs = None
-    if estimating and isinstance(source, ImageSource) and states[0].needs_run:
+    given = isinstance(source, FeatureSource) or not states[0].needs_run
+    if estimating and isinstance(source, ImageSource) and not given:
         from clusterpipe.pipeline.engine.embedding_cost import estimate
 
         costs = estimate(config, run, source)

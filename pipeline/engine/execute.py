@@ -21,7 +21,7 @@ from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import Identity, Provenance
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import ARTIFACTS, Checkpoint, Embeddings, Metrics
-from clusterpipe.cache.sources import ImageSource, open_source
+from clusterpipe.cache.sources import FeatureSource, ImageSource, open_source
 from clusterpipe.cache.sources.places import parted
 from clusterpipe.cache.sources.several import common_folder, is_pattern
 from clusterpipe.pipeline.engine import inputs, plan
@@ -263,7 +263,8 @@ def _appended(stage: Stage, run: RunDirectory, growth: Growth | None) -> int:
 def _warn_of_length(
     stage: Stage, config: Config, run: RunDirectory, source: Source | None, tell: Tell
 ) -> None:
-    if stage.name != "embed" or not isinstance(source, ImageSource):
+    features = isinstance(source, FeatureSource)
+    if stage.name != "embed" or features or not isinstance(source, ImageSource):
         return
     from clusterpipe.pipeline.engine.embedding_cost import estimate, pending_images
 

@@ -245,7 +245,7 @@ def _refreshed(found: Survey) -> tuple[str, ...]:
 
 def _embed_progress(config: Config, run: RunDirectory, source: Source | None) -> StageState:
     """Progress of an unfinished embed, from its shards."""
-    if not isinstance(source, ImageSource):
+    if isinstance(source, FeatureSource) or not isinstance(source, ImageSource):
         return StageState("embed", "missing")
     settings = config.of("embed")
     total = len(source.manifest.id)

@@ -15,7 +15,14 @@ from clusterpipe.cache.provenance import file_digest
 from clusterpipe.cache.rows import take
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Embeddings
-from clusterpipe.cache.sources import ImageSource, file_path, folder_of, open_source, stored_path
+from clusterpipe.cache.sources import (
+    FeatureSource,
+    ImageSource,
+    file_path,
+    folder_of,
+    open_source,
+    stored_path,
+)
 from clusterpipe.cache.sources.files import FileImages
 from clusterpipe.cache.sources.table import open_table
 from clusterpipe.pipeline.engine import plan
@@ -165,7 +172,7 @@ def _restore_table(run: RunDirectory, before: str) -> None:
 
 def _bring_up_to_date(config: Config, run: RunDirectory, progress: Progress, tell: Tell) -> None:
     source = open_source(config.source, progress=progress)
-    if not isinstance(source, ImageSource):
+    if isinstance(source, FeatureSource) or not isinstance(source, ImageSource):
         raise UsageError(f"{config.source.path} holds features, to which no image can be appended")
     follow = ("embed", "correct")  # nothing of them is fitted
     stages = [stage for stage in plan.order(config) if stage.extend or stage.name in follow]

@@ -49,7 +49,7 @@ def contact_sheets(
     Gives no sheet when there is no assignment yet, or no image to show because features were
     given. Only sheets that this function drew are ever removed.
     """
-    if isinstance(source, FeatureSource) or not run.artifact(Assignments).exists():
+    if not isinstance(source, ImageSource) or not run.artifact(Assignments).exists():
         return []
     index = artifact.read(run.artifact(Embeddings), Embeddings)
     sheets = list(_planned(run, index))

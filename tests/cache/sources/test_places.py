@@ -8,7 +8,13 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from clusterpipe.cache.errors import UsageError
-from clusterpipe.cache.sources import FeatureSource, ImageSource, SourceConfig, open_source
+from clusterpipe.cache.sources import (
+    FeatureSource,
+    ImageSource,
+    SourceConfig,
+    folder_of,
+    open_source,
+)
 
 MATRIX = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
 
@@ -98,3 +104,29 @@ def test_our_own_embeddings_are_read_back(tmp_path: Path) -> None:
     assert source.manifest.class_name is not None
     assert source.manifest.class_name.tolist() == ["cat", "dog"]
     assert opened(f"{tmp_path}/embeddings.h5::clip/features").manifest.id[5] == "5.jpg"
+
+
+def test_features_with_their_images(tmp_path: Path) -> None:
+    images = np.zeros((6, 4, 5, 3), np.uint8)
+    np.savez(tmp_path / "x.npz", features=MATRIX, images=images, ids=list("abcdef"))
+    source = open_source(SourceConfig(path=f"{tmp_path}/x.npz", limit=3))
+    assert isinstance(source, FeatureSource)
+    assert isinstance(source, ImageSource)
+    assert source.manifest.id.tolist() == ["a", "c", "e"]
+    assert source.decode(source.read(2)).size == (5, 4)
+    np.savez(tmp_path / "x.npz", features=MATRIX, images=images[:4])
+    with pytest.raises(UsageError, match="6 rows of features, but 4 images"):
+        opened(tmp_path / "x.npz")
+
+
+def test_features_with_the_paths_of_their_images(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"a")
+    paths = ["a.png", f"{tmp_path}/a.png", *[""] * 4]
+    np.savez(tmp_path / "x.npz", features=MATRIX, paths=paths)
+    config = SourceConfig(path=f"{tmp_path}/x.npz")
+    source = open_source(config)
+    assert isinstance(source, ImageSource)
+    assert [source.read(row) for row in range(2)] == [b"a", b"a"]
+    assert (folder_of(config) / source.manifest.path[0]).is_file()
+    with pytest.raises(OSError, match="regular"):
+        source.read(2)
