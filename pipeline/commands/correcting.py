@@ -48,9 +48,26 @@ def _replaying() -> Callable[..., None]:
         Path | None, typer.Option("--from", help="File of acts, as the report downloads it.")
     ]
 
-    def body(*, ctx: typer.Context, from_: Path | None, author: str, **given: Any) -> None:
+    folders = Annotated[
+        Path | None,
+        typer.Option(
+            "--from-folders",
+            metavar="DIR",
+            help="Folders of an export that were sorted by hand since: take that in.",
+        ),
+    ]
+
+    def body(
+        *,
+        ctx: typer.Context,
+        from_: Path | None,
+        from_folders: Path | None,
+        author: str,
+        **given: Any,
+    ) -> None:
+        said = [from_, from_folders, author]
         if ctx.invoked_subcommand:
-            if any(given[name] for name in ("run_dir", "force", "settings")) or from_ or author:
+            if any([*said, *(given[name] for name in ("run_dir", "force", "settings"))]):
                 raise UsageError(
                     f"give options behind the act: correct {ctx.invoked_subcommand} ..."
                 )
@@ -58,9 +75,17 @@ def _replaying() -> Callable[..., None]:
         if from_:
             _take_in(from_, given["run_dir"], author, given["quiet"])
             return
+        if from_folders:
+            _take_in_folders(from_folders, given["run_dir"], author, given["quiet"])
+            return
         run_one(**given)
 
-    extra = {"ctx": (typer.Context, None), "from_": (file, None), "author": (Author, "")}
+    extra = {
+        "ctx": (typer.Context, None),
+        "from_": (file, None),
+        "from_folders": (folders, None),
+        "author": (Author, ""),
+    }
     return command("correct", HELP, body, {**extra, **base}, keys)
 
 
@@ -68,6 +93,12 @@ def _take_in(file: Path, run_dir: Path | None, author: str, quiet: bool) -> None
     from clusterpipe.pipeline.results.correcting import read_acts
 
     _record(lambda config, run: read_acts(file, run, author), run_dir, quiet)
+
+
+def _take_in_folders(folder: Path, run_dir: Path | None, author: str, quiet: bool) -> None:
+    from clusterpipe.pipeline.results.sorted_folders import acts_of_folders
+
+    _do(lambda speaker: acts_of_folders(folder, speaker), run_dir, author, quiet)
 
 
 def _do(
@@ -93,8 +124,10 @@ def _record(
 
     reporter = Reporter(quiet)
     config, run = existing_run(run_dir)
-    added = record(config, run, acts(config, run), progress=reporter.progress, tell=reporter.tell)
-    print_added(added)
+    if not (said := acts(config, run)):
+        reporter.note("there is nothing to correct")
+        return
+    print_added(record(config, run, said, progress=reporter.progress, tell=reporter.tell))
 
 
 # ---------------------------------------------------------------- acts

@@ -9,13 +9,20 @@ from clusterpipe.pipeline.commands.arguments import Json, Quiet, Run
 from clusterpipe.pipeline.commands.completing import among
 from clusterpipe.pipeline.resolving import existing_run, run_to_read
 
-FORMATS = ("csv", "json", "parquet", "folders")
+FORMATS = (
+    *("csv", "json", "parquet", "folders", "copies"),
+    *("label-studio", "fiftyone", "embedding-atlas"),
+)
 
 
 def export(
     to: Annotated[
         str,
-        typer.Option(help="Format: csv, json, parquet or folders.", autocompletion=among(*FORMATS)),
+        typer.Option(
+            help="Format: csv, json, parquet, folders, copies, label-studio, fiftyone or "
+            "embedding-atlas.",
+            autocompletion=among(*FORMATS),
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -26,6 +33,9 @@ def export(
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Say what would be written, and write nothing.")
+    ] = False,
+    unique: Annotated[
+        bool, typer.Option("--unique", help="Take one image of each group of near-duplicates.")
     ] = False,
     raw: Annotated[
         bool,
@@ -38,7 +48,9 @@ def export(
     """Write the clusters as a table of one row per image, or as one folder per cluster.
 
     csv, json and parquet have the same columns: id, path, cluster, caption, probability, ... ;
-    folders, named like 012_red-bicycle, hold links. Originals are never moved or deleted.
+    folders, named like 012_red-bicycle, hold links. copies is a list of files that are nearly the
+    same as one that is kept; label-studio, fiftyone and embedding-atlas are what these tools open.
+    Originals are never moved or deleted.
     """
     from clusterpipe.pipeline.results import export as exporting
     from clusterpipe.pipeline.results.reading import out_of_date, read_results
@@ -57,6 +69,8 @@ def export(
         copy=copy,
         dry_run=dry_run,
         raw=raw,
+        unique=unique,
+        seed=config.seed,
         progress=reporter.progress,
     )
     print_export(done, as_json=json_)

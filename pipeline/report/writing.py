@@ -7,7 +7,6 @@ import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import canonical, digest
-from clusterpipe.cache.rows import take
 from clusterpipe.cache.schema import Assignments
 from clusterpipe.cache.sources import ImageSource, open_source
 from clusterpipe.cache.storage import explained, replacing, sweep, write_text
@@ -27,10 +25,9 @@ from clusterpipe.pipeline.report import content
 from clusterpipe.pipeline.report.page import page_context
 from clusterpipe.pipeline.report.thumbnails import write_thumbnails
 from clusterpipe.pipeline.results.export import refuse_the_source
-from clusterpipe.pipeline.results.predict import clustered
+from clusterpipe.pipeline.results.map_layout import MAP_NAMES, lay_out, map_method
 from clusterpipe.pipeline.results.reading import Results
 
-MAPS = ("auto", "umap", "tsne", "pca")
 ASSETS = ("report.css", "report.js")
 _MARK = 'content="clusterpipe '
 
@@ -79,7 +76,7 @@ def write_report(
     _refuse_others(folder)
     if output:
         refuse_the_source(folder, config.source)
-    method = _map_method(settings.map)
+    method = map_method(settings.map)
     kind = content.kinds(results, doubtful_below=settings.doubtful_below)
     rows = content.shown_rows(results, kind, settings.images)
     with explained(folder):
@@ -127,7 +124,7 @@ def _points(
     if (points := _kept_points(kept, key)) is not None:
         return points
     with progress(f"map by {MAP_NAMES[method]}", total=len(rows), unit="images") as advance:
-        points = _lay_out(results, rows, method, seed)
+        points = lay_out(results, rows, method, seed)
         advance(len(rows))
     with replacing(kept) as temporary, temporary.open("wb") as file:
         np.savez(file, key=key, points=points)
@@ -141,39 +138,6 @@ def _kept_points(path: Path, key: str) -> NDArray[np.float32] | None:
         if str(stored["key"]) == key:
             return np.asarray(stored["points"])
     return None
-
-
-MAP_NAMES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "principal components"}
-
-
-def _lay_out(
-    results: Results, rows: NDArray[np.intp], method: str, seed: int
-) -> NDArray[np.float32]:
-    from clusterpipe.stages.numerics import projection
-    from clusterpipe.stages.numerics.preparation import prepare
-
-    clusters = results.clusters
-    features = take(clustered(results).rows, rows)
-    widths = tuple(clusters.width)
-    prepared = prepare(features, clusters.center, unit=bool(clusters.normalised), widths=widths)
-    if method == "pca":
-        plane = projection.principal_plane(prepared)
-    elif method == "umap":
-        plane = projection.umap_plane(prepared, seed=seed)
-    else:
-        plane = projection.tsne_plane(prepared, seed=seed)
-    return projection.in_unit_square(plane)
-
-
-def _map_method(wanted: str) -> str:
-    if wanted not in MAPS:
-        raise UsageError(f"--map takes {', '.join(MAPS)}, not {wanted!r}")
-    installed = find_spec("umap") is not None
-    if wanted == "umap" and not installed:
-        raise UsageError("--map umap needs umap-learn: pip install 'clusterpipe[map]'")
-    if wanted == "auto":
-        return "umap" if installed else "tsne"
-    return wanted
 
 
 def _write_page(folder: Path, context: dict[str, Any], data: dict[str, Any]) -> None:

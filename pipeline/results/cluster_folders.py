@@ -9,6 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clusterpipe.cache.errors import UnreadableImage, UsageError
 from clusterpipe.cache.names import LONGEST, safe_name, shortened
 from clusterpipe.cache.progress import Progress
@@ -57,6 +60,7 @@ def write_folders(
     source: ImageSource,
     folder: Path,
     *,
+    rows: Sequence[int] | NDArray[np.intp],
     copy: bool,
     dry_run: bool,
     progress: Progress,
@@ -64,14 +68,21 @@ def write_folders(
     """Fills `folder` with one folder per cluster, like 012_red-bicycle; or only says how.
 
     An image is a relative symlink to its file; where links fail a hard link, or else a copy, which
-    `copy` asks for. What is not a file is written as PNG. What an earlier export put there is
-    replaced; anything else there stays, and is never written over. Raises UsageError, with nothing
-    changed, when `folder` holds what no export made, or something where an image should go.
+    `copy` asks for. What is not a file is written as PNG. `rows` are those of the images to take.
+    What an earlier export put there is replaced; anything else there stays, and is never written
+    over. Raises UsageError, with nothing changed, when `folder` holds what no export made,
+    something where an image should go, or images that a person moved to another cluster.
     """
-    places = list(_places(results, source))
+    places = list(_places(results, source, rows))
     there = [place for place in places if not place.gone]
     with explained(folder):
         earlier = _earlier(folder)
+        if not dry_run and (moved := moved_by_hand(folder, results)):
+            raise UsageError(
+                f"{_counted(moved)} moved in {folder} by hand since the last export: take that in "
+                f"with `clusterpipe correct --from-folders {folder} --run-dir "
+                f"{results.run.folder}` first, or name another --output"
+            )
         _refuse_taken(folder, there, set(earlier))
         made = there
         if not dry_run:
@@ -81,11 +92,14 @@ def write_folders(
     return Folders(dict(sorted(sizes.items())), len(places) - len(made), len(earlier))
 
 
-def _places(results: Results, source: ImageSource) -> Iterator[Place]:
+def _places(
+    results: Results, source: ImageSource, rows: Sequence[int] | NDArray[np.intp]
+) -> Iterator[Place]:
     """Every image under its own file name, numbered where a cluster has that name already."""
     taken = Counter[str]()
     position = positions(source)
-    for row, cluster in enumerate(results.clusters.label.tolist()):
+    for row in map(int, rows):
+        cluster = int(results.clusters.label[row])
         caption = results.captions[cluster] if cluster >= 0 else ""
         folder = cluster_name(cluster, caption) if cluster >= 0 else UNASSIGNED
         file, image = results.file(row), str(results.index.id[row])
@@ -169,7 +183,26 @@ def _earlier(folder: Path) -> list[Path]:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return []
     made = {folder / name: digest for name, digest in _recorded(folder).items()}
-    return [path for path, digest in made.items() if _as_made(path, digest)]
+    there = [path for path, digest in made.items() if _as_made(path, digest)]
+    targets = {os.path.realpath(path) for path in there if path.is_symlink()}
+    moved = (
+        path
+        for path in folder.glob("*/*")
+        if path.is_symlink() and not path.parent.is_symlink() and path not in made
+    )
+    return there + [path for path in moved if _was_ours(path, made, targets)]
+
+
+def _was_ours(path: Path, made: Mapping[Path, str], there: Container[str]) -> bool:
+    """True for a link to an image of the export that lies in another place now: a person moved it.
+
+    Its content is that of one which is not where it was.
+    """
+    target = os.path.realpath(path)
+    if target in there or not os.path.isfile(target):  # noqa: PTH113 - a real path, as text
+        return False
+    gone = {digest for place, digest in made.items() if digest and not os.path.lexists(place)}
+    return bool(gone) and file_digest(Path(target)) in gone
 
 
 def _as_made(path: Path, digest: str) -> bool:
@@ -192,6 +225,62 @@ def _recorded(folder: Path) -> dict[str, str]:
         for name, digest in made.items()
         if len(PurePosixPath(name).parts) == 2 and ".." not in name.split("/")
     }
+
+
+# ---------------------------------------------------------------- what a person did there
+
+
+def found_by_hand(folder: Path, results: Results) -> dict[str, list[int]]:
+    """Rows of the images that lie in each folder of an export now, by links or by content.
+
+    Raises UsageError where no export has been.
+    """
+    _recorded(folder)
+    of_file = {
+        os.path.realpath(file): row
+        for row in range(len(results.index.id))
+        if (file := results.file(row))
+    }
+    of_content = {str(digest): row for row, digest in enumerate(results.index.digest)}
+    found: dict[str, list[int]] = {}
+    for path in sorted(folder.glob("*/*")):
+        row = of_file.get(os.path.realpath(path))
+        if row is None and path.is_file():
+            row = of_content.get(file_digest(path))
+        if row is not None:
+            found.setdefault(path.parent.name, []).append(row)
+    return found
+
+
+def put_by_export(folder: Path, results: Results) -> dict[int, str]:
+    """The folder that the export put each image in, by its row."""
+    of_content = {str(digest): row for row, digest in enumerate(results.index.digest)}
+    return {
+        of_content[digest]: name.partition("/")[0]
+        for name, digest in _recorded(folder).items()
+        if digest in of_content
+    }
+
+
+def moved_by_hand(folder: Path, results: Results) -> int:
+    """Number of images that lie in another folder than the export put them in, and not yet in the
+    cluster of those beside them."""
+    if not (folder / RECORD).exists():
+        return 0
+    put, label = put_by_export(folder, results), results.clusters.label
+    count = 0
+    for name, rows in found_by_hand(folder, results).items():
+        strangers = [row for row in rows if put.get(row, name) != name]
+        own = [int(label[row]) for row in rows if put.get(row) == name]
+        home = Counter(own).most_common(1)[0][0] if own else None
+        if name == UNASSIGNED:
+            home = -1
+        count += sum(home is None or int(label[row]) != home for row in strangers)
+    return count
+
+
+def _counted(images: int) -> str:
+    return "an image was" if images == 1 else f"{images:,} images were"
 
 
 def _remove(paths: Sequence[Path]) -> None:

@@ -83,6 +83,12 @@ class Speaker:
             found.setdefault(int(label[row]), []).append(str(index.id[row]))
         return [self.act(kind, clusters=[c], images=ids) for c, ids in found.items()]
 
+    def naming(self, rows: Sequence[int], name: str) -> Act:
+        """An act that calls the cluster of just these images by a name, once they are one."""
+        images = self._named(rows)
+        own = NamedCluster(images=dict(list(images.items())[:SAMPLE]), size=len(images))
+        return Act(kind="rename", time=now(), author=self.author, clusters=(own,), name=name)
+
     def cluster(self, number: int) -> NamedCluster:
         """A cluster as acts name it: by its exemplars, then those of lowest digest.
 
@@ -246,6 +252,8 @@ def words(act: Act) -> str:
     """An act as a sentence."""
     numbers = [str(cluster.number) for cluster in act.clusters]
     cluster = f"cluster {numbers[0]}" if len(numbers) == 1 else f"clusters {', '.join(numbers)}"
+    if numbers == ["-1"]:
+        cluster = f"the cluster of {_some(list(act.clusters[0].images))}"
     images = _some(list(act.images))
     sentences = {
         "rename": f"{cluster} is called {act.name!r}",

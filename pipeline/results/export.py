@@ -5,10 +5,14 @@ import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
@@ -16,6 +20,7 @@ from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.sources import ImageSource, SourceConfig, open_source, stored_path
 from clusterpipe.cache.sources.cells import harmless
 from clusterpipe.cache.storage import replacing
+from clusterpipe.pipeline.results import other_tools
 from clusterpipe.pipeline.results.cluster_folders import write_folders
 from clusterpipe.pipeline.results.reading import Results
 
@@ -41,7 +46,19 @@ COLUMNS: Mapping[str, type] = {
     "height": int,
     "digest": str,
 }
-FORMATS = ("csv", "json", "parquet", "folders")
+FORMATS = (
+    *("csv", "json", "parquet", "folders", "copies"),
+    *("label-studio", "fiftyone", "embedding-atlas"),
+)
+_NAMES: Mapping[str, str] = {  # of files or folders that are not named by their format
+    "folders": "clusters",
+    "copies": "copies.csv",
+    "label-studio": "label-studio",
+    "fiftyone": "fiftyone",
+    "embedding-atlas": "embedding-atlas.parquet",
+}
+_FOLDERS = ("folders", "label-studio", "fiftyone")
+_TABLES = ("csv", "json", "parquet")
 
 Columns = Mapping[str, list[Any]]
 
@@ -71,12 +88,15 @@ def export(
     copy: bool = False,
     dry_run: bool = False,
     raw: bool = False,
+    unique: bool = False,
+    seed: int = 0,
     progress: Progress = silent,
 ) -> Exported:
     """Writes the clusters to `output`, by default below the run, in one of `FORMATS`.
 
     With `copy`, folders hold copies instead of links; with `dry_run`, nothing is written; with
-    `raw`, csv keeps what a spreadsheet would take for a formula as it is.
+    `raw`, csv keeps what a spreadsheet would take for a formula as it is; with `unique`, one image
+    of each group of near-duplicates is taken. `seed` is that of a map.
     Originals are only ever read. Raises UsageError for another format, a place that is not ours to
     write to, or a missing pyarrow; StorageError.
     """
@@ -93,14 +113,66 @@ def export(
         images = open_source(source, progress=progress)
         if not isinstance(images, ImageSource):
             raise UsageError(f"{source.path} holds features: there are no images to put in folders")
-        done = write_folders(results, images, path, copy=copy, dry_run=dry_run, progress=progress)
+        rows = _rows_taken(results, unique)
+        done = write_folders(
+            results, images, path, rows=rows, copy=copy, dry_run=dry_run, progress=progress
+        )
         n = sum(done.sizes.values())
         return Exported(path, n, done.missing, done.replaced, done.sizes, dry_run)
     replaced = int(path.exists())
-    if not dry_run:
-        write = _write_raw_csv if raw and to == "csv" else _WRITERS[to]
-        _written(write)(columns(results), path)
-    return Exported(path, len(results.index.id), replaced=replaced, dry_run=dry_run)
+    rows = _rows_taken(results, unique)
+    table = copies(results) if to == "copies" else _taken(columns(results), rows)
+    if to in ("label-studio", "fiftyone"):
+        other_tools.refuse_without_files(table, to)
+    if to == "embedding-atlas" and not dry_run:
+        _refuse_without_pyarrow(to)
+        more = other_tools.map_and_neighbours(results, rows, seed=seed, progress=progress)
+        _written(partial(_write_parquet, more=more))(table, path)
+    elif not dry_run:
+        write = _write_raw_csv if raw and to in ("csv", "copies") else _WRITERS[to]
+        write(table, path) if to in _FOLDERS else _written(write)(table, path)
+    return Exported(path, len(table["id"]), replaced=replaced, dry_run=dry_run)
+
+
+def _rows_taken(results: Results, unique: bool) -> NDArray[np.intp]:
+    """Rows to export. Raises UsageError where it is not known which are unique."""
+    if not unique:
+        return np.arange(len(results.index.id))
+    if results.curation is None:
+        raise UsageError(
+            f"near-duplicates are not known: run `clusterpipe curate --run-dir "
+            f"{results.run.folder}` first"
+        )
+    return np.flatnonzero(results.is_representative)
+
+
+def _taken(table: Columns, rows: NDArray[np.intp]) -> dict[str, list[Any]]:
+    return {name: [column[row] for row in rows] for name, column in table.items()}
+
+
+def copies(results: Results) -> dict[str, list[Any]]:
+    """Images that are nearly the same as one that is kept: files that could be deleted.
+
+    Nothing is deleted. Raises UsageError before curation.
+    """
+    kept = _rows_taken(results, True)
+    table, curation = columns(results), results.curation
+    rows = np.setdiff1d(np.arange(len(table["id"])), kept)
+    group = np.asarray([-1] if curation is None else curation.group)
+    stands = {int(group[row]): row for row in reversed(kept.tolist()) if group[row] >= 0}
+    keeper = [stands.get(int(group[row])) for row in rows]
+    size, digest = results.index.size, results.index.digest
+    return {
+        "path": [table["path"][row] for row in rows],
+        "kept": ["" if k is None else table["path"][k] for k in keeper],
+        "exact": [
+            k is not None and digest[k] == digest[r] for k, r in zip(keeper, rows, strict=True)
+        ],
+        "similarity": [table["similarity"][row] for row in rows],
+        "bytes": [int(size[row]) for row in rows],
+        "id": [table["id"][row] for row in rows],
+        "kept_id": ["" if k is None else table["id"][k] for k in keeper],
+    }
 
 
 def columns(results: Results) -> dict[str, list[Any]]:
@@ -198,14 +270,19 @@ def _write_json(table: Columns, path: Path) -> None:
         file.write("\n]\n")
 
 
-def _write_parquet(table: Columns, path: Path) -> None:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise UsageError(
-            "--to parquet needs pyarrow: pip install 'clusterpipe[parquet]'"
-        ) from error
+def _refuse_without_pyarrow(to: str) -> None:
+    if find_spec("pyarrow") is None:
+        raise UsageError(f"--to {to} needs pyarrow: pip install 'clusterpipe[parquet]'")
+
+
+def _write_parquet(
+    table: Columns, path: Path, more: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """The table, and columns of other types."""
+    _refuse_without_pyarrow("parquet")
+    import pyarrow
+    from pyarrow import parquet
+
     kinds = {
         str: pyarrow.string(),
         int: pyarrow.int64(),
@@ -213,13 +290,19 @@ def _write_parquet(table: Columns, path: Path) -> None:
         bool: pyarrow.bool_(),
     }
     schema = pyarrow.schema([(name, kinds[COLUMNS[name]]) for name in table])
-    parquet.write_table(pyarrow.table(dict(table), schema=schema), path)
+    written = pyarrow.table(dict(table), schema=schema)
+    for name, column in more.items():
+        written = written.append_column(name, column)
+    parquet.write_table(written, path)
 
 
 _WRITERS: Mapping[str, Callable[[Columns, Path], None]] = {
     "csv": _write_csv,
     "json": _write_json,
     "parquet": _write_parquet,
+    "copies": _write_csv,
+    "label-studio": other_tools.label_studio,
+    "fiftyone": other_tools.fiftyone,
 }
 
 
@@ -228,10 +311,10 @@ def writer_of(path: Path) -> Callable[[Columns, Path], None]:
 
     Raises UsageError for another ending.
     """
-    write = _WRITERS.get(path.suffix.lower().removeprefix("."))
-    if write is None:
-        raise UsageError(f"{path} should end in .{' or .'.join(_WRITERS)}")
-    return _written(write)
+    ending = path.suffix.lower().removeprefix(".")
+    if ending not in _TABLES:
+        raise UsageError(f"{path} should end in .{' or .'.join(_TABLES)}")
+    return _written(_WRITERS[ending])
 
 
 def _written(write: Callable[[Columns, Path], None]) -> Callable[[Columns, Path], None]:
@@ -243,10 +326,9 @@ def _written(write: Callable[[Columns, Path], None]) -> Callable[[Columns, Path]
 
 
 def _place(run: RunDirectory, output: Path | None, to: str) -> Path:
-    if to == "folders":
-        return (output or run.folder / "export" / "clusters").absolute()
-    path = (output or run.folder / "export" / f"clusters.{to}").absolute()
-    return path / f"clusters.{to}" if path.is_dir() else path
+    name = _NAMES.get(to, f"clusters.{to}")
+    path = (output or run.folder / "export" / name).absolute()
+    return path / name if path.is_dir() and to not in _FOLDERS else path
 
 
 def refuse_the_source(path: Path, source: SourceConfig) -> None:
