@@ -18,7 +18,7 @@ from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.schema import Embeddings
 from clusterpipe.cache.shards import Seen, stamps
-from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest
+from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest, Source
 from clusterpipe.cache.sources.files import FileImages
 from clusterpipe.cache.sources.subset import ImageSubset
 
@@ -57,7 +57,7 @@ class Survey:
 
 
 def survey(
-    source: ImageSource | FeatureSource,
+    source: Source,
     index: Embeddings,
     *,
     rehash: bool = False,

@@ -24,6 +24,7 @@ from clusterpipe.cache.sources.text import paths_in
 from clusterpipe.pipeline.engine.config import Config, load, override
 from clusterpipe.pipeline.engine.execute import default_run_dir, remember, with_appended
 from clusterpipe.pipeline.results.runs import RUNS, image_in, no_run, runs
+from clusterpipe.stages import STAGES
 
 DEFAULT_FILE = Path("pipeline.toml")
 
@@ -102,11 +103,12 @@ def only_run() -> Path:
 
 
 def run_of_stage(name: str, source: Sequence[str] | None, run_dir: Path | None) -> Path | None:
-    """The run directory for the command of one stage; only embed, given a source, starts one.
+    """The run directory for the command of one stage; only one that reads a source, and is given
+    it, starts one.
 
     Raises like `only_run`.
     """
-    if run_dir or (name == "embed" and (source or _is_source_named(_file_here()))):
+    if run_dir or (STAGES[name].outside and (source or _is_source_named(_file_here()))):
         return run_dir
     return only_run()
 

@@ -17,7 +17,7 @@ from clusterpipe.cache.schema import (
     StringArray,
 )
 from clusterpipe.cache.words import WordStore
-from clusterpipe.stages.declaration import Compute, FolderInput, Input, Source, check, option, stage
+from clusterpipe.stages.declaration import Compute, FolderInput, Input, Read, check, option, stage
 from clusterpipe.stages.fits.choice import fit_and_judge, recorded
 from clusterpipe.stages.fits.fitting import Data, finished
 from clusterpipe.stages.fits.labelling import assigned, with_appended
@@ -172,14 +172,14 @@ class WordedFeatures:
     folder: Path | None = None
 
 
-def _reads(config: AssignConfig) -> Mapping[str, Source]:
+def _reads(config: AssignConfig) -> Mapping[str, Read]:
     refined = config.features == "refined"
     if refined and config.space:
         raise UsageError(
             f"assign.space = {config.space!r} names a space of the embeddings: set refine.space, "
             "or assign.features = embeddings"
         )
-    inputs: dict[str, Source] = {}
+    inputs: dict[str, Read] = {}
     methods = possible(config.methods, config.candidates)
     if not methods <= set(BY_WORDS) or not methods:
         inputs |= _features_read(refined)
@@ -215,7 +215,7 @@ def _views(setting: str, refined: bool) -> Input:
     return Input(Embeddings, "{space}/views", optional=True)
 
 
-def _features_read(refined: bool) -> dict[str, Source]:
+def _features_read(refined: bool) -> dict[str, Read]:
     if not refined:
         return {"features": Input(Embeddings, "{space}/features")}
     return {
@@ -224,9 +224,9 @@ def _features_read(refined: bool) -> dict[str, Source]:
     }
 
 
-def _words_read(config: AssignConfig, methods: set[str]) -> dict[str, Source]:
+def _words_read(config: AssignConfig, methods: set[str]) -> dict[str, Read]:
     """Inputs of methods that read words; alone, their features are the only ones."""
-    inputs: dict[str, Source] = {
+    inputs: dict[str, Read] = {
         "worded": Input(Embeddings, "{word_space}/features"),
         "word_space": Input(Embeddings, "{word_space}"),
         "backbone": Input(Embeddings, "{word_space}@backbone"),

@@ -28,7 +28,7 @@ from clusterpipe.stages.declaration import (
     Compute,
     FolderInput,
     Input,
-    Source,
+    Read,
     check,
     option,
     stage,
@@ -108,10 +108,10 @@ class CaptionConfig:
     )
 
 
-def _reads(config: CaptionConfig) -> Mapping[str, Source]:
+def _reads(config: CaptionConfig) -> Mapping[str, Read]:
     if config.space == "concatenate":
         raise UsageError("caption.space must be one space: words are scored by one backbone")
-    inputs: dict[str, Source] = {
+    inputs: dict[str, Read] = {
         "features": Input(Embeddings, "{words}/features"),
         "label": Input(Assignments, "{chosen}/label"),
         "backbone": Input(Embeddings, "{words}@backbone"),

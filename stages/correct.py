@@ -23,7 +23,7 @@ from clusterpipe.cache.schema import (
     StringArray,
 )
 from clusterpipe.cache.sources.manifest import strings
-from clusterpipe.stages.declaration import Input, RunFile, Source, check, option, stage
+from clusterpipe.stages.declaration import Input, Read, RunFile, check, option, stage
 from clusterpipe.stages.sampling import as_rows
 
 RESTARTS = 4
@@ -42,7 +42,7 @@ class CorrectConfig:
     )
 
 
-def _reads(config: CorrectConfig) -> Mapping[str, Source]:
+def _reads(config: CorrectConfig) -> Mapping[str, Read]:
     columns = ("label", "probability", "top_label", "top_probability", "exemplar", "outlier_score")
     return {
         "log": RunFile(CORRECTIONS),

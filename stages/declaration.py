@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from inspect import signature
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, ClassVar, ParamSpec, TypeAlias, TypeVar, get_origin
 
 from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.inventory import Survey
 from clusterpipe.cache.schema import Artifact
 
 P = ParamSpec("P")
@@ -167,9 +169,10 @@ class Input:
 @dataclass(frozen=True)
 class FileInput:
     """A file that the user named in a setting and the stage opens by itself: its content is part of
-    the key. No argument."""
+    the key, under its path or what it is `known_as`. No argument."""
 
     path: str
+    known_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,18 @@ class RunFile:
     name: str
 
 
-Source: TypeAlias = Input | FileInput | FolderInput | RunFile
+@dataclass(frozen=True)
+class SourceInput:
+    """The images or features that the run is about. Such a stage has a `Survey` of them."""
+
+
+@dataclass(frozen=True)
+class PreviousInput:
+    """The stage's own artifact, None if it is absent or damaged: what it may spare; not in the
+    key."""
+
+
+Read: TypeAlias = Input | FileInput | FolderInput | RunFile | SourceInput | PreviousInput
 
 
 @dataclass(frozen=True)
@@ -198,12 +212,14 @@ class Stage:
     version: int
     function: Callable[..., Any]
     config: type
-    reads: Callable[[Any], Mapping[str, Source]]
+    reads: Callable[[Any], Mapping[str, Read]]
     writes: type[Artifact]
     skip: "Skip"
     extend: "Extend | None"
+    outside: "Outside | None"
     resumes: bool
     computes: bool
+    seeded: bool
     summary: str
 
     @property
@@ -220,6 +236,25 @@ Skip = Callable[[Mapping[str, Any], Callable[[Any], Any]], str | None]
 # without fitting anything: extend(previous, arguments, before).
 Extend = Callable[[Any, Mapping[str, Any], int], Any]
 
+
+@dataclass(frozen=True)
+class Outside:
+    """Comparison of a run with its source, by the stage that reads it.
+
+    What an image holds is known only when it has been read, so the source counts in the key by what
+    the artifact says of it.
+
+    survey: difference of the source from an artifact, survey(source, artifact, config).
+    identity: the source that an artifact was made from, in a digest.
+    unfinished: what is there of an artifact that is not, in words, unfinished(source, folder,
+    config).
+    """
+
+    survey: Callable[[Any, Any, Any], Survey]
+    identity: Callable[[Any], str]
+    unfinished: Callable[[Any, Path, Any], tuple[str, ...]]
+
+
 STAGES: dict[str, Stage] = {}
 
 
@@ -232,24 +267,26 @@ def stage(
     *,
     version: int,
     config: type,
-    reads: Callable[[Any], Mapping[str, Source]],
+    reads: Callable[[Any], Mapping[str, Read]],
     writes: type[Artifact],
     skip: Skip = always_runs,
     extend: Extend | None = None,
+    outside: Outside | None = None,
     resumes: bool = False,
     arguments: Callable[..., dict[str, Any]] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register the function as the stage that writes `writes`, and return it unchanged.
 
     `arguments` makes those of the function from those that are read, where it takes some together.
-    A function with a parameter `compute` is told where to. `extend` tells how its artifact takes in
-    images that are appended to a run. A stage that `resumes` takes a `checkpoint`, a place for
+    A function with a parameter `compute` is told where to; one with a `seed` gets its own. `extend`
+    tells how its artifact takes in images that are appended to a run, `outside` how a stage that
+    reads the source compares with it. A stage that `resumes` takes a `checkpoint`, a place for
     unfinished work, and goes on from what is there.
     """
 
     def register(function: Callable[P, R]) -> Callable[P, R]:
         summary = (function.__doc__ or "").strip().splitlines()[0]
-        computes = "compute" in signature(function).parameters
+        takes = signature(function).parameters
         run = function if arguments is None else lambda **read: function(**arguments(**read))  # type: ignore[call-arg]
         STAGES[writes.stage] = Stage(
             writes.stage,
@@ -260,8 +297,10 @@ def stage(
             writes,
             skip,
             extend,
+            outside,
             resumes,
-            computes,
+            "compute" in takes,
+            "seed" in takes,
             summary,
         )
         return function

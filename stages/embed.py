@@ -12,17 +12,30 @@ from numpy.typing import NDArray
 from clusterpipe.cache import artifact, inventory
 from clusterpipe.cache.errors import SourceError, UsageError
 from clusterpipe.cache.images import DECODER
+from clusterpipe.cache.inventory import Survey
 from clusterpipe.cache.limits import may_succeed
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import Identity, Provenance, canonical, digest, file_digest
 from clusterpipe.cache.rows import Rows, blocks
 from clusterpipe.cache.schema import Embeddings, Shard, Space, ViewShard
 from clusterpipe.cache.shards import Ledger, ShardStore, row_digests
-from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest
+from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest, Source
 from clusterpipe.cache.sources.manifest import strings
 from clusterpipe.stages.backbones import BackboneSpec, local_settings, local_weights, parse
 from clusterpipe.stages.backbones.augmentation import AUGMENTATION
-from clusterpipe.stages.declaration import STAGES, Compute, check, option, stage
+from clusterpipe.stages.declaration import (
+    STAGES,
+    Compute,
+    FileInput,
+    FolderInput,
+    Outside,
+    PreviousInput,
+    Read,
+    SourceInput,
+    check,
+    option,
+    stage,
+)
 
 if TYPE_CHECKING:
     from clusterpipe.stages.backbones import Backbone
@@ -86,15 +99,53 @@ class EmbedConfig:
     )
 
 
-@stage(version=2, config=EmbedConfig, reads=lambda config: {}, writes=Embeddings)
+def _reads(config: EmbedConfig) -> dict[str, Read]:
+    """The source, and the local files of the backbones."""
+    files = {
+        what: FileInput(str(path), known_as=what)
+        for spec in backbone_specs(config)
+        for what, path in _local_paths(spec).items()
+    }
+    own: dict[str, Read] = {
+        "source": SourceInput(),
+        "folder": FolderInput(""),
+        "previous": PreviousInput(),
+    }
+    return {**own, **files}
+
+
+def _survey(source: Source, index: Embeddings, config: EmbedConfig) -> Survey:
+    return inventory.survey(source, index, rehash=config.rehash, retry=config.retry_skipped)
+
+
+def _unfinished(source: Source, folder: Path, config: EmbedConfig) -> tuple[str, ...]:
+    """Number of images that are embedded, of each target that has any."""
+    if isinstance(source, FeatureSource):
+        return ()
+    total = len(source.manifest.id)
+    wanted = targets(folder, config)
+    done = {target: len(target.shards.ledger().digest_of) for target in wanted}
+    return tuple(
+        f"{target}: {min(count, total):,} of {total:,} images embedded"
+        for target, count in done.items()
+        if count
+    )
+
+
+@stage(
+    version=2,
+    config=EmbedConfig,
+    reads=_reads,
+    writes=Embeddings,
+    outside=Outside(_survey, inventory.index_identity, _unfinished),
+)
 def embed(
-    source: ImageSource | FeatureSource,
+    source: Source,
     config: EmbedConfig = EmbedConfig(),
     *,
     folder: Path,
     previous: Embeddings | None = None,
     compute: Compute = Compute(),
-    seed: int = 0,
     progress: Progress = silent,
 ) -> Embeddings:
     """Turn images into features, each image once: only what is new or changed is computed.
@@ -181,8 +232,12 @@ def store(folder: Path, spec: BackboneSpec, config: EmbedConfig, *, views: int =
 
 def local_files(spec: BackboneSpec) -> dict[str, str]:
     """blake2b of the local files a backbone is made from: its weights, and settings beside them."""
+    return {what: file_digest(path) for what, path in _local_paths(spec).items()}
+
+
+def _local_paths(spec: BackboneSpec) -> dict[str, Path]:
     files = {"weights": local_weights(spec), "settings": local_settings(spec)}
-    return {f"{what} of {spec.name}": file_digest(path) for what, path in files.items() if path}
+    return {f"{what} of {spec.name}": path for what, path in files.items() if path}
 
 
 # ---------------------------------------------------------------- computing what is missing

@@ -24,7 +24,7 @@ from clusterpipe.cache.schema import (
 )
 from clusterpipe.cache.sources.manifest import strings
 from clusterpipe.cache.words import WordStore
-from clusterpipe.stages.declaration import Compute, FolderInput, Input, Source, check, option, stage
+from clusterpipe.stages.declaration import Compute, FolderInput, Input, Read, check, option, stage
 from clusterpipe.stages.name_evaluation import ClassNames, caption_scores
 from clusterpipe.stages.sampling import as_column, as_rows, read_rows, sample_of
 from clusterpipe.stages.search_evaluation import search_scores
@@ -83,7 +83,7 @@ class EvaluateConfig:
     )
 
 
-def _reads(config: EvaluateConfig) -> Mapping[str, Source]:
+def _reads(config: EvaluateConfig) -> Mapping[str, Read]:
     return {
         "assignments": Input(Assignments, ""),
         "features": Input(Embeddings, "{space}/features"),

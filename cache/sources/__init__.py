@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from clusterpipe.cache import limits
 from clusterpipe.cache.errors import UsageError
@@ -24,12 +24,15 @@ __all__ = [
     "FeatureSource",
     "ImageSource",
     "Manifest",
+    "Source",
     "SourceConfig",
     "file_path",
     "folder_of",
     "open_source",
     "stored_path",
 ]
+
+Source: TypeAlias = ImageSource | FeatureSource
 
 
 def _option(default: Any, help: str, *, affects_result: bool) -> Any:
@@ -87,9 +90,7 @@ class SourceConfig:
     )
 
 
-def open_source(
-    config: SourceConfig = SourceConfig(), *, progress: Progress = silent
-) -> ImageSource | FeatureSource:
+def open_source(config: SourceConfig = SourceConfig(), *, progress: Progress = silent) -> Source:
     """Opens the images or features that `config.path` names; nothing is decoded yet.
 
     A file of arrays is judged by what it holds: `features` or `features_<name>` make it a feature
@@ -108,7 +109,7 @@ def open_source(
     return with_appended(source, open_table(Path(config.appended), progress=progress).manifest)
 
 
-def _limited(source: ImageSource | FeatureSource, limit: int) -> ImageSource | FeatureSource:
+def _limited(source: Source, limit: int) -> Source:
     n = len(source.manifest)
     if limit in (0, n) or limit > n:
         return source
@@ -129,7 +130,7 @@ def folder_of(config: SourceConfig) -> Path:
     return path.parent if path.suffix.lower() in SUFFIXES and not path.is_dir() else path
 
 
-def _open(config: SourceConfig, progress: Progress) -> ImageSource | FeatureSource:
+def _open(config: SourceConfig, progress: Progress) -> Source:
     if config.path == demonstration.NAME and not config.also:
         return DemonstrationImages()
     opening = Opening(

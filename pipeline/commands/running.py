@@ -1,6 +1,6 @@
 """Running: run-all, a command per stage, and status, which says what they would do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -117,7 +117,7 @@ def _run_one(
         _show_plan(resolved, run, as_json=False)
         return
     reporter = Reporter(quiet)
-    if stage.name == "embed":
+    if stage.outside:
         _remark(run, reporter)
     with telling_what_is_remembered(resolved, run):
         done = run_stage(
@@ -159,7 +159,7 @@ def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: boo
         source = None  # a run outlives its images
     states = plan.examine(config, run, source)
     costs = None
-    given = isinstance(source, FeatureSource) or not states[0].needs_run
+    given = isinstance(source, FeatureSource) or not _reads_it(states)
     if estimating and isinstance(source, ImageSource) and not given:
         from clusterpipe.pipeline.engine.embedding_cost import estimate
 
@@ -170,6 +170,10 @@ def _show_plan(config: Config, run: RunDirectory, as_json: bool, estimating: boo
         typer.echo(json_text({**document, "estimate": asdict(costs) if costs else None}))
     else:
         print_states(run, states, costs)
+
+
+def _reads_it(states: Iterable[plan.StageState]) -> bool:
+    return any(state.needs_run and STAGES[state.stage].outside for state in states)
 
 
 def everything() -> Callable[..., None]:
@@ -216,7 +220,7 @@ def stage_parts(
     stage: Stage,
 ) -> tuple[dict[str, tuple[Any, Any]], list[str], Callable[..., None]]:
     """Parts of a stage's command: its own parameters, its settings, and what it does."""
-    reads_source = stage.name == "embed"
+    reads_source = stage.outside is not None
     base = {
         **({"source": (Source, None)} if reads_source else {}),
         **_SHARED,

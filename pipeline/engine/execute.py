@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clusterpipe.cache import artifact, inventory, storage
+from clusterpipe.cache import artifact, storage
 from clusterpipe.cache.checkpoints import CheckpointStore
 from clusterpipe.cache.errors import (
     DamagedArtifact,
@@ -18,10 +18,10 @@ from clusterpipe.cache.errors import (
 )
 from clusterpipe.cache.names import safe_name
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.provenance import Identity, Provenance
+from clusterpipe.cache.provenance import Provenance
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import ARTIFACTS, Checkpoint, Embeddings, Metrics
-from clusterpipe.cache.sources import FeatureSource, ImageSource, open_source
+from clusterpipe.cache.sources import FeatureSource, ImageSource, Source, open_source
 from clusterpipe.cache.sources.places import parted
 from clusterpipe.cache.sources.several import common_folder, is_pattern
 from clusterpipe.pipeline.engine import inputs, plan
@@ -29,7 +29,7 @@ from clusterpipe.pipeline.engine.config import Config, dump, harmless, load
 from clusterpipe.pipeline.engine.events import Action, StageEvent, Tell, nobody
 from clusterpipe.pipeline.engine.growth import Growth
 from clusterpipe.pipeline.engine.inputs import Resolved
-from clusterpipe.pipeline.engine.plan import Source, StageState
+from clusterpipe.pipeline.engine.plan import StageState
 from clusterpipe.pipeline.engine.repeatable import repeatable
 from clusterpipe.stages import STAGES
 from clusterpipe.stages.declaration import Stage
@@ -94,7 +94,7 @@ def run_stage(
     stage, run = STAGES[name], RunDirectory(run_dir)
     config = with_appended(config.checked(), run)
     plan.order(config)
-    source = open_source(config.source, progress=progress) if name == "embed" else None
+    source = open_source(config.source, progress=progress) if stage.outside else None
     if source is None and not run.artifact(Embeddings).exists():
         raise MissingArtifact(
             f"{run.artifact(Embeddings)} is missing: run `clusterpipe embed SOURCE --run-dir "
@@ -199,11 +199,10 @@ def up_to_date(
     progress: Progress,
     tell: Tell,
 ) -> StageEvent:
-    if source is not None and stage.name == "embed":
-        for remark in source.manifest.remarks:
-            tell(StageEvent(stage.name, "note", (remark,)))
-    resolved = inputs.resolve(stage, config, run)
-    state = plan.state_of_resolved(resolved, source)
+    resolved = inputs.resolve(stage, config, run, source)
+    for remark in resolved.source.manifest.remarks if resolved.source is not None else ():
+        tell(StageEvent(stage.name, "note", (remark,)))
+    state = plan.state_of_resolved(resolved)
     if state.state == "blocked":
         resolved.arguments()
     event = StageEvent(
@@ -211,36 +210,27 @@ def up_to_date(
     )
     if state.needs_run or state.refresh or force:
         state = replace(state, growth=None if force else state.growth)
-        event = _execute(resolved, source, state, progress, tell)
+        event = _execute(resolved, state, progress, tell)
     tell(event)
     return event
 
 
-def _execute(
-    resolved: Resolved,
-    source: Source | None,
-    state: StageState,
-    progress: Progress,
-    tell: Tell,
-) -> StageEvent:
+def _execute(resolved: Resolved, state: StageState, progress: Progress, tell: Tell) -> StageEvent:
     stage, config, run = resolved.stage, resolved.config, resolved.run
     forced = state.state in ("fresh", "skipped") and not state.refresh
     reasons = ("forced",) if forced else state.reasons or (state.state,)
     if not state.refresh:
         tell(StageEvent(stage.name, "starts", reasons))
-        _warn_of_length(stage, config, run, source, tell)
+        _warn_of_length(resolved, tell)
     began = time.monotonic()
-    if source is not None and stage.name == "embed":
-        record, identity = _embed(stage, config, run, source, progress)
-    elif state.growth:
-        record, identity = _extend(resolved, state.growth), resolved.identity()
-    else:
-        record, identity = _call(resolved, progress, tell), resolved.identity()
+    resolved.identity()  # of what is read, before it can change
+    grown = state.growth
+    record = _extend(resolved, grown) if grown else _call(resolved, progress, tell)
     seconds = time.monotonic() - began
-    settings = config.of(stage.name)
+    compute = vars(config.compute) if stage.computes else {}
     made = Provenance(
-        identity=identity,
-        how={**harmless(settings), **(vars(config.compute) if stage.computes else {})},
+        identity=resolved.identity_of(record),
+        how={**harmless(resolved.settings), **compute},
         seconds=seconds,
         device=config.compute.device if stage.computes else "cpu",
         appended=_appended(stage, run, state.growth),
@@ -260,28 +250,26 @@ def _appended(stage: Stage, run: RunDirectory, growth: Growth | None) -> int:
     return int(before) + growth.added
 
 
-def _warn_of_length(
-    stage: Stage, config: Config, run: RunDirectory, source: Source | None, tell: Tell
-) -> None:
-    features = isinstance(source, FeatureSource)
-    if stage.name != "embed" or features or not isinstance(source, ImageSource):
+def _warn_of_length(resolved: Resolved, tell: Tell) -> None:
+    config, run, source = resolved.config, resolved.run, resolved.source
+    if isinstance(source, FeatureSource) or not isinstance(source, ImageSource):
         return
     from clusterpipe.pipeline.engine.embedding_cost import estimate, pending_images
 
     pending = pending_images(config, run, source)
     if any(count * (target.views or 1) >= LONG_EMBEDDING for target, count in pending.items()):
-        tell(StageEvent(stage.name, "note", (str(estimate(config, run, source)),)))
+        tell(StageEvent(resolved.stage.name, "note", (str(estimate(config, run, source)),)))
 
 
 def _call(resolved: Resolved, progress: Progress, tell: Tell) -> Any:
-    stage, identity = resolved.stage, resolved.identity()
-    arguments = resolved.arguments()
+    stage, arguments = resolved.stage, resolved.arguments()
     if stage.computes:
         arguments["compute"] = resolved.config.compute
     if stage.resumes:
         arguments["checkpoint"] = _sound_checkpoint(resolved, tell)
-    settings = resolved.config.of(stage.name)
-    return stage.function(**arguments, config=settings, seed=identity.seed, progress=progress)
+    if stage.seeded:
+        arguments["seed"] = inputs.stage_seed(resolved.config.seed, stage.name)
+    return stage.function(**arguments, config=resolved.settings, progress=progress)
 
 
 def _sound_checkpoint(resolved: Resolved, tell: Tell) -> CheckpointStore:
@@ -302,27 +290,6 @@ def _extend(resolved: Resolved, growth: Growth) -> Any:
         raise UsageError(f"{stage.name} cannot take in images without running anew")
     previous = artifact.read(path, stage.writes)
     return stage.extend(previous, resolved.arguments(), growth.before)
-
-
-def _embed(
-    stage: Stage, config: Config, run: RunDirectory, source: Source, progress: Progress
-) -> tuple[Embeddings, Identity]:
-    record = stage.function(
-        source,
-        config.of(stage.name),
-        folder=run.folder,
-        previous=_previous(run),
-        compute=config.compute,
-        progress=progress,
-    )
-    return record, plan.embed_identity(config, inventory.index_identity(record))
-
-
-def _previous(run: RunDirectory) -> Embeddings | None:
-    try:
-        return artifact.read(run.artifact(Embeddings), Embeddings)
-    except (MissingArtifact, DamagedArtifact):
-        return None
 
 
 def _metrics(path: Path) -> dict[str, dict[str, float]]:

@@ -1,7 +1,7 @@
 """Inputs of a stage: from the names in its declaration to places in the run's artifacts."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -13,14 +13,17 @@ from clusterpipe.cache.provenance import Identity, digest, file_digest
 from clusterpipe.cache.rows import ConcatenatedRows, Rows
 from clusterpipe.cache.run_directory import CORRECTIONS, RunDirectory
 from clusterpipe.cache.schema import ARTIFACTS, Artifact, Assignments, Embeddings, Refined
+from clusterpipe.cache.sources import Source
 from clusterpipe.pipeline.engine.config import Config, affecting
 from clusterpipe.stages.declaration import (
     STAGES,
     FileInput,
     FolderInput,
     Input,
+    PreviousInput,
+    Read,
     RunFile,
-    Source,
+    SourceInput,
     Stage,
 )
 
@@ -37,14 +40,16 @@ _BY_WORDS = ("open", "closed", "none")
 _RUN_FILES = (CORRECTIONS,)
 
 
-def declared(stage: Stage, config: Config) -> Mapping[str, Source]:
+def declared(stage: Stage, config: Config) -> Mapping[str, Read]:
     """Inputs of `stage` under `config`, by parameter name."""
     return stage.reads(config.of(stage.name))
 
 
-def resolve(stage: Stage, config: Config, run: RunDirectory) -> "Resolved":
+def resolve(
+    stage: Stage, config: Config, run: RunDirectory, source: Source | None = None
+) -> "Resolved":
     """Inputs of `stage` from the run under `config`; nothing is opened before it is asked for."""
-    return Resolved(stage, config, run)
+    return Resolved(stage, config, run, source if stage.outside else None)
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,15 @@ class Resolved:
     stage: Stage
     config: Config
     run: RunDirectory
+    source: Source | None = None
+
+    @property
+    def settings(self) -> Any:
+        """The settings of the stage."""
+        return self.config.of(self.stage.name)
 
     @cached_property
-    def reads(self) -> Mapping[str, Source]:
+    def reads(self) -> Mapping[str, Read]:
         """The declared inputs by parameter name."""
         return declared(self.stage, self.config)
 
@@ -70,13 +81,23 @@ class Resolved:
         wanted = self.reads.items()
         return {n: self.value(read) for n, read in wanted if not isinstance(read, FileInput)}
 
-    def value(self, read: Input | FolderInput | RunFile) -> Any:
+    def value(self, read: Read) -> Any:
         """One argument of the stage."""
-        if isinstance(read, FolderInput):
-            return self.run.folder / read.name
-        if isinstance(read, RunFile):
-            path = self.run.folder / read.name
-            return path if path.exists() else None
+        match read:
+            case FolderInput():
+                return self.run.folder / read.name
+            case RunFile():
+                path = self.run.folder / read.name
+                return path if path.exists() else None
+            case SourceInput():
+                return self.source
+            case PreviousInput():
+                return self._previous()
+            case Input():
+                return self._read(read)
+        raise TypeError(f"{read} is no argument")
+
+    def _read(self, read: Input) -> Any:
         if self._is_skipped(read) or self._is_left_out(read):
             return None
         path, places = self.run.artifact(read.artifact), self._places(read)
@@ -87,9 +108,25 @@ class Resolved:
             raise MissingArtifact(f"{path} has no {places[0]}, which {self.stage.name} reads")
         return side_by_side(found) if len(found) > 1 else found[0]
 
-    def identity(self) -> Identity:
-        """Identity of the stage's artifact, were it made now."""
-        return self._identity
+    def _previous(self) -> Artifact | None:
+        try:
+            return artifact.read(self.run.artifact(self.stage.writes), self.stage.writes)
+        except (MissingArtifact, DamagedArtifact):
+            return None
+
+    def identity(self, source: str = "") -> Identity:
+        """Identity of the stage's artifact, were it made now.
+
+        Where the stage reads the source: from the source of that identity.
+        """
+        if not self.stage.outside:
+            return self._identity
+        return replace(self._identity, inputs={"source": source, **self._identity.inputs})
+
+    def identity_of(self, record: Artifact) -> Identity:
+        """Identity of what the stage has made just now."""
+        outside = self.stage.outside
+        return self.identity(outside.identity(record) if outside else "")
 
     @cached_property
     def _identity(self) -> Identity:
@@ -97,8 +134,8 @@ class Resolved:
             stage=self.stage.name,
             stage_version=self.stage.version,
             schema=self.stage.writes.schema,
-            seed=stage_seed(self.config.seed, self.stage.name),
-            config=affecting(self.config.of(self.stage.name)),
+            seed=stage_seed(self.config.seed, self.stage.name) if self.stage.seeded else 0,
+            config=affecting(self.settings),
             inputs=self._content(),
         )
 
@@ -109,7 +146,7 @@ class Resolved:
         places: dict[type[Artifact], list[str]] = {}
         for read in self.reads.values():
             if isinstance(read, FileInput):
-                found[read.path] = _file_content(Path(read.path))
+                found[read.known_as or read.path] = _file_content(Path(read.path))
             if isinstance(read, RunFile):
                 found[read.name] = _file_content(self.run.folder / read.name)
             if not isinstance(read, Input) or read.field in _PLACEHOLDERS:
@@ -176,12 +213,12 @@ def describes(kind: type[Artifact], run: RunDirectory) -> bool:
         return False
     read: dict[type[Artifact], dict[str, str]] = {}
     for name, was in inputs.items():
-        source, place = located(name)
-        if source:
-            read.setdefault(source, {})[place] = was
+        above, place = located(name)
+        if above:
+            read.setdefault(above, {})[place] = was
         elif name in _RUN_FILES and _file_content(run.folder / name) != was:
             return False
-    return all(_content_now(source, places, run) == places for source, places in read.items())
+    return all(_content_now(above, places, run) == places for above, places in read.items())
 
 
 def _content_now(kind: type[Artifact], places: Iterable[str], run: RunDirectory) -> dict[str, str]:
@@ -202,17 +239,17 @@ def _named(kind: type[Artifact], place: str) -> str:
     return f"{kind.name}.h5 /{place}".rstrip("/ ")
 
 
-def _places(source: Input, stage: Stage, config: Config, run: RunDirectory) -> list[str]:
-    if "{chosen}" in source.field:
+def _places(read: Input, stage: Stage, config: Config, run: RunDirectory) -> list[str]:
+    if "{chosen}" in read.field:
         chosen = artifact.read_value(run.artifact(Assignments), Assignments, "chosen")
-        return [source.field.replace("{chosen}", chosen)]
-    placeholder = next((p for p in _PLACEHOLDERS if p in source.field), None)
+        return [read.field.replace("{chosen}", chosen)]
+    placeholder = next((p for p in _PLACEHOLDERS if p in read.field), None)
     if placeholder is None:
-        return [source.field]
+        return [read.field]
     setting, worded = _PLACEHOLDERS[placeholder]
     key = setting if "." in setting else f"{stage.table}.{setting}"
     names = spaces(config.get(key), run, asked_by=key, worded=worded)
-    return [source.field.replace(placeholder, space) for space in names]
+    return [read.field.replace(placeholder, space) for space in names]
 
 
 def spaces(wanted: str, run: RunDirectory, *, asked_by: str, worded: bool = False) -> list[str]:

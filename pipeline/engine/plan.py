@@ -9,28 +9,26 @@ from clusterpipe.cache import artifact, inventory
 from clusterpipe.cache.checkpoints import CheckpointStore
 from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact, UsageError
 from clusterpipe.cache.inventory import Survey
-from clusterpipe.cache.provenance import Identity, differences
+from clusterpipe.cache.provenance import differences
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Checkpoint, Embeddings
-from clusterpipe.cache.sources import FeatureSource, ImageSource
+from clusterpipe.cache.sources import Source
 from clusterpipe.pipeline.engine import inputs
-from clusterpipe.pipeline.engine.config import Config, affecting
+from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.engine.growth import Growth, growth
 from clusterpipe.pipeline.engine.inputs import Resolved
 from clusterpipe.pipeline.engine.renamed import brought_up
 from clusterpipe.stages import STAGES
-from clusterpipe.stages.declaration import Input, Stage
-from clusterpipe.stages.embed import EmbedConfig, backbone_specs, local_files, targets
+from clusterpipe.stages.declaration import Input, Outside, Stage
 
 State: TypeAlias = Literal["fresh", "missing", "stale", "partial", "corrupt", "blocked", "skipped"]
-Source: TypeAlias = ImageSource | FeatureSource
 
 
 @dataclass(frozen=True)
 class StageState:
     """One row of `status`.
 
-    `refresh` marks a fresh embed whose index is out of date in what is not embedded (labels,
+    `refresh` marks a fresh artifact that is out of date in what nothing is computed from (labels,
     file times): it is rewritten and nothing is computed; `columns` names those of ground truth.
     `growth` marks a stale stage that takes in appended images without running anew.
     """
@@ -69,7 +67,7 @@ def order(config: Config) -> list[Stage]:
 def upstream(stage: Stage, config: Config) -> set[str]:
     """The names of the stages whose artifacts `stage` reads."""
     read = inputs.declared(stage, config).values()
-    return {source.artifact.stage for source in read if isinstance(source, Input)}
+    return {above.artifact.stage for above in read if isinstance(above, Input)}
 
 
 def examine(config: Config, run: RunDirectory, source: Source | None) -> list[StageState]:
@@ -85,26 +83,26 @@ def state_of(
 ) -> StageState:
     """The state of one stage, given that what it reads is up to date.
 
-    `source` is consulted for embed only; without it embed is taken as it was.
+    Without `source`, a stage that reads it is taken as it was.
     """
-    return state_of_resolved(inputs.resolve(stage, config, run), source)
+    return state_of_resolved(inputs.resolve(stage, config, run, source))
 
 
-def state_of_resolved(resolved: Resolved, source: Source | None) -> StageState:
+def state_of_resolved(resolved: Resolved) -> StageState:
     """`state_of` a stage whose inputs are resolved already."""
     stage, config, run = resolved.stage, resolved.config, resolved.run
     path = run.artifact(stage.writes)
     try:
         if reason := stage.skip(config.stages, resolved.value):
             return StageState(stage.name, "skipped", (reason,))
-        if stage.name == "embed":
-            return _embed_state(stage, config, run, source)
         if not path.exists():
             kept = _kept(resolved)
             return StageState(stage.name, "partial" if kept else "missing", kept)
+        if stage.outside:
+            return _state_from_outside(resolved, stage.outside)
         artifact.check(path, stage.writes)
         header, now = artifact.header(path), resolved.identity()
-        was = brought_up(header.identity, now, stage, config.of(stage.name))
+        was = brought_up(header.identity, now, stage, resolved.settings)
         changes = differences(was, now)
         if changes and (grown := growth(stage, run, was, now)):
             added = f"{grown.added:,} appended image" + "s" * (grown.added > 1)
@@ -114,7 +112,7 @@ def state_of_resolved(resolved: Resolved, source: Source | None) -> StageState:
     except MissingArtifact as error:
         return StageState(stage.name, "blocked", (str(error),))
     except DamagedArtifact as error:
-        own = stage.name == "embed" or _is_damaged(stage, run)
+        own = not upstream(stage, config) or _is_damaged(stage, run)
         return StageState(stage.name, "corrupt" if own else "blocked", (str(error),))
     if count := header.attributes.get("appended"):
         note = f"{count:,} images were appended since; {stage.name} --force takes them into the fit"
@@ -151,20 +149,6 @@ def checkpoint(resolved: Resolved) -> CheckpointStore:
     return CheckpointStore(resolved.run.artifact(Checkpoint), resolved.identity())
 
 
-def embed_identity(config: Config, source_identity: str) -> Identity:
-    """The identity of embed for a source; embedding knows no chance, so no seed."""
-    settings: EmbedConfig = config.of("embed")
-    files = {k: v for spec in backbone_specs(settings) for k, v in local_files(spec).items()}
-    return Identity(
-        stage="embed",
-        stage_version=STAGES["embed"].version,
-        schema=Embeddings.schema,
-        seed=0,
-        config=affecting(settings),
-        inputs={"source": source_identity, **files},
-    )
-
-
 def _state_behind(
     stage: Stage,
     config: Config,
@@ -175,7 +159,7 @@ def _state_behind(
     waits_for = [s for s in states.values() if s.stage in upstream(stage, config) and s.needs_run]
     state = state_of(stage, config, run, source)
     if state.state == "skipped" or not waits_for:
-        return _foreseen(stage, config, state, states.values(), source)
+        return _foreseen(stage, config, state, states.values())
     if state.state == "corrupt":
         return state
     waiting = tuple(f"waits for {s.stage} ({s.state})" for s in waits_for)
@@ -188,10 +172,9 @@ def _foreseen(
     config: Config,
     state: StageState,
     before: Iterable[StageState],
-    source: Source | None,
 ) -> StageState:
     """Accounts for ground truth that embed is about to attach without running."""
-    if state.state != "fresh" or not any(s.refresh for s in before) or source is None:
+    if state.state != "fresh" or not any(s.refresh for s in before):
         return state
     read = inputs.declared(stage, config).values()
     fields = {i.field for i in read if isinstance(i, Input) and i.artifact is Embeddings}
@@ -204,6 +187,9 @@ def _foreseen(
 
 def _kept(resolved: Resolved) -> tuple[str, ...]:
     """Progress of a stage that was broken off, in words; empty if it starts anew."""
+    if resolved.stage.outside and resolved.source is not None:
+        folder = resolved.run.folder
+        return resolved.stage.outside.unfinished(resolved.source, folder, resolved.settings)
     if not resolved.stage.resumes:
         return ()
     with suppress(DamagedArtifact):
@@ -212,20 +198,16 @@ def _kept(resolved: Resolved) -> tuple[str, ...]:
     return ()
 
 
-def _embed_state(
-    stage: Stage, config: Config, run: RunDirectory, source: Source | None
-) -> StageState:
-    path = run.artifact(Embeddings)
-    if not path.exists():
-        return _embed_progress(config, run, source)
-    index = artifact.read(path, Embeddings)
-    stored = artifact.header(path).identity
+def _state_from_outside(resolved: Resolved, outside: Outside) -> StageState:
+    """State of a stage that reads the source."""
+    stage, source, settings = resolved.stage, resolved.source, resolved.settings
+    path = resolved.run.artifact(stage.writes)
+    record, stored = artifact.read(path, stage.writes), artifact.header(path).identity
     if source is None:
         return StageState(stage.name, "fresh", ("the source was not looked at",))
-    settings: EmbedConfig = config.of("embed")
-    found = inventory.survey(source, index, rehash=settings.rehash, retry=settings.retry_skipped)
-    now = embed_identity(config, found.identity or "")
-    stored = brought_up(stored, now, stage, config.of(stage.name))
+    found = outside.survey(source, record, settings)
+    now = resolved.identity(found.identity or "")
+    stored = brought_up(stored, now, stage, settings)
     changes = [c for c in differences(stored, now) if (c.kind, c.name) != ("input", "source")]
     reasons = [*map(str, changes), *found.reasons()]
     if reasons or found.identity != stored.inputs.get("source"):
@@ -241,17 +223,3 @@ def _refreshed(found: Survey) -> tuple[str, ...]:
     if found.others:
         notes.append("files that are no images came or went")
     return tuple(notes)
-
-
-def _embed_progress(config: Config, run: RunDirectory, source: Source | None) -> StageState:
-    """Progress of an unfinished embed, from its shards."""
-    if isinstance(source, FeatureSource) or not isinstance(source, ImageSource):
-        return StageState("embed", "missing")
-    settings = config.of("embed")
-    total = len(source.manifest.id)
-    done: list[str] = []
-    for target in targets(run.folder, settings):
-        seen = len(target.shards.ledger().digest_of)
-        if seen:
-            done.append(f"{target}: {min(seen, total):,} of {total:,} images embedded")
-    return StageState("embed", "partial" if done else "missing", tuple(done))

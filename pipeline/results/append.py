@@ -174,8 +174,7 @@ def _bring_up_to_date(config: Config, run: RunDirectory, progress: Progress, tel
     source = open_source(config.source, progress=progress)
     if isinstance(source, FeatureSource) or not isinstance(source, ImageSource):
         raise UsageError(f"{config.source.path} holds features, to which no image can be appended")
-    follow = ("embed", "correct")  # nothing of them is fitted
-    stages = [stage for stage in plan.order(config) if stage.extend or stage.name in follow]
+    stages = [s for s in plan.order(config) if s.extend or s.outside or s.name == "correct"]
     _refuse_unfinished(config, run, source)
     for stage in stages:
         up_to_date(stage, config, run, source, False, progress, tell)

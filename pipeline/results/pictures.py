@@ -18,7 +18,7 @@ from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Assignment, Assignments, Embeddings
-from clusterpipe.cache.sources import FeatureSource, ImageSource
+from clusterpipe.cache.sources import ImageSource, Source
 from clusterpipe.cache.storage import replacing
 from clusterpipe.pipeline.results.lettering import drawable, font
 from clusterpipe.pipeline.results.standing import cluster_captions, standing
@@ -41,9 +41,7 @@ class Sheet:
     key: str
 
 
-def contact_sheets(
-    run: RunDirectory, source: ImageSource | FeatureSource, *, progress: Progress = silent
-) -> list[Path]:
+def contact_sheets(run: RunDirectory, source: Source, *, progress: Progress = silent) -> list[Path]:
     """Draws a PNG per cluster into the run's `pictures` folder; unchanged ones are left alone.
 
     Gives no sheet when there is no assignment yet, or no image to show because features were

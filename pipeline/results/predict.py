@@ -13,7 +13,7 @@ from clusterpipe.cache.images import IMAGE_SUFFIXES
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.rows import Rows
 from clusterpipe.cache.signatures import kind_of
-from clusterpipe.cache.sources import FeatureSource, ImageSource, SourceConfig, open_source
+from clusterpipe.cache.sources import FeatureSource, ImageSource, Source, SourceConfig, open_source
 from clusterpipe.cache.sources.reading import first_bytes
 from clusterpipe.pipeline.engine.inputs import side_by_side
 from clusterpipe.pipeline.results.query_rows import (
@@ -111,7 +111,7 @@ def clustered(results: Results) -> Collection:
     return open_collection(results.run, features=features, space=space)
 
 
-def opened(path: Path | Sequence[Path], progress: Progress) -> ImageSource | FeatureSource:
+def opened(path: Path | Sequence[Path], progress: Progress) -> Source:
     """Source given to predict: one image, several, or any that run-all takes."""
     if not isinstance(path, Path):
         return files_of([Asked(str(one), None, one) for one in path])
@@ -121,7 +121,7 @@ def opened(path: Path | Sequence[Path], progress: Progress) -> ImageSource | Fea
 
 
 def _features(
-    source: ImageSource | FeatureSource,
+    source: Source,
     collection: Collection,
     device: str,
     download: bool,

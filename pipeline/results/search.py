@@ -17,7 +17,7 @@ from clusterpipe.cache.provenance import canonical, digest
 from clusterpipe.cache.rows import Rows, blocks
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Embeddings
-from clusterpipe.cache.sources import FeatureSource, ImageSource, open_source
+from clusterpipe.cache.sources import ImageSource, Source, open_source
 from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.results import pictures
 from clusterpipe.pipeline.results.query_rows import (
@@ -252,7 +252,7 @@ def _drawn(
     progress: Progress,
 ) -> list[Answer]:
     """The answers, each with a contact sheet, unless the run's images cannot be shown."""
-    source: ImageSource | FeatureSource | None = None
+    source: Source | None = None
     with suppress(UsageError):  # a run outlives its images
         source = open_source(config.source, progress=progress)
     if not isinstance(source, ImageSource):

@@ -13,7 +13,7 @@ from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.rows import ConcatenatedRows
 from clusterpipe.cache.schema import Assignment, Assignments, Embeddings, KEstimate, Refined
 from clusterpipe.stages.assign import AssignConfig, Features, assign
-from clusterpipe.stages.declaration import STAGES, Input, Source
+from clusterpipe.stages.declaration import STAGES, Input, Read
 from clusterpipe.stages.heads import HEADS, load
 from clusterpipe.stages.heads.coding_length import CodingLength
 from clusterpipe.stages.heads.consensus import Consensus
@@ -151,7 +151,7 @@ def test_auto_finds_small_clusters_beside_one_that_dominates() -> None:
 
 
 def test_what_is_read_follows_the_features_that_methods_name() -> None:
-    def read(**settings: object) -> Mapping[str, Source]:
+    def read(**settings: object) -> Mapping[str, Read]:
         return STAGES["assign"].reads(AssignConfig(**settings))  # type: ignore[arg-type]
 
     assert "embedded" not in read()

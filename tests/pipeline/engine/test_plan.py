@@ -188,6 +188,6 @@ def test_what_a_stage_reads_is_looked_up_once(
     assert resolved.identity() is resolved.identity()
     looked_up = len(opened)
     assert looked_up <= MOST_OPENED
-    assert plan.state_of_resolved(resolved, None).state == "missing"
+    assert plan.state_of_resolved(resolved).state == "missing"
     assert len(opened) == looked_up
     assert seeded == ["evaluate"]
