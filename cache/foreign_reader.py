@@ -72,6 +72,8 @@ def _list(question: Mapping[str, Any]) -> Answer:
     groups no more than `_MOST` names are looked at, and no links."""
     with h5py.File(question["path"], "r") as file:
         names = dict.fromkeys([*file, *_inside(file)])
+        if odd := [name for name in names if isinstance(name, bytes)]:  # h5py's way to say so
+            raise structure.Unsound(f"it has a name that is not Unicode: {odd[0]!r}")
         found = {name: described for name in names if (described := _described(file, name))}
     return Answer({"arrays": found}, b"")
 
@@ -85,7 +87,7 @@ def _inside(file: h5py.File) -> list[str]:
         return True if len(found) == _MOST else None
 
     file.visit(visit)
-    return [name for name in found if "/" in name]
+    return [name for name in found if isinstance(name, bytes) or "/" in name]
 
 
 def _described(file: h5py.File, name: str) -> dict[str, Any] | None:
@@ -112,7 +114,10 @@ def _read(question: Mapping[str, Any]) -> Answer:
         node = _sound(file, name)
         if h5py.check_string_dtype(node.dtype):
             node = node.asstr("utf-8")
-        block = np.asarray(node[question["start"] : question["stop"]])
+        try:
+            block = np.asarray(node[question["start"] : question["stop"]])
+        except UnicodeDecodeError as error:
+            raise structure.Unsound(f"{name} holds text that is not Unicode: {error}") from error
     if block.dtype.kind == "O":
         return Answer({"text": True}, json.dumps(block.tolist()).encode())
     buffer = io.BytesIO()

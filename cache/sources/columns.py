@@ -94,6 +94,9 @@ def texts(file: ArrayFile, name: str, n: int | None = None) -> StringArray:
         "".join(found).encode()
     except UnicodeError as error:
         raise UsageError(f"{file.path}: {name} holds text that is not Unicode: {error}") from error
+    if any("\0" in text for text in found):  # HDF5 keeps none
+        row = next(row for row, text in enumerate(found) if "\0" in text)
+        raise UsageError(f"{file.path}: {name} holds a null character in row {row}")
     return found
 
 

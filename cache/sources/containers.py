@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -118,6 +119,8 @@ class _Header(NamedTuple):
 
     def claim(self, held: int) -> None:
         """Raises ValueError when the shape claims more than the `held` bytes that are there."""
+        if not self.dtype.itemsize:
+            raise ValueError(f"it holds values of no size {self.shape}")
         if min(self.shape, default=0) < 0 or self.size > held - self.start:
             raise ValueError(
                 f"it claims {self.size:,} bytes {self.shape}, and holds {held - self.start:,}"
@@ -125,12 +128,20 @@ class _Header(NamedTuple):
 
 
 def _read_header(stream: IO[bytes]) -> _Header:
-    """The header of a `.npy` file; those of version 3 differ only for named fields."""
+    """The header of a `.npy` file; those of version 3 differ only for named fields.
+
+    Raises ValueError. numpy has Python parse it, which fails in ways of its own.
+    """
     version = npy_format.read_magic(stream)
     read = (
         npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
     )
-    shape, fortran, dtype = read(stream)
+    try:
+        shape, fortran, dtype = read(stream)
+    except (SyntaxError, TokenError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("its header describes no array") from error
+    if any(type(length) is not int for length in shape):
+        raise ValueError(f"its header gives it the shape {shape}")
     return _Header(shape, dtype, fortran, stream.tell())
 
 
@@ -259,6 +270,8 @@ def _npz(path: Path) -> dict[str, Rows]:
         for member in archive.infolist():
             if member.filename.endswith(".npy"):
                 name = member.filename.removesuffix(".npy")
+                if name in arrays:
+                    raise ValueError(f"it holds {member.filename!r} twice")
                 with archive.open(member) as stream:
                     header = _read_header(stream)
                 header.claim(min(member.file_size, member.compress_size * _DEFLATED))

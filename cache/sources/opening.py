@@ -156,6 +156,8 @@ def _is_folder(path: Path) -> bool:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
+        if path.is_symlink():
+            raise UsageError(f"{path} is a link to what is not there: {path.readlink()}") from None
         raise UsageError(f"{path} does not exist{_suggestion(path)}") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error

@@ -1,4 +1,7 @@
 import pickle
+import re
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +159,48 @@ def test_bfloat16_tensors_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_arrays_are_described_by_shape_and_dtype() -> None:
     assert describe(np.zeros((3, 4), np.uint8)) == "(3, 4) uint8"
+
+
+def with_header(path: Path, header: str) -> Path:
+    """A `.npy` file that says so of 24 bytes."""
+    text = header.encode().ljust(118)
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(24))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ("(" * 900, "its header describes no array"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (True, 6), }", "the shape (True, 6)"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -3), }", "it claims"),
+        ("{'descr': '|S0', 'fortran_order': False, 'shape': (1000000000000,), }", "of no size"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (2**40,), }", "cannot be read"),
+    ],
+)
+def test_a_header_that_describes_no_array_is_refused(
+    tmp_path: Path, header: str, reason: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(reason)):
+        open_arrays(with_header(tmp_path / "x.npy", header))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_archive_with_two_arrays_of_one_name_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", MATRIX)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        for _ in range(2):
+            archive.write(tmp_path / "x.npy", "features.npy")
+    with pytest.raises(UsageError, match=r"holds 'features\.npy' twice"):
+        open_arrays(tmp_path / "x.npz")
+
+
+def test_names_and_text_of_hdf5_that_are_no_unicode_are_refused_as_such(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "names.h5", "w") as file:
+        file.create_dataset(b"features\xff", data=MATRIX)
+    with h5py.File(tmp_path / "text.h5", "w") as file:
+        file.create_dataset("ids", data=np.array([b"\xff\xfe"] * 3))
+    with pytest.raises(UsageError, match="a name that is not Unicode"):
+        open_arrays(tmp_path / "names.h5")
+    with pytest.raises(UsageError, match="ids holds text that is not Unicode"):
+        open_arrays(tmp_path / "text.h5").arrays["ids"][0:3]

@@ -140,3 +140,9 @@ def test_a_sparse_file_of_more_rows_than_ids_fit_in_memory_is_refused_at_once(
         file.truncate(file.tell() + 2 * rows)
     with pytest.raises(UsageError, match=r"claims 100,000,000,000 rows"):
         open_features(open_arrays(path))
+
+
+def test_a_null_character_which_hdf5_does_not_keep_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", features=CLIP[:3], ids=np.array(["a", "b\0c", "d"]))
+    with pytest.raises(UsageError, match="ids holds a null character in row 1"):
+        open_features(open_arrays(tmp_path / "x.npz"))

@@ -132,6 +132,12 @@ def test_a_path_that_does_not_exist_suggests_its_neighbour(photos: Path) -> None
         open_source(SourceConfig(path=str(photos / "nowhere" / "zzz")))
 
 
+def test_a_link_to_what_is_gone_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").symlink_to("gone.npz")
+    with pytest.raises(UsageError, match=r"x\.npz is a link to what is not there: gone\.npz"):
+        open_source(SourceConfig(path=str(tmp_path / "x.npz")))
+
+
 def test_other_files_are_refused_with_what_is_accepted(photos: Path) -> None:
     with pytest.raises(UsageError, match=r"0\.png is no source of images\. Accepted: a folder"):
         open_source(SourceConfig(path=str(photos / "a" / "0.png")))
