@@ -38,6 +38,7 @@ def test_exactly_one_faiss_is_required_everywhere(system: str, machine: str) -> 
     assert wanted == ["faiss-gpu" if gpu else "faiss-cpu"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [("torch", "faiss"), ("faiss", "torch")])
 def test_faiss_and_torch_live_in_one_process(order: tuple[str, str]) -> None:
     program = "; ".join(WORK[name] for name in order)
@@ -49,6 +50,7 @@ def test_the_licence_is_apache() -> None:
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_what_is_not_python_is_in_the_wheel(tmp_path: Path) -> None:
     """setuptools leaves out what is not declared, and an editable install does not notice."""
     tree = tmp_path / "tree"

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from clusterpipe.stages.numerics.neighbours import nearest_rows
 from clusterpipe.stages.numerics.preparation import unit_rows
@@ -53,7 +54,9 @@ def umap_plane(rows: NDArray[np.float32], *, seed: int = 0) -> NDArray[np.float3
     """
     if len(rows) < 4 or _all_equal(rows):
         return principal_plane(rows)
-    with warnings.catch_warnings():
+    import torch  # noqa: F401 - numba sets its threads to as many as there are cores: they are put back
+
+    with warnings.catch_warnings(), threadpool_limits(1):
         # umap tells whoever imports it that it lacks tensorflow, which nothing here needs
         warnings.filterwarnings("ignore", category=ImportWarning, module="umap")
         warnings.filterwarnings("ignore", "A (few|large number) of your vertices")

@@ -29,7 +29,9 @@ EVERY = replace(QUICK, methods=METHODS)
 FOR_FEW = replace(QUICK, methods=tuple(m for m in METHODS if m != CodingLength.name))
 K, SIZE = 5, 40
 TRUTH = np.repeat(np.arange(K), SIZE)
-EACH_METHOD = pytest.mark.parametrize("method", METHODS)
+EACH_METHOD = pytest.mark.parametrize(
+    "method", [pytest.param(method, marks=pytest.mark.slow) for method in METHODS]
+)
 Found = Mapping[str, Assignment]
 
 
@@ -197,6 +199,7 @@ def test_one_cluster(single: Found, method: str) -> None:
     assert found.top_label.shape == (len(TRUTH), 1)
 
 
+@pytest.mark.slow
 def test_as_many_clusters_as_images() -> None:
     methods = assign(blobs()[::20], 10, FOR_FEW).methods
     assert methods["spherical-kmeans"].effective_k == methods["kmeans"].effective_k == 10
@@ -204,6 +207,7 @@ def test_as_many_clusters_as_images() -> None:
         assert found.effective_k == len(np.unique(found.label)) <= 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", FOR_FEW.methods)
 def test_two_images(of_two: Found, method: str) -> None:
     found = of_two[method]
@@ -212,6 +216,7 @@ def test_two_images(of_two: Found, method: str) -> None:
     assert np.isfinite(found.outlier_score).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", FOR_FEW.methods)
 def test_clusters_without_images_are_left_out(of_repeated: Found, method: str) -> None:
     found = of_repeated[method]
@@ -393,6 +398,7 @@ def test_refuses_one_image_and_no_k() -> None:
         assign(blobs(), config=QUICK)
 
 
+@pytest.mark.slow
 def test_refuses_equal_images_unless_one_cluster_is_asked_for() -> None:
     same = np.tile(blobs()[:1], (30, 1))
     with pytest.raises(UsageError, match="same features"):
@@ -409,6 +415,7 @@ def test_refuses_features_that_are_not_numbers() -> None:
         assign(rows, K, QUICK)
 
 
+@pytest.mark.slow
 def test_duplicates_fill_what_clusters_they_can(of_repeated: Found) -> None:
     for name, found in of_repeated.items():
         assert found.effective_k == 5 or name == "temi"

@@ -27,7 +27,11 @@ from clusterpipe.stages.refine import RefineConfig, refine
 
 SMALL_PAPER = RefineConfig(preset="paper", hidden=64, width=16, epochs=20, learning_rate=3e-3)
 QUICK = RefineConfig(width=8, epochs=3, batch=64)
-PRESETS = pytest.mark.parametrize("config", [RefineConfig(), SMALL_PAPER], ids=lambda c: c.preset)
+PRESETS = pytest.mark.parametrize(
+    "config",
+    [RefineConfig(), pytest.param(SMALL_PAPER, marks=pytest.mark.slow)],
+    ids=lambda c: c.preset,
+)
 
 
 def subspaces(
@@ -119,6 +123,7 @@ def test_training_goes_on_from_the_whitening_and_lowers_the_objective() -> None:
     assert np.mean(steps.loss[-5:]) < np.mean(steps.loss[:5])
 
 
+@pytest.mark.slow
 def test_groups_are_learnt_along_with_the_map() -> None:
     features, labels = subspaces()
     grouped = refine(features, RefineConfig(groups=9, epochs=20, learning_rate=3e-3))
@@ -129,6 +134,7 @@ def test_groups_are_learnt_along_with_the_map() -> None:
         refine(features, RefineConfig(groups=700))
 
 
+@pytest.mark.slow
 def test_published_training_lowers_its_objective_after_warm_up() -> None:
     steps = refine(subspaces()[0], SMALL_PAPER)
     warm_up = np.isnan(steps.membership_rate)

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+import faiss
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
@@ -59,10 +61,13 @@ def test_a_row_that_equals_a_landmark_lands_on_it() -> None:
         assert np.linalg.norm(plane[twin] - plane[landmark]) < 0.2 * spread
 
 
-def test_umap_keeps_groups_together() -> None:
+@pytest.mark.slow
+def test_umap_keeps_groups_together_and_the_threads_of_others() -> None:
     pytest.importorskip("umap", reason="umap-learn is not installed (extra: map)")
+    threads = torch.get_num_threads(), faiss.omp_get_max_threads()
     rows, label = groups()
     assert agreement(projection.umap_plane(rows, seed=1), label) > 0.98
+    assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == threads
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
