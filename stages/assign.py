@@ -6,12 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.rows import ConcatenatedRows, Rows, widths_of
 from clusterpipe.cache.schema import (
     Assignments,
+    Curation,
     Embeddings,
+    IntArray,
     KEstimate,
     Refined,
     StringArray,
@@ -20,7 +25,7 @@ from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.declaration import Compute, FolderInput, Input, Read, check, option, stage
 from clusterpipe.stages.fits.choice import fit_and_judge, recorded
 from clusterpipe.stages.fits.fitting import Data, finished
-from clusterpipe.stages.fits.labelling import assigned, with_appended
+from clusterpipe.stages.fits.labelling import assigned, with_appended, without_rows
 from clusterpipe.stages.fits.method_names import AUTO, BOTH, EMBEDDED, asked_for, part_of, possible
 from clusterpipe.stages.heads import ALL, BY_WORDS, FINISHING, kind_of, table_of, tables_of
 from clusterpipe.stages.heads.consensus import Consensus
@@ -117,6 +122,11 @@ class AssignConfig:
         f"Images to fit on, drawn at random; 0 = all, up to {MOST_FITTED:,}. All are assigned.",
         least=0,
     )
+    reject: bool = option(
+        False,
+        "Leave the outliers that curate finds in no cluster (-1); curate.outliers is their share.",
+        absent=False,
+    )
     heads: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -192,6 +202,8 @@ def _reads(config: AssignConfig) -> Mapping[str, Read]:
         inputs["k"] = Input(KEstimate, "k")
     if wants := _wanting_views(config, methods):
         inputs["views"] = _views(wants, refined)
+    if config.reject:
+        inputs["outlier"] = Input(Curation, "outlier")
     if config.fit_split:
         inputs["split"] = Input(Embeddings, "split", optional=True)
     return inputs
@@ -306,6 +318,7 @@ def assign(
     config: AssignConfig = AssignConfig(),
     *,
     split: StringArray | None = None,
+    outlier: IntArray | None = None,
     embedded: Any = None,
     worded: WordedFeatures = WordedFeatures(),
     compute: Compute = Compute(),
@@ -332,6 +345,9 @@ def assign(
     candidates that name it are left out.
 
     Where several methods ran, their fits are measured without labels (`fits.choice`).
+
+    With `config.reject`, images whose `outlier` (n,) is 1 are in no cluster: -1, of probability 0,
+    by every method and seed. They take part in the fit, and keep their likeliest clusters.
 
     Raises UsageError for a k that the rows cannot fill, a split that does not exist, features that
     are not numbers or all the same, words that cannot be scored, or an unusable setting; and
@@ -368,6 +384,9 @@ def assign(
         kept = finished(kept, data, config, seed=seed, progress=progress)
     label = partial(assigned, top=config.top, exemplars=config.exemplars, progress=progress)
     methods = {name: label(name, data[name], fitted) for name, fitted in kept.items()}
+    if config.reject:
+        outliers = _outliers(outlier, given.rows.shape[0])
+        methods = {name: without_rows(method, outliers) for name, method in methods.items()}
     scores = {name: found.scores[name] for name in names if name in found.scores}
     return Assignments(chosen=asked.chosen, methods=methods, **recorded(scores))
 
@@ -390,6 +409,14 @@ def _check(features: Rows, k: int, config: AssignConfig) -> None:
         raise UsageError(f"clustering needs at least 2 images, not {n}")
     if k > n:
         raise UsageError(f"{n:,} images cannot fill {k:,} clusters; lower assign.k")
+
+
+def _outliers(outlier: IntArray | None, n: int) -> NDArray[np.bool_]:
+    if outlier is None:
+        raise UsageError("assign.reject needs the outliers that curate finds: give `outlier`")
+    if len(outlier) != n:
+        raise UsageError(f"{n} rows of features, but {len(outlier)} that may be outliers")
+    return np.asarray(outlier) > 0
 
 
 # ---------------------------------------------------------------- what is read

@@ -205,11 +205,13 @@ def describes(kind: type[Artifact], run: RunDirectory) -> bool:
     """True if the artifact is there and was made from what the others hold now.
 
     After `--until assign`, captions and metrics may still speak of the clusters before, or be of
-    the schema before.
+    the schema before; after the first correction, of clusters as they were assigned.
     """
     try:
         inputs = artifact.header(run.artifact(kind), kind).identity.inputs
     except (MissingArtifact, DamagedArtifact):
+        return False
+    if not _has_read_what_runs(kind, inputs, run):
         return False
     read: dict[type[Artifact], dict[str, str]] = {}
     for name, was in inputs.items():
@@ -219,6 +221,23 @@ def describes(kind: type[Artifact], run: RunDirectory) -> bool:
         elif name in _RUN_FILES and _file_content(run.folder / name) != was:
             return False
     return all(_content_now(above, places, run) == places for above, places in read.items())
+
+
+def _has_read_what_runs(kind: type[Artifact], names: Iterable[str], run: RunDirectory) -> bool:
+    """True if it was made with those of its inputs `unless_skipped` whose stage runs now, only."""
+
+    def there(read: RunFile) -> Path | None:
+        path = run.folder / read.name
+        return path if path.exists() else None
+
+    stage = STAGES[kind.stage]
+    read = {located(name)[0] for name in names}
+    wanted = [
+        source.artifact
+        for source in stage.reads(stage.config()).values()
+        if isinstance(source, Input) and source.unless_skipped
+    ]
+    return all((other in read) != bool(STAGES[other.stage].skip({}, there)) for other in wanted)
 
 
 def _content_now(kind: type[Artifact], places: Iterable[str], run: RunDirectory) -> dict[str, str]:

@@ -87,6 +87,7 @@ def page_context(
         "doubtful": int((kind == "doubtful").sum()),
         "outliers": int((kind == "outlier").sum()),
         "remarks": remarks,
+        "captions": results.captions,
         "classes": results.class_names,
         "map_note": f"{MAP_NOTES[map_method]} {_MAP_HELP}",
         "curve": _curve(results, outcome.k_estimated is not None),
@@ -134,7 +135,8 @@ def _confusion(results: Results) -> Confusion | None:
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     classes = np.flatnonzero(counts.sum(axis=1))
     main = counts.argmax(axis=0)
-    clusters = sorted(range(counts.shape[1]), key=lambda k: (main[k], -counts[main[k], k]))
+    held = [k for k in range(counts.shape[1]) if len(results.members(k)) or not results.corrections]
+    clusters = sorted(held, key=lambda k: (main[k], -counts[main[k], k]))
     return Confusion(
         clusters=tuple(clusters),
         rows=tuple(

@@ -150,6 +150,26 @@ def _outlier_scores(
     return np.asarray(distance / median[label], np.float32)
 
 
+def without_rows(method: Assignment, out: NDArray[np.bool_]) -> Assignment:
+    """The assignment with the rows of a mask (n,) in no cluster: -1, of probability 0.
+
+    They are no exemplars, and keep their likeliest clusters.
+    """
+    label = np.where(out, -1, method.label).astype(method.label.dtype)
+    exemplar = np.full_like(method.exemplar, -1)
+    for cluster, rows in enumerate(method.exemplar):
+        left = [row for row in rows if row >= 0 and not out[row]]
+        exemplar[cluster, : len(left)] = left
+    return replace(
+        method,
+        label=label,
+        probability=np.where(out, 0, method.probability).astype(np.float32),
+        label_per_seed=np.where(out, -1, method.label_per_seed).astype(np.int32),
+        exemplar=exemplar,
+        effective_k=len(np.unique(label[label >= 0])),
+    )
+
+
 # ---------------------------------------------------------------- images that come later
 
 
@@ -183,6 +203,7 @@ def _medians(method: Assignment, features: Rows, head: Head) -> NDArray[np.float
     median = np.ones(len(method.centroid), np.float32)
     label, score = method.label, method.outlier_score
     order = np.argsort(np.where(np.isfinite(score), score, -1), kind="stable")
+    order = order[label[order] >= 0]
     row = np.full(len(median), -1)
     row[label[order]] = order  # the last of a cluster counts: its highest score
     filled = np.flatnonzero((row >= 0) & (score[row] > 0))

@@ -488,3 +488,30 @@ def test_appended_images_are_assigned_by_the_head_and_nothing_else_changes(
     for row in range(150, len(rows)):
         median = np.median(distance[:150][was.label == after.label[row]])
         assert after.outlier_score[row] == pytest.approx(distance[row] / median, rel=1e-3)
+
+
+# ---------------------------------------------------------------- none of these
+
+
+def test_outliers_are_in_no_cluster_if_they_are_to_be_rejected() -> None:
+    rng = np.random.default_rng(0)
+    features = (np.eye(3, 8)[np.arange(60) % 3] + 0.1 * rng.normal(size=(60, 8))).astype(np.float32)
+    out = np.zeros(60, np.int8)
+    out[[0, 7, 20]] = 1
+    plain = assign(features, 3, AssignConfig(seeds=2)).methods["annealed"]
+    found = assign(features, 3, AssignConfig(seeds=2, reject=True), outlier=out).methods["annealed"]
+    assert np.flatnonzero(found.label < 0).tolist() == [0, 7, 20]
+    assert np.flatnonzero((found.label_per_seed < 0).all(axis=0)).tolist() == [0, 7, 20]
+    inside = out == 0
+    assert found.label[inside].tolist() == plain.label[inside].tolist()
+    assert found.probability[~inside].tolist() == [0, 0, 0]
+    assert not np.isin([0, 7, 20], found.exemplar).any()
+    assert found.top_label.tolist() == plain.top_label.tolist()
+
+
+def test_what_is_an_outlier_only_curate_says() -> None:
+    assert "outlier" not in STAGES["assign"].reads(AssignConfig())
+    read = STAGES["assign"].reads(AssignConfig(reject=True))["outlier"]
+    assert (read.artifact.name, read.field) == ("curation", "outlier")  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="needs the outliers that curate finds"):
+        assign(np.eye(6, 4, dtype=np.float32), 2, AssignConfig(reject=True))

@@ -317,3 +317,15 @@ def test_an_image_that_was_renamed_is_found_by_its_content(
     found = artifact.read(run.artifact(Corrections), Corrections)
     assert np.flatnonzero(found.label < 0).tolist() == [5]
     assert found.outcome.tolist() == [""]
+
+
+def test_metrics_of_before_are_out_of_date_after_the_first_correction(
+    run: RunDirectory, config: Config
+) -> None:
+    assert inputs.describes(Metrics, run)
+    name_helicopter(run, config)
+    assert not inputs.describes(Metrics, run)
+    run_stage("evaluate", config, run.folder)
+    assert inputs.describes(Metrics, run)
+    run.corrections.unlink()
+    assert not inputs.describes(Metrics, run)
