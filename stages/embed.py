@@ -21,7 +21,7 @@ from clusterpipe.cache.schema import Embeddings, Shard, Space, ViewShard
 from clusterpipe.cache.shards import Ledger, ShardStore, row_digests
 from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest, Source
 from clusterpipe.cache.sources.manifest import strings
-from clusterpipe.stages.backbones import BackboneSpec, local_settings, local_weights, parse
+from clusterpipe.stages.backbones import BackboneSpec, authors_pool, local_settings, local_weights, parse
 from clusterpipe.stages.backbones.augmentation import AUGMENTATION
 from clusterpipe.stages.declaration import (
     STAGES,
@@ -223,6 +223,8 @@ def store(folder: Path, spec: BackboneSpec, config: EmbedConfig, *, views: int =
         "precision": config.precision,
         "decoder": dict(DECODER),
     }
+    options = {"size": spec.size, "pool": spec.pool or authors_pool(spec)}
+    identity |= {name: value for name, value in options.items() if value}
     if views:
         identity |= {"views": views, "augmentation": dict(AUGMENTATION)}
     key = digest(canonical(identity).encode())[:12]

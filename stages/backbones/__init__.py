@@ -1,8 +1,8 @@
 """Frozen backbones behind one protocol: images to features, and words where the family has them.
 
-A backbone is written `name=family:model@weights`: `clip=open_clip:ViT-L-14@openai`,
-`dino=timm:vit_small_patch14_dinov2.lvd142m`, `timm:resnet18.a1_in1k@weights.safetensors`,
-`packaged:efficientnet-lite0`. This module imports no torch; the families are imported when a
+A backbone is written `name=family:model@weights?options`: `clip=open_clip:ViT-L-14@openai`,
+`dino=timm:vit_small_patch14_dinov2.lvd142m?size=224&pool=class+average`,
+`timm:resnet18.a1_in1k@weights.safetensors`, `packaged:efficientnet-lite0`. This module imports no torch; the families are imported when a
 backbone is opened.
 """
 
@@ -10,10 +10,18 @@ import re
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.schema import Embeddings
-from clusterpipe.stages.backbones.protocol import EXAMPLES, Backbone, BackboneSpec, Words
+from clusterpipe.stages.backbones.protocol import (
+    EXAMPLES,
+    POOLS,
+    Backbone,
+    BackboneSpec,
+    Words,
+    authors_pool,
+)
 from clusterpipe.stages.backbones.weights import local_settings, local_weights
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "Backbone",
     "BackboneSpec",
     "Words",
+    "authors_pool",
     "local_settings",
     "local_weights",
     "open_backbone",
@@ -29,22 +38,27 @@ __all__ = [
 
 _DEFAULT_NAMES = {"open_clip": "clip", "timm": "timm", "packaged": "packaged"}
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
+_OPTIONS = re.compile(r"\?((?:[a-z]+=[^&=/?]*)(?:&[a-z]+=[^&=/?]*)*)$")
 _FILE_ENDINGS = {".safetensors", ".pt", ".pth", ".bin", ".npz", ".ckpt"}
 
 
 def parse(text: str) -> BackboneSpec:
-    """The backbone written as `name=family:model@weights`; name and weights may be left out.
+    """The backbone written as `name=family:model@weights?options`; only the model must be there.
 
     Raises UsageError with the nearest valid family or an example.
     """
-    head, equals, rest = text.strip().partition("=")
-    name, definition = (head, rest) if equals and ":" not in head else ("", text.strip())
+    asked = _OPTIONS.search(text.strip())
+    plain = text.strip()[: asked.start()] if asked else text.strip()
+    head, equals, rest = plain.partition("=")
+    name, definition = (head, rest) if equals and ":" not in head else ("", plain)
     family, colon, model = definition.partition(":")
     if not colon or family not in EXAMPLES:
         raise UsageError(f"backbone {text!r}: {_unknown_family(family)}")
     model, _, weights = model.partition("@")
     _check_model(text, family, model, weights)
-    return BackboneSpec(_space_name(text, name or _DEFAULT_NAMES[family]), family, model, weights)
+    space = _space_name(text, name or _DEFAULT_NAMES[family])
+    options = _options(text, family, asked[1]) if asked else {}
+    return BackboneSpec(space, family, model, weights, **options)
 
 
 def open_backbone(
@@ -84,6 +98,22 @@ def _check_model(text: str, family: str, model: str, weights: str) -> None:
         raise UsageError(f"backbone {text!r} names no model. An example: {EXAMPLES[family]}")
     if family == "packaged" and (model != "efficientnet-lite0" or weights):
         raise UsageError(f"backbone {text!r}: the packaged one is {EXAMPLES[family]}")
+
+
+def _options(text: str, family: str, asked: str) -> dict[str, Any]:
+    """The `size` and `pool` asked for. Raises UsageError for other names, values and families."""
+    pairs = dict(pair.split("=") for pair in asked.split("&"))
+    if family != "timm" or not pairs.keys() <= {"size", "pool"}:
+        raise UsageError(
+            f"backbone {text!r}: after '?' a timm model takes size=PIXELS and pool="
+            f"{'|'.join(POOLS)}, other families nothing. An example: {EXAMPLES['timm']}?size=224"
+        )
+    pool, size = pairs.get("pool", ""), pairs.get("size", "0")
+    if "pool" in pairs and pool not in POOLS:
+        raise UsageError(f"backbone {text!r}: pool is one of {', '.join(POOLS)}, not {pool!r}")
+    if not size.isdecimal() or ("size" in pairs and not int(size)):
+        raise UsageError(f"backbone {text!r}: size is a number of pixels such as 224, not {size!r}")
+    return {"size": int(size), "pool": pool}
 
 
 def _space_name(text: str, name: str) -> str:

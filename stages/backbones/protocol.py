@@ -1,5 +1,6 @@
 """Backbones: the spec that a user writes, and the protocol that every family keeps."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from PIL import Image
+
+_DINOV3 = re.compile(r"vit_.*_dinov3")
+POOLS = ("class", "average", "class+average")
 
 Words: TypeAlias = Literal["open", "closed", "none"]
 
@@ -23,21 +27,42 @@ EXAMPLES: Mapping[str, str] = {
 class BackboneSpec:
     """Backbone as the user wrote it: the space's `name`, and where its features come from.
 
-    `weights` is a pretrained tag, the path of a local file, or "" for the model's default.
+    `weights` is a pretrained tag, the path of a local file, or "" for the model's default. `size`
+    is the pixels of the square input, 0 for the model's own; `pool` says which tokens of a vision
+    transformer become the features: class, average, class+average, or "" for what its authors
+    evaluate.
     """
 
     name: str
     family: str
     model: str
     weights: str = ""
+    size: int = 0
+    pool: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}={self.definition}"
 
     @property
     def definition(self) -> str:
-        """The backbone without the name of its space: `family:model@weights`."""
-        return f"{self.family}:{self.model}" + (f"@{self.weights}" if self.weights else "")
+        """The backbone without the name of its space: `family:model@weights?options`."""
+        weights = f"@{self.weights}" if self.weights else ""
+        return f"{self.family}:{self.model}{weights}{self.options}"
+
+    @property
+    def options(self) -> str:
+        """What was asked for besides the model: `?size=224&pool=class`, "" if nothing was."""
+        asked = {"size": self.size, "pool": self.pool}
+        pairs = "&".join(f"{key}={value}" for key, value in asked.items() if value)
+        return f"?{pairs}" if pairs else ""
+
+
+def authors_pool(spec: BackboneSpec) -> str:
+    """The pooling that a model's authors evaluate where the library's differs, else "".
+
+    timm averages the patch tokens of DINOv3's transformers; their authors take the class token.
+    """
+    return "class" if spec.family == "timm" and _DINOV3.match(spec.model) else ""
 
 
 class Backbone(Protocol):

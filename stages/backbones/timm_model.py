@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from timm.data.transforms_factory import create_transform
 
 from clusterpipe.cache.errors import UsageError, WeightsMissing
 from clusterpipe.stages.backbones.network import UNREADABLE, Network, parameter_count
-from clusterpipe.stages.backbones.protocol import BackboneSpec
+from clusterpipe.stages.backbones.protocol import BackboneSpec, authors_pool
 from clusterpipe.stages.backbones.weights import (
     HubFile,
     SettingsForm,
@@ -42,34 +43,69 @@ _FORM = SettingsForm(
 )
 
 
+_TIMMS_WORD = {"class": "token", "average": "avg"}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
 class Timm(Network):
-    """A timm model without its classifier: pooled features, as `num_classes=0` gives them."""
+    """A timm model without its classifier.
+
+    Features are what `num_classes=0` gives, unless a `pool` is asked for or timm's differs from
+    what the authors of the weights evaluate: then the normalised class token, the mean of the
+    normalised patch tokens, or both side by side.
+    """
+
+    pool: str
 
     @classmethod
     def open(cls, spec: BackboneSpec, *, device: str, precision: str, download: bool) -> "Timm":
         """Loads the weights from a local file or the Hugging Face cache."""
         name = _known_model(spec)
         local = local_weights(spec)
-        settings = _local_settings(spec, name, local) if local else {}
+        settings = dict(_local_settings(spec, name, local) if local else {})
         file = local or _published(spec, name, download)
+        if spec.size:
+            settings["input_size"] = [3, spec.size, spec.size]
         model = _build(name, settings)
+        pool = _pool(spec, model)
         _load(model, file, spec)
         data = _data_config(model)
+        pooled = {"pool": pool} if pool else {}
         return cls(
             spec=spec,
             model=model,
             transform=create_transform(**data, is_training=False),
-            width=model.head_hidden_size,
+            width=model.head_hidden_size * len(pool.split("+")),
             input_shape=tuple(data["input_size"]),
-            preprocessing={key: _plain(value) for key, value in data.items()},
+            preprocessing={key: _plain(value) for key, value in data.items()} | pooled,
             weights_digest=sha256(file),
             device=device,
             precision=precision,
+            pool=pool,
         )
 
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.model(pixels)
-        return features
+        if not self.pool:
+            features: torch.Tensor = self.model(pixels)
+            return features
+        tokens = self.model.forward_features(pixels)
+        kinds = [_TIMMS_WORD[part] for part in self.pool.split("+")]
+        return torch.cat([self.model.fc_norm(self.model.pool(tokens, kind)) for kind in kinds], 1)
+
+
+def _pool(spec: BackboneSpec, model: Any) -> str:
+    """The pooling asked for, or that of the authors. Raises UsageError where there is none."""
+    pool = spec.pool or authors_pool(spec)
+    tokens = hasattr(model, "fc_norm") and hasattr(model, "pool") and model.attn_pool is None
+    if pool and not tokens:
+        raise UsageError(f"{spec.definition} has no tokens to choose from: leave out pool={pool}")
+    if "class" in pool and not getattr(model, "cls_token", None) is not None:
+        raise UsageError(f"{spec.definition} has no class token: set pool=average")
+    patch = max(model.patch_embed.patch_size) if hasattr(model, "patch_embed") else 1
+    if spec.size % patch:
+        near = max(patch, round(spec.size / patch) * patch)
+        raise UsageError(f"{spec.definition} takes multiples of {patch} pixels, such as {near}")
+    return pool
 
 
 def _known_model(spec: BackboneSpec) -> str:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,11 @@ from clusterpipe.stages.backbones import (
             "timm:resnet18@/w/a=b@c:d.safetensors",
             ("timm", "timm", "resnet18", "/w/a=b@c:d.safetensors"),
         ),
+        (
+            "timm:vit_tiny@/w/a?b.pth?size=224&pool=class+average",
+            ("timm", "timm", "vit_tiny", "/w/a?b.pth", 224, "class+average"),
+        ),
+        ("dino=timm:vit.tag?pool=class", ("dino", "timm", "vit.tag", "", 0, "class")),
         ("open_clip:RN50@openai", ("clip", "open_clip", "RN50", "openai")),
         (
             " packaged=packaged:efficientnet-lite0 ",
@@ -36,11 +42,11 @@ from clusterpipe.stages.backbones import (
         ),
     ],
 )
-def test_every_way_to_write_a_backbone(text: str, spec: tuple[str, str, str, str]) -> None:
+def test_every_way_to_write_a_backbone(text: str, spec: tuple[Any, ...]) -> None:
     assert parse(text) == BackboneSpec(*spec)
 
 
-@pytest.mark.parametrize("text", EXAMPLES.values())
+@pytest.mark.parametrize("text", [*EXAMPLES.values(), "a=timm:vit@f.pth?size=98&pool=average"])
 def test_a_backbone_is_written_as_it_was_read(text: str) -> None:
     assert str(parse(text)) == text
 
@@ -56,6 +62,11 @@ def test_a_backbone_is_written_as_it_was_read(text: str) -> None:
         ("class_name=timm:resnet18", "reserved"),
         ("concatenate=timm:resnet18", "reserved"),
         ("packaged:resnet18", "packaged=packaged:efficientnet-lite0"),
+        ("timm:vit?size=big", "size is a number of pixels"),
+        ("timm:vit?size=0", "size is a number of pixels"),
+        ("timm:vit?pool=max", r"pool is one of class, average, class\+average"),
+        ("timm:vit?pixels=224", r"size=PIXELS and pool="),
+        ("clip=open_clip:RN50@openai?size=224", "other families nothing"),
     ],
 )
 def test_a_wrong_backbone_is_refused_with_a_hint(text: str, hint: str) -> None:

@@ -1,6 +1,7 @@
 """timm backbones, with small random models of the real library."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,72 @@ def test_a_fixed_size_model_takes_the_stated_size(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = own(torch.from_numpy(batch)).numpy()
     np.testing.assert_allclose(backbone.encode_images(batch), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["test_vit", "test_vit3"])
+@pytest.mark.parametrize("pool", ["class", "average", "class+average"])
+def test_the_tokens_asked_for_become_features(tmp_path: Path, model: str, pool: str) -> None:
+    file = tmp_path / "weights.pth"
+    own = save(model, file)
+    if own.attn_pool is not None:
+        with pytest.raises(UsageError, match="no tokens to choose from"):
+            open_backbone(parse(f"timm:{model}@{file}?pool={pool}"), device="cpu")
+        return
+    backbone = open_backbone(parse(f"timm:{model}@{file}?pool={pool}"), device="cpu")
+    batch = np.random.default_rng(0).standard_normal((2, *backbone.input_shape), np.float32)
+    with torch.no_grad():
+        tokens = own.forward_features(torch.from_numpy(batch)).numpy()
+    patches = tokens[:, own.num_prefix_tokens :].mean(axis=1)
+    parts = {"class": [tokens[:, 0]], "average": [patches]}.get(pool, [tokens[:, 0], patches])
+    np.testing.assert_allclose(backbone.encode_images(batch), np.concatenate(parts, 1), atol=1e-5)
+    assert backbone.width == sum(part.shape[1] for part in parts)
+    assert backbone.preprocessing["pool"] == pool
+
+
+def test_dinov3_is_told_by_its_class_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm averages its patch tokens, unlike its authors (timm issue 2681)."""
+    file = tmp_path / "weights.safetensors"
+    small = {"embed_dim": 48, "depth": 2, "num_heads": 4, "img_size": 64}
+    name = "vit_small_patch16_dinov3"
+    own = save(name, file, **small)
+    build = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *a, **k: build(*a, **{**k, **small}))
+    spec = parse(f"dino=timm:{name}.lvd1689m@{file}?size=64")
+    backbone = open_backbone(spec, device="cpu")
+    batch = np.random.default_rng(0).standard_normal((2, 3, 64, 64), np.float32)
+    with torch.no_grad():
+        tokens = own.forward_features(torch.from_numpy(batch)).numpy()
+        assert not np.allclose(own(torch.from_numpy(batch)).numpy(), tokens[:, 0], atol=1e-3)
+    np.testing.assert_allclose(backbone.encode_images(batch), tokens[:, 0], atol=1e-5)
+    assert backbone.preprocessing["pool"] == "class"
+    averaged = open_backbone(replace(spec, pool="average"), device="cpu").encode_images(batch)
+    np.testing.assert_allclose(averaged, own(torch.from_numpy(batch)).detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["test_vit", "test_resnet"])
+def test_another_size_is_asked_for_by_the_backbone(
+    tmp_path: Path, pictures: list[Image.Image], model: str
+) -> None:
+    file = tmp_path / "weights.pth"
+    save(model, file)
+    usual = open_backbone(parse(f"timm:{model}@{file}"), device="cpu")
+    smaller = open_backbone(parse(f"timm:{model}@{file}?size=96"), device="cpu")
+    batch = np.stack([smaller.prepare(picture) for picture in pictures])
+    assert usual.input_shape == (3, 160, 160)
+    assert smaller.input_shape == batch.shape[1:] == (3, 96, 96)
+    assert smaller.encode_images(batch).shape == (3, usual.width)
+    assert smaller.preprocessing == usual.preprocessing | {"input_size": [3, 96, 96]}
+
+
+def test_what_a_model_cannot_give_is_refused_with_what_it_can(tmp_path: Path) -> None:
+    for model, asked, hint in (
+        ("test_vit", "size=100", r"multiples of 16 pixels, such as 96"),
+        ("test_resnet", "pool=class", "no tokens to choose from"),
+    ):
+        file = tmp_path / f"{model}.pth"
+        save(model, file)
+        with pytest.raises(UsageError, match=hint):
+            open_backbone(parse(f"timm:{model}@{file}?{asked}"), device="cpu")
 
 
 def test_a_model_trained_with_several_settings_asks_for_them(tmp_path: Path) -> None:
