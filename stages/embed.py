@@ -21,8 +21,15 @@ from clusterpipe.cache.schema import Embeddings, Shard, Space, ViewShard
 from clusterpipe.cache.shards import Ledger, ShardStore, row_digests
 from clusterpipe.cache.sources import FeatureSource, ImageSource, Manifest, Source
 from clusterpipe.cache.sources.manifest import strings
-from clusterpipe.stages.backbones import BackboneSpec, authors_pool, local_settings, local_weights, parse
+from clusterpipe.stages.backbones import (
+    BackboneSpec,
+    authors_pool,
+    local_settings,
+    local_weights,
+    parse,
+)
 from clusterpipe.stages.backbones.augmentation import AUGMENTATION
+from clusterpipe.stages.backbones.presets import expanded
 from clusterpipe.stages.declaration import (
     STAGES,
     Compute,
@@ -52,8 +59,8 @@ class EmbedConfig:
 
     backbones: tuple[str, ...] = option(
         ("packaged=packaged:efficientnet-lite0",),
-        "Frozen encoders, as name=family:model@weights; one feature space each. The packaged "
-        "one is supervised on ImageNet: for real work take CLIP or DINOv2.",
+        "Frozen encoders, as name=family:model@weights, one space each; or fast, balanced, best. "
+        "The packaged one is supervised on ImageNet.",
     )
     dtype: str = option(
         "float16",
@@ -97,6 +104,10 @@ class EmbedConfig:
         affects_result=False,
         once=True,
     )
+
+    def __post_init__(self) -> None:
+        given = (self.backbones,) if isinstance(self.backbones, str) else self.backbones
+        object.__setattr__(self, "backbones", expanded(given))
 
 
 def _reads(config: EmbedConfig) -> dict[str, Read]:

@@ -64,11 +64,26 @@ def show_config(
     print_settings(config, changed_only=changed, as_json=json_)
 
 
-def models(json_: Json = False) -> None:
+models = typer.Typer()
+
+
+@models.callback(invoke_without_command=True)
+def list_models(context: typer.Context, json_: Json = False) -> None:
     """List backbones: size, width, licence, and whether their weights are on disk."""
     from clusterpipe.pipeline.terminal.models import print_models
 
-    print_models(as_json=json_)
+    if context.invoked_subcommand is None:
+        print_models(as_json=json_)
+
+
+@models.command("fetch")
+def fetch_models(
+    names: Annotated[list[str], typer.Argument(help="Backbones, or fast, balanced, best.")],
+) -> None:
+    """Download weights once, into the Hugging Face cache (HF_HOME)."""
+    from clusterpipe.pipeline.terminal import models
+
+    models.fetch_models(names)
 
 
 def heads(

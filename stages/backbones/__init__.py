@@ -1,9 +1,10 @@
 """Frozen backbones behind one protocol: images to features, and words where the family has them.
 
-A backbone is written `name=family:model@weights?options`: `clip=open_clip:ViT-L-14@openai`,
-`dino=timm:vit_small_patch14_dinov2.lvd142m?size=224&pool=class+average`,
-`timm:resnet18.a1_in1k@weights.safetensors`, `packaged:efficientnet-lite0`. This module imports no torch; the families are imported when a
-backbone is opened.
+A backbone is written `name=family:model@weights?options`, such as
+`clip=open_clip:ViT-L-14@openai`, `timm:resnet18.a1_in1k@weights.safetensors`,
+`dino=timm:vit_small_patch14_dinov2.lvd142m?size=224&pool=class+average` or
+`packaged:efficientnet-lite0`; a preset (`presets`) stands for two. This module imports no torch;
+the families are imported when a backbone is opened.
 """
 
 import re
@@ -14,6 +15,7 @@ from typing import Any
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.schema import Embeddings
+from clusterpipe.stages.backbones.presets import PRESETS
 from clusterpipe.stages.backbones.protocol import (
     EXAMPLES,
     POOLS,
@@ -88,7 +90,8 @@ def open_backbone(
 
 def _unknown_family(family: str) -> str:
     near = get_close_matches(family, EXAMPLES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(EXAMPLES)}."
+    known = f"; known: {', '.join(EXAMPLES)}, and the presets {', '.join(PRESETS)}."
+    hint = f"; did you mean {near[0]!r}?" if near else known
     example = EXAMPLES[near[0] if near else "open_clip"]
     return f"{family!r} is no backbone family{hint} An example: {example}"
 

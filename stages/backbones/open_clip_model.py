@@ -160,7 +160,7 @@ def _published(spec: BackboneSpec, download: bool) -> Path:
 
 
 def _untrained(model: str) -> torch.nn.Module:
-    with _unremarked():
+    with _unremarked(), torch.device("meta"):
         built: torch.nn.Module = open_clip.create_model(model, load_weights=False, device="meta")
     return built
 

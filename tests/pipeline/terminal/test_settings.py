@@ -1,4 +1,4 @@
-"""`init`, `config` and `models`: what can be set, what is set, and what can be had."""
+"""`init` and `config`: what can be set, and what is set."""
 
 from pathlib import Path
 
@@ -6,9 +6,8 @@ import pytest
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.pipeline.engine.config import Config, load, override
-from clusterpipe.pipeline.terminal import models, settings
+from clusterpipe.pipeline.terminal import settings
 from clusterpipe.pipeline.terminal.settings import write_settings
-from clusterpipe.stages.backbones.catalogue import MODELS
 
 
 def test_what_init_writes_is_read_back(tmp_path: Path) -> None:
@@ -43,11 +42,3 @@ def test_config_tells_value_origin_and_default(
     assert len(lines) == len(Config().keys()) + 1
     settings.print_settings(config, changed_only=True, as_json=False)
     assert len(capsys.readouterr().out.splitlines()) == 4
-
-
-def test_models_are_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    models.print_models(as_json=False)
-    told = capsys.readouterr().out
-    for model in MODELS:
-        assert model.definition in told
-        assert model.licence in told

@@ -1,10 +1,12 @@
 """The catalogue says what the libraries say."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from clusterpipe.stages.backbones.catalogue import MODELS, Model
 from clusterpipe.stages.backbones.network import parameter_count
@@ -14,20 +16,36 @@ def named(family: str) -> list[Any]:
     return [pytest.param(m, id=m.spec.model) for m in MODELS if m.spec.family == family]
 
 
+def gmacs(model: torch.nn.Module, call: Callable[[torch.Tensor], object], pixels: int) -> float:
+    """Thousand million multiplications of one image, counted without computing anything."""
+    model.eval().requires_grad_(False)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        call(torch.empty(1, 3, pixels, pixels, device="meta"))
+    return counter.get_total_flops() / 2e9
+
+
 @pytest.mark.parametrize("model", named("open_clip"))
 def test_open_clip(model: Model) -> None:
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg
 
-    from clusterpipe.stages.backbones.open_clip_model import _untrained
-
     architecture = open_clip.get_model_config(model.spec.model)
     published = get_pretrained_cfg(model.spec.model, model.spec.weights)
     assert model.width == architecture["embed_dim"]
-    assert model.pixels == architecture["vision_cfg"]["image_size"]
-    assert model.parameters == parameter_count(lambda: _untrained(model.spec.model))
     assert published["hf_hub"].rstrip("/") == model.repository
     assert model.words == "open"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", named("open_clip"))
+def test_open_clip_counted(model: Model) -> None:
+    from clusterpipe.stages.backbones.open_clip_model import _untrained
+
+    built: Any = _untrained(model.spec.model)
+    size = built.visual.image_size
+    assert model.pixels == (size[0] if isinstance(size, tuple) else size)
+    assert model.parameters == parameter_count(lambda: built)
+    assert model.gmacs == pytest.approx(gmacs(built, built.encode_image, model.pixels), abs=0.006)
 
 
 @pytest.mark.parametrize("model", named("timm"))
@@ -35,11 +53,16 @@ def test_timm(model: Model) -> None:
     import timm
 
     published = timm.get_pretrained_cfg(model.spec.model)
+    size = {"input_size": (3, model.pixels, model.pixels)}
     with torch.device("meta"):
-        built = timm.create_model(model.spec.model, pretrained=False, num_classes=0)
+        as_published = timm.create_model(model.spec.model, pretrained=False, num_classes=0)
+        built = timm.create_model(
+            model.spec.model, pretrained=False, num_classes=0, pretrained_cfg_overlay=size
+        )
     assert model.width == built.head_hidden_size
-    assert published.input_size == (3, model.pixels, model.pixels)
-    assert model.parameters == parameter_count(lambda: built)
+    assert model.pixels == model.spec.size or published.input_size == size["input_size"]
+    assert model.parameters == parameter_count(lambda: as_published)
+    assert model.gmacs == pytest.approx(gmacs(built, built, model.pixels), abs=0.006)
     assert published.hf_hub_id == model.repository
     assert model.licence.lower().startswith(published.license.replace("-license", " licence"))
     assert model.words == "none"

@@ -131,7 +131,7 @@ def test_missing_weights_name_size_and_command(
 ) -> None:
     with pytest.raises(WeightsMissing, match=r"about 1\.7 GB") as caught:
         open_backbone(parse("clip=open_clip:ViT-L-14@openai"), device="cpu")
-    assert 'embed.backbones=["clip=open_clip:ViT-L-14@openai"]\' --download' in str(caught.value)
+    assert "models fetch 'clip=open_clip:ViT-L-14@openai'" in str(caught.value)
     assert "random" not in caplog.text
 
 

@@ -185,9 +185,7 @@ def test_missing_weights_name_size_and_command(hub: Path, no_network: None) -> N
     text = "dino=timm:vit_small_patch14_dinov2.lvd142m"
     with pytest.raises(WeightsMissing, match=r"about 88 MB") as caught:
         open_backbone(parse(text), device="cpu")
-    assert f"clusterpipe embed SOURCE --set 'embed.backbones=[\"{text}\"]' --download" in str(
-        caught.value
-    )
+    assert f"clusterpipe models fetch '{text}'" in str(caught.value)
 
 
 def test_weights_that_timm_does_not_host_are_named_with_their_address(

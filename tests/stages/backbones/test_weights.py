@@ -54,10 +54,7 @@ def test_missing_weights_are_named_with_size_and_command(hub: Path, no_network: 
     message = str(caught.value)
     assert "timm:some_model" in message
     assert "about 344 MB" in message
-    assert (
-        """clusterpipe embed SOURCE --set 'embed.backbones=["dino=timm:some_model"]' --download"""
-        in message
-    )
+    assert "clusterpipe models fetch 'dino=timm:some_model'" in message
 
 
 def test_offline_forbids_even_an_allowed_download(
@@ -94,8 +91,15 @@ def test_the_cache_is_where_hf_home_says(tmp_path: Path) -> None:
     assert run.stdout.strip() == str(file)
 
 
+_STATED = {
+    "someone/model": "0123456789abcdef",
+    "someone/sound": hashlib.sha256(b"weights").hexdigest(),
+    "someone/damaged": hashlib.sha256(b"others").hexdigest(),
+}
+
+
 class _Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the Hugging Face protocol as one file needs: someone/model's pytorch_model.bin."""
+    """As much of the Hugging Face protocol as one file needs: a repository's pytorch_model.bin."""
 
     def do_HEAD(self) -> None:
         self._answer(body=False)
@@ -105,11 +109,11 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         repository, _, file = self.path.strip("/").partition("/resolve/main/")
-        held = (repository, file) == ("someone/model", "pytorch_model.bin")
-        error = "EntryNotFound" if repository == "someone/model" else "GatedRepo"
+        held = file == "pytorch_model.bin" and repository in _STATED
+        error = "EntryNotFound" if repository in _STATED else "GatedRepo"
         self.send_response(200 if held else 404 if error == "EntryNotFound" else 403)
         self.send_header("X-Repo-Commit", "a" * 40)
-        self.send_header("ETag", '"0123456789abcdef"')
+        self.send_header("ETag", f'"{_STATED.get(repository, "")}"')
         self.send_header("Content-Length", "7" if held else "0")
         if not held:
             self.send_header("X-Error-Code", error)
@@ -131,31 +135,40 @@ def endpoint() -> Iterator[str]:
 
 FETCH = """
 import sys
-from clusterpipe.cache.errors import WeightsMissing
+from clusterpipe.cache.errors import DamagedArtifact, WeightsMissing
 from clusterpipe.stages.backbones.weights import HubFile
 for repository, *names in (line.split() for line in sys.argv[1:]):
     try:
         print(HubFile(repository, tuple(names)).fetch())
-    except WeightsMissing as error:
+    except (DamagedArtifact, WeightsMissing) as error:
         print(str(error).splitlines()[0])
 """
 
 
 def test_a_download_ends_in_the_cache_or_says_why_not(hub: Path, endpoint: str) -> None:
     """In a process of its own: huggingface_hub reads the address of its server on import."""
-    wanted = ["model.safetensors pytorch_model.bin", "other.bin"]
+    wanted = [
+        "someone/model model.safetensors pytorch_model.bin",
+        "someone/model other.bin",
+        "someone/gated a",
+        "someone/sound pytorch_model.bin",
+        "someone/damaged pytorch_model.bin",
+    ]
     run = subprocess.run(
-        [sys.executable, "-c", FETCH, *(f"someone/model {w}" for w in wanted), "someone/gated a"],
+        [sys.executable, "-c", FETCH, *wanted],
         env={**os.environ, "HF_ENDPOINT": endpoint, "HF_HUB_CACHE": str(hub)},
         capture_output=True,
         text=True,
         check=True,
     )
-    fetched, absent, refused = run.stdout.splitlines()
+    fetched, absent, refused, sound, damaged = run.stdout.splitlines()
     assert Path(fetched).read_bytes() == b"weights"
     assert FILE.cached() == Path(fetched)
     assert absent == "someone/model holds none of other.bin"
     assert refused.startswith("cannot download someone/gated: 403")
+    assert Path(sound).read_bytes() == b"weights"
+    assert damaged.endswith("came damaged and was removed: run the same command again")
+    assert not Path(damaged.split(" came damaged")[0]).exists()
 
 
 @pytest.mark.parametrize(
