@@ -47,7 +47,7 @@ def test_a_preset_is_told_with_sizes_before_its_first_file_is_missed(
     told = capsys.readouterr().err
     for backbone in PRESETS["fast"]:
         assert backbone in told
-    assert "88 MB" in told
+    assert "605 MB" in told
     assert "Apache-2.0" in told
 
 
