@@ -22,14 +22,15 @@ class Kind:
     @property
     def readable(self) -> bool:
         """True if the decoder it takes is installed."""
-        return self.image and (not self.module or find_spec(self.module) is not None)
+        return find_spec(self.module) is not None if self.module else self.image
 
 
 HEIC = Kind("HEIC", module="pillow_heif", package="pillow-heif")
 JPEG_XL = Kind("JPEG XL", module="pillow_jxl", package="pillow-jxl-plugin")
 TIFF = Kind("TIFF")
 AVIF = Kind("AVIF")
-RAW = Kind("RAW photograph", image=False)
+RAW = Kind("RAW photograph", image=False, module="rawpy", package="rawpy")
+PDF = Kind("PDF document", image=False, module="pypdfium2", package="pypdfium2")
 VIDEO = Kind("video", image=False)
 UNKNOWN = Kind("", image=False)
 EXTRA = (HEIC, JPEG_XL)
@@ -51,7 +52,7 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (0, rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", Kind("BMP")),
     (0, rb"(\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51)", Kind("JPEG 2000")),
     (0, rb"(\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n)", JPEG_XL),
-    (0, rb"%PDF-", Kind("PDF document", image=False)),
+    (0, rb"%PDF-", PDF),
     (0, rb"(FUJIFILMCCD-RAW|IIU\0|IIR[OS]|\0MRM|FOVb|II\x1a\0\0\0HEAPCCDR)", RAW),
     (0, rb"(RIFF....AVI |\x1aE\xdf\xa3|\0\0\x01[\xb3\xba]|FLV\x01|0&\xb2u\x8ef\xcf\x11)", VIDEO),
     (128, rb"DICM", Kind("DICOM image", image=False)),
@@ -81,6 +82,11 @@ def kind_of(head: bytes, name: str = "") -> Kind:
     return UNKNOWN
 
 
+def is_raw_name(name: str) -> bool:
+    """True if a file is called like those that cameras write their raw data to."""
+    return name.lower().endswith(_RAW_SUFFIXES)
+
+
 def _of_boxes(head: bytes) -> Kind:
     """AVIF and HEIC share their container with videos."""
     if b"avif" in head[:64] or b"avis" in head[:64]:
@@ -91,4 +97,4 @@ def _of_boxes(head: bytes) -> Kind:
 
 
 def _is_raw(head: bytes, name: str) -> bool:
-    return name.lower().endswith(_RAW_SUFFIXES) or head[8:10] == b"CR"
+    return is_raw_name(name) or head[8:10] == b"CR"

@@ -6,7 +6,10 @@ from pathlib import PurePosixPath
 
 MOST = 5  # kinds that are named
 _ADVICE: Mapping[str, str] = {
-    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"), "RAW"),
+    **dict.fromkeys(
+        (".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"), "RAW: pip install rawpy"
+    ),
+    ".pdf": "pip install pypdfium2",
     **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"), "video"),
     **dict.fromkeys((".zip", ".tar", ".parquet"), "name it as a source of its own"),
     ".dcm": "DICOM",

@@ -3,27 +3,40 @@
 import heapq
 import os
 import stat
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from clusterpipe.cache.errors import UsageError
+from clusterpipe.cache.errors import UnreadableImage, UsageError
 from clusterpipe.cache.images import IMAGE_SUFFIXES
 from clusterpipe.cache.limits import USUAL, Limits
 from clusterpipe.cache.names import safe_name
 from clusterpipe.cache.progress import Progress, silent
-from clusterpipe.cache.signatures import Kind, kind_of
+from clusterpipe.cache.signatures import PDF, RAW, Kind, kind_of
 from clusterpipe.cache.sources.account import not_read
 from clusterpipe.cache.sources.classes import classes_of
-from clusterpipe.cache.sources.files import FileImages, stamp_of, stored_path
+from clusterpipe.cache.sources.files import FileImages, Reader, stamp_of, stored_path
 from clusterpipe.cache.sources.manifest import Manifest, strings
+from clusterpipe.cache.sources.pages import (
+    PdfPage,
+    RawPreview,
+    TiffPage,
+    first_bytes_of,
+    is_animated,
+    later_pages,
+    pdf_pages,
+)
 from clusterpipe.cache.sources.reading import first_bytes
 
 RUN_FILES = {".lock", "pipeline.toml"}  # what every run directory holds
 _SUFFIXES = tuple(IMAGE_SUFFIXES)
+_PAGED = (".tif", ".tiff")
+_ANIMATED = (".gif", ".webp", ".apng")
 
 
 class _Folder(NamedTuple):
@@ -34,10 +47,17 @@ class _Folder(NamedTuple):
 
 
 class _File(NamedTuple):
+    """An image of a file; `page` is 0 for the file itself. Page 2 comes before page 10."""
+
     path: str
+    page: int
     size: int
     mtime: int
     stamp: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.path}#page={self.page}" if self.page else self.path
 
 
 class _Unusable(NamedTuple):
@@ -51,6 +71,9 @@ class _Findings:
     unusable: list[_Unusable] = field(default_factory=list)
     others: list[_Unusable] = field(default_factory=list)
     links_out: list[str] = field(default_factory=list)
+    readers: dict[str, Reader] = field(default_factory=dict)
+    paged: Counter[str] = field(default_factory=Counter)
+    animated: list[str] = field(default_factory=list)
 
 
 def open_folder(
@@ -98,11 +121,11 @@ def open_files(
         _inspect(given, stored_path(given.relative_to(root).as_posix()), findings)
     others = sorted(set(findings.others))
     found, unusable = sorted(set(findings.files)), sorted(set(findings.unusable))
-    path = strings(file.path for file in found)
-    labels, split = classes_of(path.tolist()) if labels_from_folders else (None, None)
+    ids = strings(file.id for file in found)
+    labels, split = classes_of(ids.tolist()) if labels_from_folders else (None, None)
     manifest = Manifest(
-        id=path,
-        path=path,
+        id=ids,
+        path=strings("" if file.page else file.path for file in found),
         size=np.array([file.size for file in found], np.int64),
         mtime=np.array([file.mtime for file in found], np.int64),
         stamp=np.array([file.stamp for file in found], np.int64),
@@ -115,7 +138,7 @@ def open_files(
         other_reason=strings(item.reason for item in others),
         remarks=tuple(_remarks(findings)),
     )
-    return FileImages(name=_name(root), root=root, manifest=manifest, limits=limits)
+    return FileImages(_name(root), root, manifest, limits, findings.readers)
 
 
 def _name(root: Path) -> str:
@@ -126,6 +149,16 @@ def _name(root: Path) -> str:
 def _remarks(findings: _Findings) -> Iterator[str]:
     if findings.others:
         yield not_read([item.path for item in findings.others])
+    if findings.paged:
+        pages, files = findings.paged.total(), len(findings.paged)
+        yield (
+            f"{pages:,} more page{'s' * (pages > 1)} of {files:,} file{'s' * (files > 1)}, the "
+            f"first is {min(findings.paged)}"
+        )
+    if count := len(findings.animated):
+        first = f", the first is {min(findings.animated)}" if count > 1 else ""
+        only = f", {findings.animated[0]}" if count == 1 else first
+        yield f"the first frame of {count:,} animation{'s' * (count > 1)}{only}"
     if count := len(findings.links_out):
         links = "1 link to a folder" if count == 1 else f"{count:,} links to folders"
         yield (
@@ -217,11 +250,49 @@ def _inspect(entry: os.DirEntry[str] | Path, path: str, findings: _Findings) -> 
         findings.others.append(_Unusable(path, "not a regular file"))
     elif not os.access(entry, os.R_OK):
         unread.append(_Unusable(path, "permission denied"))
+    elif kind in (RAW, PDF) and kind.readable:
+        _open_up(Path(entry), kind, _File(path, 0, *_times(status)), findings)
     elif kind and not kind.image:
         findings.others.append(_Unusable(path, f"not an image: {kind.name or 'of another kind'}"))
     else:
-        size, mtime = status.st_size, status.st_mtime_ns
-        findings.files.append(_File(path, size, mtime, stamp_of(status)))
+        file = _File(path, 0, *_times(status))
+        findings.files.append(file)
+        _look_further(Path(entry), file, findings)
+
+
+def _times(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, stamp_of(status)
+
+
+def _open_up(place: Path, kind: Kind, file: _File, findings: _Findings) -> None:
+    """Finds the images in a file that is none to Pillow: a preview, or the pages of a PDF."""
+    if kind is RAW:
+        findings.files.append(file)
+        findings.readers[file.id] = RawPreview(place)
+        return
+    try:
+        count = pdf_pages(place)
+    except UnreadableImage as error:
+        findings.unusable.append(_Unusable(file.path, str(error)))
+        return
+    for number in range(count):
+        page = file._replace(page=number + 1)
+        findings.files.append(page)
+        findings.readers[page.id] = PdfPage(place, number)
+
+
+def _look_further(place: Path, file: _File, findings: _Findings) -> None:
+    """Finds the other pages of a TIFF, and notes an animation. What cannot be read now is told
+    when it is embedded."""
+    suffix = place.suffix.lower()
+    with suppress(OSError):
+        if suffix in _ANIMATED and is_animated(first_bytes_of(place)):
+            findings.animated.append(file.path)
+        for number, offset in enumerate(later_pages(place) if suffix in _PAGED else (), 2):
+            page = file._replace(page=number)
+            findings.files.append(page)
+            findings.readers[page.id] = TiffPage(place, offset)
+            findings.paged[file.path] += 1
 
 
 def _kind(entry: os.DirEntry[str] | Path) -> Kind:

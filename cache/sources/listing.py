@@ -14,9 +14,11 @@ from clusterpipe.cache.limits import USUAL, Limits
 from clusterpipe.cache.names import safe_name
 from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.schema import StringArray
+from clusterpipe.cache.signatures import RAW, is_raw_name
 from clusterpipe.cache.sources.cells import is_marked, text_of
 from clusterpipe.cache.sources.files import ESCAPED, FileImages, file_path, stamp_of
 from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, strings
+from clusterpipe.cache.sources.pages import RawPreview
 
 
 class Line(NamedTuple):
@@ -74,7 +76,12 @@ def open_lines(
         remarks=remarks,
     )
     manifest = listed.take(np.array(usable, np.intp))
-    return FileImages(safe_name(listed_in.stem), root, manifest, limits)
+    readers = {
+        line.id: RawPreview(root / file_path(line.path))
+        for line in lines
+        if is_raw_name(line.path) and RAW.readable
+    }
+    return FileImages(safe_name(listed_in.stem), root, manifest, limits, readers)
 
 
 def path_of(cell: str, folder: Path) -> str:

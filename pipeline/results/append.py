@@ -65,7 +65,7 @@ def append(
     to date; SourceError when too many images cannot be read. Both leave the run as it was.
     """
     given = opened(source, progress)
-    if not isinstance(given, FileImages) or given.readers:
+    if not isinstance(given, FileImages):
         raise UsageError(f"{source} holds no image files; only those can be appended to a run")
     with run.locked():
         captions = _captions(run)
@@ -109,6 +109,8 @@ def _sorted_out(
     unreadable = dict(zip(index.skipped_digest, index.skipped_reason, strict=True))
     waiting, names = appended_ids(run), {*index.id, *index.skipped_path}
     found = _SortedOut({}, {}, dict(zip(*_skipped(given), strict=True)))
+    part = "is a part of a file or a RAW photograph; only whole image files can be appended"
+    found.refused.update(dict.fromkeys(given.readers, part))
     with progress("looking for known images", total=len(given.manifest), unit="images") as advance:
         for name, path in _names(given, config):
             try:
@@ -142,7 +144,8 @@ def _names(given: FileImages, config: Config) -> Iterator[tuple[str, Path]]:
     folder = folder_of(config.source)
     if not config.source.also and not Path(config.source.path).expanduser().is_dir():
         folder = Path(config.source.path).expanduser().absolute()
-    for stored in given.manifest.path:
+    whole = [name not in given.readers for name in given.manifest.id]
+    for stored in given.manifest.path[whole]:
         path = (given.root / file_path(stored)).absolute()
         inside = folder.is_dir() and path.is_relative_to(folder)
         yield stored_path(str(path.relative_to(folder) if inside else path)), path
