@@ -175,7 +175,9 @@ def estimate_k(
     if len(rows) <= KINDS_OF_COPIES and len(rows) * COPIES <= len(sample):
         return _copies(len(rows), n)
     if cells_for(len(rows), config.cells) < 2:
-        return _one_cluster(f"{len(rows)} different images are too few to tell clusters apart")
+        return _one_cluster(
+            f"{len(rows)} different images are too few to tell clusters apart: give --k"
+        )
     if config.method == "neighbours":
         return _by_neighbours(features, rows, len(sample), config, seed, progress)
     curve = (_published if config.method == "paper" else _merged)(rows, config, seed, progress)

@@ -37,7 +37,15 @@ _LISTS: Mapping[str, Callable[..., FileImages]] = {
 }
 _ARCHIVES = (".zip", ".tar")
 _TABLES = (".parquet", ".pq")
-_PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+_HINTS: Mapping[tuple[str, ...], str] = {
+    (".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"): (
+        "It is a compressed archive: unpack it first. "
+    ),
+    (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"): (
+        "It holds pickled objects, which are never loaded, since they can run commands: save its "
+        "features as an array, as with np.save('features.npy', features.numpy()). "
+    ),
+}
 SUFFIXES = (*_LISTS, *_ARCHIVES, *_TABLES, *containers.SUFFIXES)
 """Endings of files that hold or list many images."""
 
@@ -98,7 +106,7 @@ def open_one(source: str, opening: Opening = Opening()) -> ImageSource | Feature
             limits=opening.limits,
             progress=opening.progress,
         )
-    hint = "It is a compressed archive: unpack it first. " if suffix in _PACKED else ""
+    hint = next((text for endings, text in _HINTS.items() if suffix in endings), "")
     raise UsageError(f"{path} is no source of images. {hint}Accepted: {_KINDS}")
 
 

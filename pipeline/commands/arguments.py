@@ -16,7 +16,12 @@ Source = Annotated[
 ]
 RunDir = Annotated[
     Path | None,
-    typer.Option("--run-dir", "-r", help="Folder of artifacts. Default: runs/<source name>."),
+    typer.Option(
+        "--run-dir",
+        "-r",
+        autocompletion=run_directories,
+        help="Folder of artifacts. Default: runs/<source name>.",
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,

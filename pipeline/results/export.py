@@ -272,7 +272,7 @@ def _write_json(table: Columns, path: Path) -> None:
 
 def _refuse_without_pyarrow(to: str) -> None:
     if find_spec("pyarrow") is None:
-        raise UsageError(f"--to {to} needs pyarrow: pip install 'clusterpipe[parquet]'")
+        raise UsageError(f"--to {to} needs pyarrow: pip install pyarrow")
 
 
 def _write_parquet(

@@ -40,7 +40,7 @@ def map_method(wanted: str) -> str:
         raise UsageError(f"--map takes {', '.join(MAPS)}, not {wanted!r}")
     installed = find_spec("umap") is not None
     if wanted == "umap" and not installed:
-        raise UsageError("--map umap needs umap-learn: pip install 'clusterpipe[map]'")
+        raise UsageError("--map umap needs umap-learn: pip install umap-learn")
     if wanted == "auto":
         return "umap" if installed else "tsne"
     return wanted

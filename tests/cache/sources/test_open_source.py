@@ -242,3 +242,10 @@ def test_opening_a_folder_imports_nothing_heavy(photos: Path) -> None:
 def test_addresses_get_a_plain_sentence(address: str, advice: str) -> None:
     with pytest.raises(UsageError, match=f"{address} is an address: .*{advice}"):
         open_source(SourceConfig(path=address))
+
+
+@pytest.mark.parametrize("name", ["features.pt", "features.pkl"])
+def test_pickled_objects_get_a_hint(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(UsageError, match=r"never loaded.*np\.save\('features\.npy'"):
+        open_source(SourceConfig(path=str(tmp_path / name)))
