@@ -36,6 +36,7 @@ from clusterpipe.cache.sources.reading import first_bytes
 RUN_FILES = {".lock", "pipeline.toml"}  # what every run directory holds
 _SUFFIXES = tuple(IMAGE_SUFFIXES)
 _PAGED = (".tif", ".tiff")
+_MOST_BYTES = 64 << 30  # of a TIFF, once for each of its pages
 _ANIMATED = (".gif", ".webp", ".apng")
 
 
@@ -74,6 +75,7 @@ class _Findings:
     readers: dict[str, Reader] = field(default_factory=dict)
     paged: Counter[str] = field(default_factory=Counter)
     animated: list[str] = field(default_factory=list)
+    stacks: list[str] = field(default_factory=list)
 
 
 def open_folder(
@@ -154,6 +156,11 @@ def _remarks(findings: _Findings) -> Iterator[str]:
         yield (
             f"{pages:,} more page{'s' * (pages > 1)} of {files:,} file{'s' * (files > 1)}, the "
             f"first is {min(findings.paged)}"
+        )
+    if findings.stacks:
+        yield (
+            f"the first page of {len(findings.stacks):,} large TIFF, as of {min(findings.stacks)}: "
+            "each other page would take reading the whole file"
         )
     if count := len(findings.animated):
         first = f", the first is {min(findings.animated)}" if count > 1 else ""
@@ -288,7 +295,11 @@ def _look_further(place: Path, file: _File, findings: _Findings) -> None:
     with suppress(OSError):
         if suffix in _ANIMATED and is_animated(first_bytes_of(place)):
             findings.animated.append(file.path)
-        for number, offset in enumerate(later_pages(place) if suffix in _PAGED else (), 2):
+        offsets = later_pages(place) if suffix in _PAGED else []
+        if len(offsets) * file.size > _MOST_BYTES:
+            findings.stacks.append(file.path)
+            return
+        for number, offset in enumerate(offsets, 2):
             page = file._replace(page=number)
             findings.files.append(page)
             findings.readers[page.id] = TiffPage(place, offset)

@@ -208,6 +208,7 @@ def test_every_option_has_help() -> None:
     assert all(len(field.metadata["help"]) > 30 for field in fields(SourceConfig))
     assert {field.name: field.metadata["affects_result"] for field in fields(SourceConfig)} == {
         "path": False,
+        "also": False,
         "labels_from_folders": False,
         "limit": True,
         "follow_links": False,
