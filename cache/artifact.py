@@ -45,7 +45,7 @@ class StoredRows:
     dtype: np.dtype[Any]
 
     def __getitem__(self, rows: slice, /) -> NDArray[Any]:
-        with opened(self.path) as file, naming(self.path):
+        with opened(self.path) as file, explained(self.path):
             node = file[self.dataset]
             if node.is_virtual:
                 check_sources(node, self.path, rows)
@@ -72,7 +72,7 @@ class VirtualRows:
         for path, dataset, first, last in self.runs:
             low, high = max(start, position), min(stop, position + last - first)
             if low < high:
-                with opened(path) as file, naming(path):
+                with opened(path) as file, explained(path):
                     offset = first - position
                     out[low - start : high - start] = file[dataset][low + offset : high + offset]
             position += last - first
@@ -263,7 +263,7 @@ def read_value(path: Path, artifact: type[Artifact], place: str) -> Any:
     if not place:
         return read(path, artifact)
     header(path, artifact)
-    with opened(path, artifact) as file, naming(path):
+    with opened(path, artifact) as file, explained(path):
         if "@" in place:
             return _attribute(file, place, None)
         if place not in file:
@@ -280,7 +280,7 @@ def content_id(path: Path, artifact: type[Artifact], place: str) -> str:
 
 def content_ids(path: Path, artifact: type[Artifact], places: Iterable[str]) -> dict[str, str]:
     """Content ids of several places of one file, which is opened once. Raises like `read`."""
-    with opened(path, artifact) as file, naming(path):
+    with opened(path, artifact) as file, explained(path):
         return {place: _content_id(file, path, artifact, place) for place in places}
 
 
@@ -299,7 +299,7 @@ def header(path: Path, artifact: type[Artifact] | None = None) -> Header:
 
 
 def _header(file: h5py.File, path: Path, artifact: type[Artifact] | None) -> Header:
-    with naming(path):
+    with explained(path):
         found = {name: plain(value) for name, value in file.attrs.items()}
     if str(found.get("format")) != FORMAT:
         raise DamagedArtifact(f"{path} is not a clusterpipe artifact; move it away")
@@ -326,13 +326,13 @@ def names(path: Path, artifact: type[Artifact]) -> list[str]:
     """The group names of an artifact that has one group per name."""
     declared = [f.metadata["hdf5"] for f in fields(artifact)]
     own = {spec.path.split("/")[0] for spec in declared if isinstance(spec, Dataset)}
-    with opened(path, artifact) as file, naming(path):
+    with opened(path, artifact) as file, explained(path):
         return [name for name in file if isinstance(file[name], h5py.Group) and name not in own]
 
 
 def _build(group: h5py.Group, record: type[Any], path: Path, *, load: bool = True) -> Any:
     """The record stored in `group`, checked; with `load` off, checked only."""
-    with naming(path):
+    with explained(path):
         return _Builder(path, load).record(group, record, {})
 
 
@@ -449,7 +449,7 @@ def _sources(node: h5py.Dataset, start: int, stop: int) -> list[str]:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Names the file when HDF5 finds it damaged half-way through."""
     try:
         yield

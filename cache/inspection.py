@@ -60,7 +60,7 @@ def inspect(path: Path) -> Inspection:
     head = artifact.header(path)
     kind = _kind(head.artifact, path)
     artifact.check(path, kind)
-    with gate.opened(path, kind) as file, artifact.naming(path):
+    with gate.opened(path, kind) as file, artifact.explained(path):
         _verify(file, path)
         if head.content_id != digest(canonical(dict(_contents(file, kind))).encode()):
             raise DamagedArtifact(f"{path} is damaged: what it holds does not fit its content id")

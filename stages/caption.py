@@ -55,7 +55,7 @@ Captioner: TypeAlias = "Callable[[Evidence, CaptionConfig], Names]"
 
 METHODS = ("distinctive", "vote")
 UNSURE = "unsure"
-_CELLS = 2**24
+CELLS = 2**24  # images times words that are scored at a time
 _FLOOR = 1e-12
 
 
@@ -157,6 +157,7 @@ def caption(
     folder: Path | None = None,
     compute: Compute = Compute(),
     seed: int = 0,
+    at_once: int = CELLS,
     progress: Progress = silent,
 ) -> Captions:
     """Name each cluster by the words that fit its images, by every method asked for.
@@ -191,7 +192,7 @@ def caption(
         encoded = word_features(vocabulary, config.prompt, tower, store, progress)
         known = _Words(vocabulary, name, _open_score(features, encoded, config, compute), encoded)
     vocabulary = known.vocabulary
-    evidence = _gather(features, np.asarray(label), known, config, progress)
+    evidence = _gather(features, np.asarray(label), known, config, at_once, progress)
     about = {
         "space": space or config.space,
         "assignment": assignment,
@@ -298,6 +299,7 @@ def _gather(
     label: IntArray,
     words: _Words,
     config: CaptionConfig,
+    at_once: int,
     progress: Progress,
 ) -> "Evidence":
     """Evidence of all images; there is one cluster more than the largest label."""
@@ -305,7 +307,7 @@ def _gather(
 
     v = len(words.vocabulary.word)
     evidence = Evidence(np.zeros((int(label.max(initial=-1)) + 1, v)))
-    size = max(1, min(BLOCK, _CELLS // v))
+    size = max(1, min(BLOCK, at_once // v))
     start = 0
     with progress("describing", total=len(label), unit="images") as advance:
         for block in blocks(features, size):

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from clusterpipe.stages.backbones import Backbone
     from clusterpipe.stages.backbones.extraction import Extract, Loaded
 
-CHECKPOINT_SECONDS = 60
+SHARD_SECONDS = 60.0  # after which a shard is written, full or not
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,7 @@ def embed(
     folder: Path,
     previous: Embeddings | None = None,
     compute: Compute = Compute(),
+    shard_seconds: float = SHARD_SECONDS,
     progress: Progress = silent,
 ) -> Embeddings:
     """Turn images into features, each image once: only what is new or changed is computed.
@@ -164,7 +165,7 @@ def embed(
     Features given by the user pass through as they are. Shards go to `folder`/embeddings, those
     of augmented views apart from the others, and what is returned must be written to `folder`.
     `previous` is the index of an earlier run of the same folder, which spares hashing files whose
-    size and time have not changed.
+    size and time have not changed. A shard is written when it is full, or after `shard_seconds`.
 
     Raises SourceError when no image is usable or more than `max_bad` of them are not,
     WeightsMissing when weights are not on disk, UsageError for a wrong backbone or views of
@@ -184,7 +185,9 @@ def embed(
     found = _Findings(_known(source, ledgers.values(), previous, config.rehash, progress))
     for target in wanted:
         if _todo(ledgers[target], found):
-            ledgers[target] = _complete(source, target, config, compute, found, progress)
+            ledgers[target] = _complete(
+                source, target, config, compute, shard_seconds, found, progress
+            )
     index = _index(source.manifest, ledgers, found)
     _refuse_too_many_bad(index, config.max_bad)
     return index
@@ -293,6 +296,7 @@ def _complete(
     target: Target,
     config: EmbedConfig,
     compute: Compute,
+    shard_seconds: float,
     found: _Findings,
     progress: Progress,
 ) -> Ledger:
@@ -308,7 +312,7 @@ def _complete(
     )
     ledger = target.shards.ledger(weights=backbone.weights_digest)
     todo = _todo(ledger, found)
-    pending = _Pending(source.manifest, target, config, backbone, ledger)
+    pending = _Pending(source.manifest, target, config, backbone, ledger, shard_seconds)
     batches = extract(
         source,
         todo,
@@ -346,10 +350,11 @@ class _Pending:
         config: EmbedConfig,
         backbone: "Backbone",
         ledger: Ledger,
+        seconds: float,
     ) -> None:
         self.files = inventory.seen(manifest)
         self.target, self.config, self.backbone = target, config, backbone
-        self.ledger = ledger
+        self.ledger, self.seconds = ledger, seconds
         self.batches: list[Extract] = []
         self.began = time.monotonic()
 
@@ -357,7 +362,7 @@ class _Pending:
         """Keeps a batch; writes a shard when enough has gathered or enough time has passed."""
         self.batches.append(batch)
         gathered = sum(len(kept.looked_at) for kept in self.batches)
-        if gathered >= self.config.shard_size or time.monotonic() - self.began > CHECKPOINT_SECONDS:
+        if gathered >= self.config.shard_size or time.monotonic() - self.began > self.seconds:
             self.flush()
 
     def flush(self) -> None:

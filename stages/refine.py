@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from clusterpipe.stages.numerics.feature_map import RefinementNetwork
     from clusterpipe.stages.numerics.neighbours import Nearest
-    from clusterpipe.stages.numerics.refinement import Objective, Step, Training
+    from clusterpipe.stages.numerics.refinement import Objective, Step, TrainingRun
 
 CHECKED_ROWS = 4096  # rows on which the finished map is checked for collapse
 WIDTH = 128  # of what 'scalable' takes by itself; CPP's for all but ImageNet
@@ -214,7 +214,7 @@ class _Training:
     """
 
     sample: "Tensor"
-    run: "Training"
+    run: "TrainingRun"
     directions: NDArray[np.float32] | None = None
     on_a_line: bool = False
 
@@ -243,7 +243,7 @@ def _scalable(
     from clusterpipe.stages.numerics.rate import coding_rate
     from clusterpipe.stages.numerics.refinement import is_collapsed, train_balanced
 
-    components = _principal_directions(sample, config.width or WIDTH)
+    components = _principal_axes(sample, config.width or WIDTH)
     rows = unit_rows(sample @ components.T)
     nearest = neighbours(rows, config.neighbours, seed=seed)
     directions = _whitening(rows, nearest, config.shrinkage) @ components
@@ -374,7 +374,7 @@ def _train(
     return steps
 
 
-def _resumed(run: "Training", checkpoint: CheckpointStore | None) -> "list[Step]":
+def _resumed(run: "TrainingRun", checkpoint: CheckpointStore | None) -> "list[Step]":
     """The steps that lie behind a training that was broken off, which goes on where it was."""
     from clusterpipe.stages.numerics.refinement import Step
 
@@ -418,7 +418,7 @@ def _keeping(
         raise
 
 
-def _checkpoint(run: "Training", steps: "list[Step]") -> Checkpoint:
+def _checkpoint(run: "TrainingRun", steps: "list[Step]") -> Checkpoint:
     return Checkpoint(state=run.state(), done=run.done, steps=run.steps, **_terms(steps))
 
 
@@ -458,11 +458,11 @@ def _collapsed(what: str) -> UsageError:
     )
 
 
-def _principal_directions(sample: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    from clusterpipe.stages.numerics.whitening import principal_directions
+def _principal_axes(sample: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    from clusterpipe.stages.numerics.whitening import principal_axes
 
     try:
-        return principal_directions(sample, width)
+        return principal_axes(sample, width)
     except ValueError as error:
         raise UsageError(f"cannot refine: {error}") from error
 

@@ -7,6 +7,7 @@ import runpy
 import shutil
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ def test_python_is_shown_where_it_is_spoken_of() -> None:
 # ---------------------------------------------------------------- commands and settings
 
 
+@cache
 def commands() -> dict[str, click.Command]:
     found: dict[str, click.Command] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     return found

@@ -22,18 +22,20 @@ from clusterpipe.cache.sources.places import COLUMNS, refuse_misspelt
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 8 << 20  # that are read together
 _BLOCKS = 8
 
 
 class ArrayImages:
     """An `ImageSource` of the rows of one array; an encoded image is its packed pixels."""
 
-    def __init__(self, name: str, manifest: Manifest, pixels: Rows) -> None:
+    def __init__(
+        self, name: str, manifest: Manifest, pixels: Rows, *, block_bytes: int = BLOCK_BYTES
+    ) -> None:
         self.name = name
         self.manifest = manifest
         self._pixels = pixels
-        self._block_rows = max(1, _BLOCK_BYTES // math.prod(pixels.shape[1:]))
+        self._block_rows = max(1, block_bytes // math.prod(pixels.shape[1:]))
         # Chunks of a compressed HDF5 dataset hold many images: read them together, once.
         self._block = lru_cache(maxsize=_BLOCKS)(self._read_block)
 

@@ -7,7 +7,7 @@ import typer
 
 from clusterpipe.pipeline.commands.completing import assignments, run_directories
 
-Source = Annotated[
+SourceArgument = Annotated[
     list[str] | None,
     typer.Argument(
         help="Folders, patterns or archives of images, list of paths (`-`: on stdin), or file of "

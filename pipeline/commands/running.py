@@ -21,7 +21,7 @@ from clusterpipe.pipeline.commands.arguments import (
     RunDir,
     Seed,
     Set,
-    Source,
+    SourceArgument,
     Verbose,
 )
 from clusterpipe.pipeline.commands.completing import stages
@@ -196,7 +196,7 @@ def everything() -> Callable[..., None]:
         "Other settings of single stages go through --set.",
         _run_all,
         {
-            "source": (Source, None),
+            "source": (SourceArgument, None),
             **_SHARED,
             "until": (until, ""),
             "force": (force, None),
@@ -222,7 +222,7 @@ def stage_parts(
     """Parts of a stage's command: its own parameters, its settings, and what it does."""
     reads_source = stage.outside is not None
     base = {
-        **({"source": (Source, None)} if reads_source else {}),
+        **({"source": (SourceArgument, None)} if reads_source else {}),
         **_SHARED,
         "force": (Force, False),
         "dry_run": (DryRun, False),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from clusterpipe.pipeline.commands.arguments import ConfigFile, Json, RunDir, Set, Source
+from clusterpipe.pipeline.commands.arguments import ConfigFile, Json, RunDir, Set, SourceArgument
 from clusterpipe.pipeline.commands.completing import settings
 from clusterpipe.pipeline.engine.config import Config, override
 from clusterpipe.pipeline.resolving import DEFAULT_FILE, absolute, configured
@@ -32,7 +32,7 @@ def init(
 
 
 def show_config(
-    source: Source = None,
+    source: SourceArgument = None,
     run_dir: RunDir = None,
     file: ConfigFile = None,
     set: Set = None,

@@ -8,7 +8,7 @@ import numpy as np
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import DamagedArtifact, MissingArtifact
-from clusterpipe.cache.growth import prefix_id
+from clusterpipe.cache.prefixes import prefix_id
 from clusterpipe.cache.provenance import Identity
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.schema import Assignments, Embeddings, Refined

@@ -25,7 +25,7 @@ from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.perceptron import Layers
-    from clusterpipe.stages.numerics.scp import Pairs, Recipe
+    from clusterpipe.stages.numerics.scp import Pairs, ScpRecipe
 
 LAYERS = 5
 FAST_WIDTH, PAPER_WIDTH = 128, 512
@@ -148,13 +148,13 @@ class Scp:
     def _is_paper(self) -> bool:
         return self.preset == "paper"
 
-    def recipe(self, n: int, k: int, alpha: float) -> "Recipe":
+    def recipe(self, n: int, k: int, alpha: float) -> "ScpRecipe":
         """Recipe for n images: enough steps, in batches large enough for k clusters."""
-        from clusterpipe.stages.numerics.scp import Recipe
+        from clusterpipe.stages.numerics.scp import ScpRecipe
 
         batch = min(LARGEST_BATCH, max(SMALLEST_BATCH, PER_CLUSTER * k, n // BATCHES))
         steps = max(1, n // batch)
-        return Recipe(
+        return ScpRecipe(
             epochs=PUBLISHED_EPOCHS if self._is_paper else -(-TRAINED // steps),
             start_epochs=-(-TAUGHT // steps),
             batch=batch,

@@ -21,7 +21,7 @@ from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.scp import Pairs
-    from clusterpipe.stages.numerics.temi import Layers, Recipe
+    from clusterpipe.stages.numerics.temi import Layers, TemiRecipe
 
 SMALLEST_BATCH, PER_CLUSTER = 64, 5
 BETA = 0.6  # as published; smaller makes clusters more equal
@@ -111,12 +111,12 @@ class Temi:
     def _is_paper(self) -> bool:
         return self.preset == "paper"
 
-    def recipe(self, n: int, k: int) -> "Recipe":
+    def recipe(self, n: int, k: int) -> "TemiRecipe":
         """Recipe for n images, in batches large enough for k clusters."""
-        from clusterpipe.stages.numerics.temi import RATE_PER_256, Recipe
+        from clusterpipe.stages.numerics.temi import RATE_PER_256, TemiRecipe
 
         if self._is_paper:
-            return Recipe(
+            return TemiRecipe(
                 epochs=200,
                 start_epochs=0,
                 warm_up=20,
@@ -127,7 +127,7 @@ class Temi:
             )
         batch = min(512, max(SMALLEST_BATCH, PER_CLUSTER * k, n // BATCHES))
         steps = max(1, n // batch)
-        return Recipe(
+        return TemiRecipe(
             epochs=-(-TRAINED // steps),
             start_epochs=-(-TAUGHT // steps),
             warm_up=0,

@@ -21,7 +21,7 @@ from clusterpipe.stages.heads.protocol import Fits, Training, labelled
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from clusterpipe.stages.numerics.turtle import Maps, Recipe
+    from clusterpipe.stages.numerics.turtle import Maps, TurtleRecipe
 
 SCALE = 10.0  # length of the rows: about the norm of CLIP's features
 SHARPNESS = 2.0  # of the first labels: a softmax of SCALE * SHARPNESS * cosine
@@ -94,11 +94,11 @@ class Turtle:
                 models.append(_model(maps, axes, training.z))
         return probed(models, training, seeds[0])
 
-    def recipe(self, k: int) -> "Recipe":
+    def recipe(self, k: int) -> "TurtleRecipe":
         """Recipe for k clusters."""
-        from clusterpipe.stages.numerics.turtle import Recipe
+        from clusterpipe.stages.numerics.turtle import TurtleRecipe
 
-        fast = Recipe(
+        fast = TurtleRecipe(
             steps=40,
             inner_steps=5,
             learning_rate=3e-3,
@@ -170,7 +170,7 @@ def _annealed(spaces: list[NDArray[np.float32]], k: int, iterations: int, seed: 
 def _trained(
     start: _Start,
     spaces: list[NDArray[np.float32]],
-    recipe: "Recipe",
+    recipe: "TurtleRecipe",
     seed: int,
     advance: Callable[[int], None],
 ) -> "Maps":

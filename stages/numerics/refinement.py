@@ -5,7 +5,7 @@ low membership rate R_c); how many clusters there are is never asked.
 
 Two trainings: `train_balanced` (ours) goes on from a linear map at which the objective already
 stands still (see `whitening`), on groups of a few neighbours each; `train_published` is CPP's
-network and recipe (Chu et al. 2024). Both are a `Training`, which can be broken off and resumed.
+network and recipe (Chu et al. 2024). Both are a `TrainingRun`, which can be broken off and resumed.
 """
 
 import math
@@ -27,7 +27,7 @@ from clusterpipe.stages.numerics.rate import (
 )
 from clusterpipe.stages.numerics.sinkhorn import doubly_stochastic
 
-NETWORK = "network"  # what the names of its arrays begin with in `Training.state`
+NETWORK = "network"  # what the names of its arrays begin with in `TrainingRun.state`
 COLLAPSE_MARGIN = 1.05  # a rate within 5% of that of one single direction is a collapse
 
 
@@ -173,7 +173,7 @@ def shuffled_batches(n: int, size: int, generator: torch.Generator) -> Iterator[
 
 
 @dataclass
-class Training:
+class TrainingRun:
     """Steps that train a network in place; iterating takes those that are left.
 
     `objective` is given a batch and the number of the step. What the next step depends on is
@@ -282,7 +282,7 @@ def train_balanced(
     steps: int,
     compression: float,
     learning_rate: float,
-) -> Training:
+) -> TrainingRun:
     """Trains `network` in place by Adam, the learning rate falling to zero along a cosine. Ours.
 
     `compression` is the pull of R_c relative to the push of R at the start, 1 when they balance.
@@ -290,7 +290,7 @@ def train_balanced(
     network.train()
     start = objective(next(batches), 1.0)
     pull = compression * balance(start, [network.feature_head.weight])
-    return Training(
+    return TrainingRun(
         network,
         lambda batch, number: objective(batch, pull),
         batches,
@@ -334,7 +334,7 @@ def train_published(
     epsilon_squared: float,
     temperature: float,
     learning_rate: float,
-) -> Training:
+) -> TrainingRun:
     """CPP's recipe on rows of `sample` (n, d): warm-up, head copy, joint training.
 
     `warmup_steps` of R alone come before the `steps` of the whole objective. Two SGD optimisers
@@ -363,7 +363,7 @@ def train_published(
         return joint(batch)
 
     network.train()
-    return Training(
+    return TrainingRun(
         network,
         objective,
         batches,

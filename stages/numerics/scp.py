@@ -31,7 +31,7 @@ Pairs = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ScpRecipe:
     """Training recipe: weights of the three losses, and the schedule.
 
     start_epochs: epochs of learning given labels first, at the same rate; weighted: whether a pair
@@ -106,7 +106,7 @@ def train(
     network: nn.Sequential,
     pairs: Pairs,
     prior: NDArray[np.floating[Any]],
-    recipe: Recipe,
+    recipe: ScpRecipe,
     *,
     start: NDArray[np.int64] | None,
     n: int,
@@ -146,7 +146,7 @@ def _step(optimiser: torch.optim.Optimizer, schedule: LambdaLR, loss: Tensor) ->
     schedule.step()
 
 
-def _losses(p: Tensor, q: Tensor, prior: Tensor, recipe: Recipe) -> list[Tensor]:
+def _losses(p: Tensor, q: Tensor, prior: Tensor, recipe: ScpRecipe) -> list[Tensor]:
     weight = _likelihood(p, q) if recipe.weighted else 1.0
     agreement, sureness = consistency_loss(p, q, weight), confidence_loss(p, q, weight)
     balance = balance_loss(p, prior) + balance_loss(q, prior)

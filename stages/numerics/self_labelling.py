@@ -25,7 +25,7 @@ from clusterpipe.stages.numerics.scp import Pairs
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SelfLabellingRecipe:
     """epochs: passes over the rows that teach, in at least `least_steps`; batch: rows per step,
     each seen twice; rate: of Adam, falling to 0 by a half cosine. The values are ours."""
 
@@ -61,7 +61,7 @@ def learn(
     taught: NDArray[np.int64],
     generator: torch.Generator,
     *,
-    recipe: Recipe = Recipe(),
+    recipe: SelfLabellingRecipe = SelfLabellingRecipe(),
 ) -> Iterator[float]:
     """Trains the network in place, and yields the mean cross-entropy of each step, nats per row.
 

@@ -27,7 +27,7 @@ RATE_PER_256 = 1e-4  # learning rate, per 256 rows of a batch
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TemiRecipe:
     """start_epochs: of learning given labels first; warm_up: epochs of a growing learning rate;
     rate: learning rate per 256 rows of a batch; momentum: of the teacher."""
 
@@ -94,7 +94,7 @@ def train(
     student: Heads,
     teacher: Heads,
     pairs: Pairs,
-    recipe: Recipe,
+    recipe: TemiRecipe,
     *,
     start: NDArray[np.int64] | None,
     n: int,

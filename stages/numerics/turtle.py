@@ -23,7 +23,7 @@ SMALLEST_SHARE = 1e-9  # of a cluster in a batch, where its logarithm is taken
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TurtleRecipe:
     """Recipe for the two problems, both solved by Adam.
 
     steps: of the outer problem, each after `inner_steps` of the inner one; cold: whether the
@@ -128,7 +128,7 @@ def train(
     encoder: TaskEncoder,
     spaces: Sequence[Tensor],
     prior: Tensor,
-    recipe: Recipe,
+    recipe: TurtleRecipe,
     batches: Iterator[Tensor],
     generator: torch.Generator,
 ) -> Iterator[Step]:

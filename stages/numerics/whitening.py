@@ -14,7 +14,7 @@ RANK_TOLERANCE = 1e-6  # of the largest variance: what float32 input can still t
 BLOCK = 8192  # rows
 
 
-def principal_directions(prepared: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+def principal_axes(prepared: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     """(e, d) leading eigenvectors of the prepared rows (n, d), e = min(width, d, rank).
 
     Raises ValueError when every row is the same, so that there is no direction at all.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ENSEMBLES = ("simple", "openai")
 VERSION = 1  # of what `encode` makes: raise it when the same words give other features
-_TEXTS = 256
+TEXTS = 256  # encoded at a time
 
 
 @dataclass(frozen=True)
@@ -142,12 +142,17 @@ def _identity(
 
 
 def encode(
-    words: Sequence[str], sentences: Sequence[str], tower: "Backbone", progress: Progress = silent
+    words: Sequence[str],
+    sentences: Sequence[str],
+    tower: "Backbone",
+    progress: Progress = silent,
+    *,
+    at_once: int = TEXTS,
 ) -> NDArray[np.float32]:
     """(v, d) unit features: the mean over `sentences` of each word's unit features.
 
-    In a sentence, underscores of a word become spaces. Raises UsageError for a backbone that
-    encodes no texts.
+    In a sentence, underscores of a word become spaces. at_once: texts of a batch. Raises
+    UsageError for a backbone that encodes no texts.
     """
     if tower.words != "open":
         raise UsageError(
@@ -156,7 +161,7 @@ def encode(
         )
     parts = []
     with progress("encoding words", total=len(words), unit="words") as advance:
-        for batch in _batches(words, max(1, _TEXTS // len(sentences))):
+        for batch in _batches(words, max(1, at_once // len(sentences))):
             texts = [s.replace("{}", w.replace("_", " ")) for w in batch for s in sentences]
             rows = normalise(tower.encode_texts(texts)).reshape(len(batch), len(sentences), -1)
             parts.append(normalise(rows.mean(axis=1)))

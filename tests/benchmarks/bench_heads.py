@@ -45,7 +45,7 @@ def generator() -> torch.Generator:
 
 
 def turtle_training() -> Iterable[object]:
-    recipe = turtle.Recipe(STEPS, 5, 3e-3, 1e-2, 10.0, 1024, cold=False, decay=True)
+    recipe = turtle.TurtleRecipe(STEPS, 5, 3e-3, 1e-2, 10.0, 1024, cold=False, decay=True)
     encoder = turtle.TaskEncoder(turtle.random_maps([D], K, generator()))
     rows, prior = [torch.from_numpy(ROWS)], torch.from_numpy(EVEN).float()
     batches = shuffled_batches(N, recipe.batch, generator())
@@ -53,14 +53,14 @@ def turtle_training() -> Iterable[object]:
 
 
 def scp_training() -> Iterable[object]:
-    recipe = scp.Recipe(EPOCHS, 0, BATCH, 1e-3, 1.0, 1.0, 1.0)
+    recipe = scp.ScpRecipe(EPOCHS, 0, BATCH, 1e-3, 1.0, 1.0, 1.0)
     network = perceptron(D, K, layers=5, width=128, seed=0)
     pairs = scp.neighbour_pairs(ROWS, NEAR)
     return scp.train(network, pairs, EVEN, recipe, start=None, n=N, seed=0)
 
 
 def temi_training() -> Iterable[object]:
-    recipe = temi.Recipe(EPOCHS, 0, 0, BATCH, 10 * temi.RATE_PER_256, 0.98, 0.6)
+    recipe = temi.TemiRecipe(EPOCHS, 0, 0, BATCH, 10 * temi.RATE_PER_256, 0.98, 0.6)
     student, teacher = (temi.Heads(4, D, K, width=128, bottleneck=64, seed=0) for _ in range(2))
     pairs = scp.neighbour_pairs(ROWS, NEAR)
     return temi.train(student, teacher, pairs, recipe, start=np.stack([LABEL] * 4), n=N, seed=0)
@@ -75,7 +75,7 @@ def tac_training() -> Iterable[object]:
 
 
 def self_label_training() -> Iterable[object]:
-    recipe = self_labelling.Recipe(epochs=EPOCHS)
+    recipe = self_labelling.SelfLabellingRecipe(epochs=EPOCHS)
     network = perceptron(D, K, layers=2, width=256, seed=0)
     looks = scp.noise_pairs(ROWS, 0.18)
     return self_labelling.learn(network, looks, LABEL, np.arange(N), generator(), recipe=recipe)

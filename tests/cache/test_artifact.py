@@ -75,6 +75,7 @@ def written(path: Path, kind: type[Artifact], **options: Any) -> Any:
 # ---------------------------------------------------------------- there and back
 
 
+@pytest.mark.slow
 @every_kind
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**32), optional=st.booleans(), size=st.integers(0, 3))
@@ -191,6 +192,7 @@ def _path(field: Field[Any]) -> str:
     return getattr(field.metadata["hdf5"], "path", "") or field.name
 
 
+@pytest.mark.slow
 @every_kind
 def test_any_changed_value_changes_its_own_content_id_and_the_whole(
     kind: type[Artifact], tmp_path: Path

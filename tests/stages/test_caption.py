@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.schema import Assignments, Embeddings, Naming
-from clusterpipe.stages import caption as stage
 from clusterpipe.stages.backbones import open_backbone, parse
 from clusterpipe.stages.caption import UNSURE, CaptionConfig, caption
 from clusterpipe.stages.declaration import STAGES, FileInput, Input
-from clusterpipe.stages.words import word_features
 
 WORDS = ("ant", "bear", "cello", "dune", "easel", "ferry", "gull", "harp")
 PACKAGED = "packaged=packaged:efficientnet-lite0"
@@ -99,15 +97,11 @@ def test_renaming_clusters_renames_their_captions(clip: str, config: CaptionConf
     np.testing.assert_array_equal(renamed.score[swap], plain.score)
 
 
-def test_blocks_do_not_matter(
-    clip: str, config: CaptionConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_do_not_matter(clip: str, config: CaptionConfig) -> None:
     features = photographs_of(clip, np.arange(50) % 8)
     label = np.arange(50) % 4 - 1
     whole = naming(caption(features, label, clip, config))
-    monkeypatch.setattr(stage, "_CELLS", 7 * len(WORDS))
-    monkeypatch.setattr(word_features, "_TEXTS", 3)
-    parts = naming(caption(features, label, clip, config))
+    parts = naming(caption(features, label, clip, config, at_once=7 * len(WORDS)))
     np.testing.assert_array_equal(parts.text, whole.text)
     np.testing.assert_allclose(parts.score, whole.score, atol=1e-5)
 

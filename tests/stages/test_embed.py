@@ -30,7 +30,7 @@ from clusterpipe.cache.shards import row_digests
 from clusterpipe.cache.sources import SourceConfig, open_source
 from clusterpipe.stages.backbones import open_backbone, parse
 from clusterpipe.stages.backbones.augmentation import view
-from clusterpipe.stages.embed import EmbedConfig, embed, store
+from clusterpipe.stages.embed import SHARD_SECONDS, EmbedConfig, embed, store
 
 N = 10
 
@@ -81,12 +81,26 @@ class Run:
     def path(self) -> Path:
         return self.folder / "embeddings.h5"
 
-    def embed(self, config: EmbedConfig, *, stop_after: int = 10**9, **source: Any) -> Counting:
+    def embed(
+        self,
+        config: EmbedConfig,
+        *,
+        stop_after: int = 10**9,
+        shard_seconds: float = SHARD_SECONDS,
+        **source: Any,
+    ) -> Counting:
         """Embeds what is missing and writes the index; tells how much was embedded."""
         counting = Counting(stop_after)
         previous = artifact.read(self.path, Embeddings) if self.path.exists() else None
         opened = open_source(SourceConfig(path=str(self.source), **source))
-        made = embed(opened, config, folder=self.folder, previous=previous, progress=counting)
+        made = embed(
+            opened,
+            config,
+            folder=self.folder,
+            previous=previous,
+            shard_seconds=shard_seconds,
+            progress=counting,
+        )
         artifact.write(self.path, made, provenance())
         inspect(self.path)
         return counting
@@ -497,11 +511,8 @@ def test_interrupted_again_and_again_every_batch_counts(
     assert run.content() == uninterrupted.content()
 
 
-def test_a_long_wait_is_a_reason_to_write_a_shard(
-    run: Run, config: EmbedConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("clusterpipe.stages.embed.CHECKPOINT_SECONDS", 0)
-    run.embed(replace(config, shard_size=1000))
+def test_a_long_wait_is_a_reason_to_write_a_shard(run: Run, config: EmbedConfig) -> None:
+    run.embed(replace(config, shard_size=1000), shard_seconds=0)
     assert run.stored() == [2] * 5
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 from clusterpipe.stages.heads import scp, spectral, temi, text_aided, turtle
 
 if TYPE_CHECKING:
-    from clusterpipe.stages.numerics.scp import Recipe as ScpRecipe
-    from clusterpipe.stages.numerics.temi import Recipe as TemiRecipe
-    from clusterpipe.stages.numerics.turtle import Recipe as TurtleRecipe
+    from clusterpipe.stages.numerics.scp import ScpRecipe
+    from clusterpipe.stages.numerics.temi import TemiRecipe
+    from clusterpipe.stages.numerics.turtle import TurtleRecipe
 
 
 @dataclass(frozen=True)

@@ -125,11 +125,10 @@ def test_what_does_not_fit_is_named(arrays: dict[str, Any], message: str, tmp_pa
         open_npz(tmp_path, **arrays)
 
 
-def test_many_rows_of_several_blocks_in_any_order_from_threads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("clusterpipe.cache.sources.arrays._BLOCK_BYTES", 200)  # three images
-    source = open_images(open_arrays(save(tmp_path / "x.h5", PIXELS)))
+def test_many_rows_of_several_blocks_in_any_order_from_threads(tmp_path: Path) -> None:
+    file = open_arrays(save(tmp_path / "x.h5", PIXELS))
+    three = 3 * PIXELS[0].size
+    source = ArrayImages("x", open_images(file).manifest, file.arrays["images"], block_bytes=three)
     rows = np.random.default_rng(1).permutation(np.repeat(np.arange(12), 4)).tolist()
     with ThreadPoolExecutor(4) as pool:
         images = list(pool.map(lambda row: np.asarray(source.decode(source.read(row))), rows))

@@ -29,6 +29,7 @@ def rows(n: int, seed: int = 0, *, spread: float = 0.15, noise: int = 0) -> np.n
 CHECKS = list(estimator_checks_generator(FeatureClusters(n_clusters=3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", [c for _, c in CHECKS], ids=lambda c: c.func.__name__)
 def test_scikit_learns_own_checks(check: object) -> None:
     with warnings.catch_warnings():
@@ -45,6 +46,7 @@ def test_k_is_estimated_when_it_is_not_given() -> None:
     assert adjusted_rand_score(np.arange(400) % K, model.labels_) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "settings"),
     [
@@ -70,6 +72,7 @@ def test_it_is_what_run_all_gives(
     assert (model.predict(x) == model.labels_).mean() > 0.99
 
 
+@pytest.mark.slow
 def test_refining_changes_what_is_found() -> None:
     """Or else the test above could not fail."""
     x = rows(1500, spread=0.4, noise=D)

@@ -54,6 +54,7 @@ def assigned(name: str) -> Assignment:
     return fitted(name, overlapping())
 
 
+@pytest.mark.slow
 @EACH
 def test_labels_and_probabilities_of_the_run_are_those_of_its_head(name: str) -> None:
     found = assigned(name)
@@ -64,6 +65,7 @@ def test_labels_and_probabilities_of_the_run_are_those_of_its_head(name: str) ->
     np.testing.assert_allclose(found.probability, soft.max(axis=1), rtol=1e-6)
 
 
+@pytest.mark.slow
 @EACH
 def test_a_row_has_the_same_probabilities_alone_and_in_any_company(name: str) -> None:
     rows, head = overlapping(), load(assigned(name))
@@ -76,6 +78,7 @@ def test_a_row_has_the_same_probabilities_alone_and_in_any_company(name: str) ->
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 @EACH
 def test_new_images_are_labelled_like_those_around_them(name: str) -> None:
     rng, truth = np.random.default_rng(2), np.arange(1200) % K

@@ -70,6 +70,7 @@ def test_umap_keeps_groups_together_and_the_threads_of_others() -> None:
     assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == threads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("d", [1, 2, 9])
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from clusterpipe.stages.numerics.rate import membership_coding_rate
 from clusterpipe.stages.numerics.refinement import (
     Neighbourhoods,
     Terms,
-    Training,
+    TrainingRun,
     balance,
     expansion,
     grouped_objective,
@@ -201,7 +201,7 @@ def test_warm_up_raises_the_rate_and_leaves_the_membership_head_to_be_copied() -
     assert not torch.equal(network.membership_head.weight, untouched)
 
 
-def balanced(seed: int, groups: int = 0) -> Training:
+def balanced(seed: int, groups: int = 0) -> TrainingRun:
     rows = unit_rows(100, 8)
     centres = unit_rows(groups, 8, seed=1).numpy() if groups else None
     network = linear_network(8, groups=centres)
@@ -222,7 +222,7 @@ def balanced(seed: int, groups: int = 0) -> Training:
     )
 
 
-def published(rows: Tensor, *, warmup_steps: int, steps: int) -> Training:
+def published(rows: Tensor, *, warmup_steps: int, steps: int) -> TrainingRun:
     return train_published(
         published_network(8, hidden=32, width=6, seed=0),
         rows,
@@ -257,7 +257,7 @@ def test_same_seed_same_steps(groups: int) -> None:
     ],
     ids=["neighbourhoods", "groups", "published"],
 )
-def test_a_resumed_training_goes_on_to_the_bit(begin: Callable[[], Training], done: int) -> None:
+def test_a_resumed_training_goes_on_to_the_bit(begin: Callable[[], TrainingRun], done: int) -> None:
     """In warm-up, at the copy of the head and after it; batches, momenta and step sizes, too."""
     whole, broken, resumed = begin(), begin(), begin()
     steps, before = list(whole), list(islice(broken, done))

@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 from clusterpipe.stages.numerics.perceptron import logits, perceptron, plain_layers
 from clusterpipe.stages.numerics.scp import (
     Epoch,
-    Recipe,
+    ScpRecipe,
     neighbour_pairs,
     noise_pairs,
     train,
@@ -19,7 +19,7 @@ from clusterpipe.stages.numerics.scp import (
 
 K, N = 4, 320
 TRUTH = np.arange(N) % K
-RECIPE = Recipe(
+RECIPE = ScpRecipe(
     epochs=6, start_epochs=2, batch=32, rate=3e-3, consistency=1, confidence=1, balance=3
 )
 PRIOR = np.full(K, 1 / K)
@@ -36,7 +36,7 @@ def near() -> NDArray[np.int64]:
 
 
 def fitted(
-    recipe: Recipe = RECIPE, *, seed: int = 0, start: NDArray[np.int64] | None = None
+    recipe: ScpRecipe = RECIPE, *, seed: int = 0, start: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
     network = perceptron(8, K, layers=5, width=32, seed=seed)
     pairs = neighbour_pairs(blobs(), near())

@@ -10,11 +10,11 @@ from scipy.special import log_softmax
 
 from clusterpipe.stages.numerics.perceptron import logits, perceptron, plain_layers
 from clusterpipe.stages.numerics.scp import noise_pairs
-from clusterpipe.stages.numerics.self_labelling import Recipe, confident_rows, learn
+from clusterpipe.stages.numerics.self_labelling import SelfLabellingRecipe, confident_rows, learn
 
 K, N = 4, 400
 TRUTH = np.arange(N) % K
-QUICK = Recipe(epochs=1, least_steps=60, batch=64)
+QUICK = SelfLabellingRecipe(epochs=1, least_steps=60, batch=64)
 
 
 def blobs() -> NDArray[np.float32]:

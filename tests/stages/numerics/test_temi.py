@@ -6,11 +6,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.stages.numerics.scp import neighbour_pairs
-from clusterpipe.stages.numerics.temi import Heads, Recipe, logits, train
+from clusterpipe.stages.numerics.temi import Heads, TemiRecipe, logits, train
 
 K, N, HEADS = 4, 320, 3
 TRUTH = np.arange(N) % K
-RECIPE = Recipe(epochs=8, start_epochs=2, warm_up=0, batch=32, rate=0.01, momentum=0.9, beta=0.6)
+RECIPE = TemiRecipe(
+    epochs=8, start_epochs=2, warm_up=0, batch=32, rate=0.01, momentum=0.9, beta=0.6
+)
 
 
 def blobs() -> NDArray[np.float32]:

@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from clusterpipe.stages.numerics.refinement import shuffled_batches
 from clusterpipe.stages.numerics.turtle import (
     Maps,
-    Recipe,
     TaskEncoder,
+    TurtleRecipe,
     _Classifiers,
     imbalance,
     misfit,
@@ -19,7 +19,7 @@ from clusterpipe.stages.numerics.turtle import (
     train,
 )
 
-QUICK = Recipe(
+QUICK = TurtleRecipe(
     steps=40,
     inner_steps=5,
     learning_rate=2e-2,
@@ -43,7 +43,9 @@ def two_gaussians(n: int = 200, share: float = 0.5) -> tuple[np.ndarray, np.ndar
     return rows.astype(np.float32), truth
 
 
-def trained(spaces: list[np.ndarray], start: Maps, prior: list[float], recipe: Recipe) -> Maps:
+def trained(
+    spaces: list[np.ndarray], start: Maps, prior: list[float], recipe: TurtleRecipe
+) -> Maps:
     encoder, generator = TaskEncoder(start), torch.Generator().manual_seed(0)
     batches = shuffled_batches(len(spaces[0]), recipe.batch, generator)
     rows = [torch.from_numpy(space) for space in spaces]
@@ -124,7 +126,7 @@ def test_an_encoder_starts_where_it_is_told_to() -> None:
 def test_finds_the_gap_from_a_slanted_start(cold: bool) -> None:
     rows, truth = two_gaussians()
     weight = torch.tensor([[0.2, 0.1], [-0.2, -0.1]])
-    recipe = Recipe(**{**vars(QUICK), "cold": cold})
+    recipe = TurtleRecipe(**{**vars(QUICK), "cold": cold})
     maps = trained([rows], Maps([weight], [torch.zeros(2)]), [0.5, 0.5], recipe)
     agreed = (found(maps, [rows]) == truth).mean()
     assert max(agreed, 1 - agreed) == 1
@@ -141,7 +143,7 @@ def test_the_prior_decides_how_equal_clusters_are() -> None:
             [rows],
             start,
             [0.5, 0.5],
-            Recipe(**{**vars(QUICK), "balance": 1e3, "learning_rate": 0.1}),
+            TurtleRecipe(**{**vars(QUICK), "balance": 1e3, "learning_rate": 0.1}),
         ),
         [rows],
     )

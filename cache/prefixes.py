@@ -1,4 +1,4 @@
-"""Growth: an artifact compared with the first rows of what is there now."""
+"""Prefix of an artifact: the content it would have with its first rows only."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +22,7 @@ def prefix_id(path: Path, kind: type[Artifact], place: str, rows: int) -> str:
     """
     if "@" in place:
         return artifact.content_id(path, kind, place)
-    with gate.opened(path, kind) as file, artifact.naming(path):
+    with gate.opened(path, kind) as file, artifact.explained(path):
         if place not in file or not str(file[place].attrs["dims"]).startswith("n"):
             return artifact.content_id(path, kind, place)
         sharded = bool(file[place].is_virtual)

@@ -6,7 +6,7 @@ from pathlib import Path
 from records import provenance, sample
 
 from clusterpipe.cache import artifact
-from clusterpipe.cache.growth import prefix_id
+from clusterpipe.cache.prefixes import prefix_id
 from clusterpipe.cache.schema import Embeddings, Refined
 
 
