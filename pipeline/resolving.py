@@ -20,6 +20,7 @@ from clusterpipe.cache.errors import (
 )
 from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.cache.sources import SourceConfig, folder_of
+from clusterpipe.cache.sources.several import is_pattern
 from clusterpipe.cache.sources.text import paths_in
 from clusterpipe.pipeline.engine.config import Config, load, override
 from clusterpipe.pipeline.engine.execute import default_run_dir, remember, with_appended
@@ -264,10 +265,19 @@ def _refuse_another_source(folder: Path, config: Config, *, named: bool) -> None
     if named or not kept.exists():
         return
     before, now = kept_settings(RunDirectory(folder)).source, config.source
-    if (before.path, before.also) != (now.path, now.also) and folder_of(before) != folder_of(now):
+    if (before.path, before.also) != (now.path, now.also) and not _same_folder(before, now):
         raise UsageError(
             f"{folder} belongs to {_named(before)}: give --run-dir another folder for {_named(now)}"
         )
+
+
+def _same_folder(before: SourceConfig, now: SourceConfig) -> bool:
+    """True if both are images of one folder, all of them or those that were named."""
+    of_folder = (
+        bool(source.also) or is_pattern(source.path) or Path(source.path).is_dir()
+        for source in (before, now)
+    )
+    return all(of_folder) and folder_of(before) == folder_of(now)
 
 
 def _named(source: SourceConfig) -> str:

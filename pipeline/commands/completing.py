@@ -6,6 +6,7 @@ from dataclasses import fields
 from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.results.runs import runs
 from clusterpipe.stages import STAGES
+from clusterpipe.stages.backbones.presets import PRESETS
 from clusterpipe.stages.heads import ALL
 
 Complete = Callable[[str], list[str]]
@@ -56,6 +57,8 @@ def run_directories(incomplete: str) -> list[str]:
 def _values(key: str) -> tuple[str, ...]:
     if key in METHODS:
         return ("auto", *ALL) if key == METHODS[0] else tuple(ALL)
+    if key == "embed.backbones":
+        return tuple(PRESETS)
     table, _, name = key.rpartition(".")
     if name == "device":
         return DEVICES

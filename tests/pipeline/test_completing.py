@@ -10,6 +10,7 @@ from clusterpipe.pipeline.commands.using import FORMATS
 from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.results.export import FORMATS as WRITTEN
 from clusterpipe.stages import STAGES
+from clusterpipe.stages.backbones.presets import PRESETS
 from clusterpipe.stages.heads import ALL
 
 Completed = Callable[..., list[str]]
@@ -36,6 +37,7 @@ def completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         (("run-all", "--until", ""), list(STAGES)),
         (("run-all", "--force", "e"), [name for name in STAGES if name.startswith("e")]),
         (("run-all", "--method", ""), ["auto", *ALL]),
+        (("run-all", "--backbone", ""), list(PRESETS)),
         (("assign", "--features", "r"), ["refined"]),
         (("export", "--to", ""), list(FORMATS)),
         (("export", "--to", "p"), ["parquet"]),

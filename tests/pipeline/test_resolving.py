@@ -86,3 +86,13 @@ def test_nothing_on_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="none came"):
         resolved("-")
     assert not Path("runs").exists()
+
+
+def test_two_lists_in_one_folder_are_two_sources(album: Path) -> None:
+    for name in ("x.csv", "x.txt"):
+        (album / name).write_text("path\na/1.png\n")
+    config, folder = resolved("x.csv")
+    folder.mkdir(parents=True)
+    remember(config, configured("x.csv", None, None, None, None, {})[1])
+    with pytest.raises(UsageError, match=r"belongs to .*x\.csv"):
+        resolved("x.txt")
