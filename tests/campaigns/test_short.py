@@ -1,5 +1,6 @@
 """The campaigns, short: a few trials of each; the long ones are run by hand."""
 
+import ast
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -30,3 +31,13 @@ def test_damaged_artifacts_are_refused_or_read_as_they_were(tmp_path: Path) -> N
 def test_damaged_feature_files_are_refused_or_give_arrays(tmp_path: Path) -> None:
     figures = campaign("damage").feature_files(40, 7, tmp_path)
     assert figures.faults == []
+
+
+def test_every_mutant_is_another_program() -> None:
+    mutants = campaign("mutants")
+    text = "def f(a: int) -> bool:\n    return not (a + 2 < 3 and a == 1) or a is None\n"
+    tree = ast.parse(text)
+    number = len(list(mutants.places(tree)))
+    found = {ast.unparse(mutants.mutant(tree, one)[0]) for one in range(number)}
+    assert len(found) == number == 9
+    assert ast.unparse(tree) not in found

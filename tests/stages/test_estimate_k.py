@@ -41,6 +41,7 @@ def holds(found: KEstimate, k: int) -> bool:
 # ---- known structure ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [5, 20])
 def test_counts_subspaces(k: int) -> None:
     found = estimate_k(subspaces(k, 150, d=48), QUICK)
@@ -48,11 +49,13 @@ def test_counts_subspaces(k: int) -> None:
     assert holds(found, k)
 
 
+@pytest.mark.slow
 def test_counts_fifty_subspaces_within_a_fifth() -> None:
     found = estimate_k(subspaces(50, 80), QUICK)
     assert found.k == pytest.approx(50, rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3, 10, 30])
 def test_counts_directions(k: int) -> None:
     found = estimate_k(directions([60] * k), QUICK)
@@ -123,6 +126,7 @@ def test_any_number_of_clusters_can_be_cut_from_the_tree() -> None:
 # ---- by mutual neighbours -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [10, 30])
 def test_neighbours_count_directions(k: int) -> None:
     found = estimate_k(directions([60] * k), NEIGHBOURS)
@@ -131,6 +135,7 @@ def test_neighbours_count_directions(k: int) -> None:
     assert "each other's neighbours" in found.reason
 
 
+@pytest.mark.slow
 def test_neighbours_count_many_small_clusters() -> None:
     """Ten images each: coding length in 32 components sees a tenth of them."""
     found = estimate_k(directions([10] * 200, d=128, noise=0.6), NEIGHBOURS)
@@ -157,6 +162,7 @@ def families(groups: int, each: int, size: int, *, d: int = 128, seed: int = 0) 
     return unit(centre + 0.5 * rng.normal(size=centre.shape) / np.sqrt(d)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_two_levels_stand_out_and_grain_chooses() -> None:
     rows = families(6, 8, 25)
     found = estimate_k(rows, NEIGHBOURS)
@@ -173,6 +179,7 @@ def test_two_levels_stand_out_and_grain_chooses() -> None:
     assert "grain = coarse" in coarser.reason
 
 
+@pytest.mark.slow
 def test_draws_more_rows_while_the_count_grows() -> None:
     rows = directions([30] * 200, d=128, noise=0.5)
     few = estimate_k(rows, replace(NEIGHBOURS, sample=600, sample_limit=600))
@@ -288,6 +295,7 @@ def test_is_skipped_when_k_is_given() -> None:
     assert skip({"assign": AssignConfig(k=7)}, lambda source: None) == "assign.k = 7 is given"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_a_few_large_plain_clusters_are_not_taken_for_hundreds(k: int) -> None:
     found = estimate_k(directions([500] * k, noise=1.0), NEIGHBOURS)

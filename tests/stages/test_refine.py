@@ -273,6 +273,7 @@ def breaking_off(step: int, error: type[BaseException]) -> Progress:
     return progress
 
 
+@pytest.mark.slow
 @PRESETS
 @pytest.mark.parametrize(
     ("error", "every", "done"),

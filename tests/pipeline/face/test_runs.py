@@ -61,6 +61,7 @@ def test_importing_it_imports_nothing_else() -> None:
     assert not {"numpy", "torch", "rich"} & set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_run_answers(run: cp.Run, home: Path) -> None:
     n = len(run.clusters)
     assert n == 24
