@@ -85,7 +85,7 @@ class RawPreview:
         if isinstance(found.data, bytes):  # a JPEG
             return found.data
         height, width = found.data.shape[:2]
-        return b"P6 %d %d 255\n" % (width, height) + found.data.tobytes()
+        return b"P6 %d %d 255\n" % (width, height) + bytes(found.data.tobytes())
 
 
 def _drawn(page: Any) -> Any:
