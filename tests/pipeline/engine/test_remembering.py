@@ -58,6 +58,7 @@ def assigned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
     return config, home / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ENDING)
 def test_an_error_takes_back_what_has_not_worked(
     kind: type[Exception], assigned: tuple[Config, Path], tmp_path: Path

@@ -137,6 +137,7 @@ def test_metrics_show_what_the_machine_said_beside_what_a_person_made_of_it(
     assert plan.state_of(STAGES["evaluate"], config, run).state == "fresh"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [["seed=7"], ["assign.k=5"], ['assign.methods=["spherical-kmeans"]']], ids=str
 )

@@ -42,6 +42,7 @@ def save(folder: Path, features: np.ndarray) -> Path:
     return folder / "new.npz"
 
 
+@pytest.mark.slow
 def test_the_images_of_the_run_get_what_they_have(results: Results, tmp_path: Path) -> None:
     found = predict(results, save(tmp_path, rows(200, seed=0)))
     assert_array_equal(found.label, results.clusters.label)

@@ -48,6 +48,7 @@ def test_open_clip_counted(model: Model) -> None:
     assert model.gmacs == pytest.approx(gmacs(built, built.encode_image, model.pixels), abs=0.006)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", named("timm"))
 def test_timm(model: Model) -> None:
     import timm

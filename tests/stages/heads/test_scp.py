@@ -87,6 +87,7 @@ def test_sizes_are_not_made_equal_unless_asked_for(method: str) -> None:
     assert adjusted_rand_score(truth, clusters.methods[method].label) > 0.95
 
 
+@pytest.mark.slow
 def test_from_a_random_start_balance_is_what_keeps_clusters_apart() -> None:
     def by(alpha: float) -> Assignment:
         config = replace(FEW, methods=(scp.Scp(preset="paper", alpha=alpha),))

@@ -73,6 +73,7 @@ def test_the_threshold_decides_which_graph_is_built() -> None:
     assert len(many.landmark) == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "k", "noise", "joined"), [(10, 24, 0.25, 16), (400, 4, 0.4, 41), (200, 6, 0.35, 101)]
 )

@@ -247,6 +247,7 @@ def test_same_seed_same_steps(groups: int) -> None:
     assert list(balanced(0, groups)) != list(balanced(1, groups))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [1, 5, 7, 14])
 @pytest.mark.parametrize(
     "begin",
