@@ -305,7 +305,7 @@ def _arguments(
 
 
 @stage(
-    version=8,
+    version=9,
     config=AssignConfig,
     reads=_reads,
     writes=Assignments,
