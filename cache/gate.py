@@ -5,6 +5,7 @@ hand, is read whole by a process apart (`cache.foreign`), held against its own c
 sealed if it fits. What is new is looked through for data that lie elsewhere (`cache.structure`).
 """
 
+import errno
 import fcntl
 import shutil
 import threading
@@ -29,22 +30,23 @@ _accepted: set[seal.State] = set()
 
 @contextmanager
 def opened(path: Path, artifact: type[Artifact] | None = None) -> Iterator[h5py.File]:
-    """The file opened read-only. Raises MissingArtifact, DamagedArtifact or RunLocked."""
+    """The file opened read-only. Raises like `admit`."""
     admit(path, artifact)
     with _hdf5(path, artifact) as file:
         yield file
 
 
 def admit(path: Path, artifact: type[Artifact] | None = None, *, anew: bool = False) -> None:
-    """Lets an artifact pass. Raises MissingArtifact, DamagedArtifact or RunLocked.
+    """Lets an artifact pass.
 
-    It is looked at once while it stays what it is; with `anew` once more.
+    It is looked at once while it stays what it is; with `anew` once more. Raises MissingArtifact,
+    DamagedArtifact or RunLocked, and StorageError when the system does not let it be read.
     """
-    if not path.exists():
-        raise MissingArtifact(f"{path} is missing: {remedy(path, artifact)}")
-    if not _guarding:
-        return
-    with _lock:
+    with _lock, _explained(path, artifact):
+        if not path.exists():
+            raise MissingArtifact(f"{path} is missing: {remedy(path, artifact)}")
+        if not _guarding:
+            return
         try:
             now = seal.state(path)
             if now in _refused:
@@ -79,6 +81,21 @@ def remedy(path: Path, artifact: type[Artifact] | None) -> str:
     """Remedy for an artifact that is missing or damaged."""
     stage = artifact.stage if artifact else "run-all"
     return f"run `clusterpipe {stage} --run-dir {path.parent}`"
+
+
+@contextmanager
+def _explained(path: Path, artifact: type[Artifact] | None) -> Iterator[None]:
+    """A file that may not be read is not damaged: it is not made anew. What a disk does not give
+    back is lost."""
+    try:
+        yield
+    except FileNotFoundError as error:  # removed meanwhile
+        raise MissingArtifact(f"{path} is missing: {remedy(path, artifact)}") from error
+    except OSError as error:
+        why = f"cannot be read ({error.strerror or error})"
+        if error.errno == errno.EIO:
+            raise DamagedArtifact(f"{path} {why}: {remedy(path, artifact)}") from error
+        raise StorageError(f"{path} {why}; nothing was changed") from error
 
 
 def _look(path: Path, artifact: type[Artifact] | None, now: seal.State, anew: bool) -> None:
@@ -145,8 +162,8 @@ def _refuse_if_written(path: Path) -> None:
 def _hdf5(path: Path, artifact: type[Artifact] | None) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r")
-    except PermissionError:
-        raise
+    except PermissionError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror})") from error
     except BlockingIOError as error:
         raise RunLocked(_WRITTEN.format(path)) from error
     except OSError as error:

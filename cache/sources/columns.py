@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clusterpipe.cache.errors import UsageError
 from clusterpipe.cache.schema import StringArray
 from clusterpipe.cache.sources.containers import ArrayFile, describe
+from clusterpipe.cache.sources.files import mtime_of
 from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, strings
 
 _ROW_BYTES = 120  # of an id in memory, its place in lists and its time and size
@@ -29,7 +30,7 @@ def array_manifest(file: ArrayFile, *, n: int, bytes_per_row: int) -> Manifest:
         id=_ids(file, n),
         path=strings([""] * n),
         size=np.full(n, bytes_per_row, np.int64),
-        mtime=np.full(n, file.path.stat().st_mtime_ns, np.int64),
+        mtime=np.full(n, mtime_of(file.path.stat()), np.int64),
         label=None if labels is None else labels.label,
         class_name=None if labels is None else labels.class_name,
         split=None if "split" not in file.arrays else texts(file, "split", n),

@@ -50,6 +50,11 @@ def stamp_of(status: os.stat_result) -> int:
     return int.from_bytes(blake2b(seen, digest_size=7).digest())
 
 
+def mtime_of(status: os.stat_result) -> int:
+    """Modification time in nanoseconds, of those that 64 bits hold: until the year 2262."""
+    return min(max(status.st_mtime_ns, -(1 << 63)), (1 << 63) - 1)
+
+
 class Reader(Protocol):
     """Way to the bytes of an image that is part of a file. Raises as `read_file` does."""
 

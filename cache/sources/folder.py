@@ -20,7 +20,7 @@ from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.signatures import PDF, RAW, Kind, kind_of
 from clusterpipe.cache.sources.account import not_read
 from clusterpipe.cache.sources.classes import classes_of
-from clusterpipe.cache.sources.files import FileImages, Reader, stamp_of, stored_path
+from clusterpipe.cache.sources.files import FileImages, Reader, mtime_of, stamp_of, stored_path
 from clusterpipe.cache.sources.manifest import Manifest, strings
 from clusterpipe.cache.sources.pages import (
     PdfPage,
@@ -268,7 +268,7 @@ def _inspect(entry: os.DirEntry[str] | Path, path: str, findings: _Findings) -> 
 
 
 def _times(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, stamp_of(status)
+    return status.st_size, mtime_of(status), stamp_of(status)
 
 
 def _open_up(place: Path, kind: Kind, file: _File, findings: _Findings) -> None:

@@ -16,7 +16,7 @@ from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.schema import StringArray
 from clusterpipe.cache.signatures import RAW, is_raw_name
 from clusterpipe.cache.sources.cells import is_marked, text_of
-from clusterpipe.cache.sources.files import ESCAPED, FileImages, file_path, stamp_of
+from clusterpipe.cache.sources.files import ESCAPED, FileImages, file_path, mtime_of, stamp_of
 from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, strings
 from clusterpipe.cache.sources.pages import RawPreview
 
@@ -139,7 +139,7 @@ def _status(path: Path) -> _Status:
         return _Status(0, 0, 0, "not a regular file")
     if not os.access(path, os.R_OK):
         return _Status(0, 0, 0, "permission denied")
-    return _Status(status.st_size, status.st_mtime_ns, stamp_of(status))
+    return _Status(status.st_size, mtime_of(status), stamp_of(status))
 
 
 def _is_integer(text: str) -> bool:

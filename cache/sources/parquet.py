@@ -26,7 +26,7 @@ from clusterpipe.cache.sources.arrow import (
 )
 from clusterpipe.cache.sources.entries import Entry, images_of
 from clusterpipe.cache.sources.features import FileFeatures, FiniteRows
-from clusterpipe.cache.sources.files import FileImages, stamp_of
+from clusterpipe.cache.sources.files import FileImages, mtime_of, stamp_of
 from clusterpipe.cache.sources.listing import Line, labels_of, open_lines, path_of, split_of
 from clusterpipe.cache.sources.manifest import Manifest, strings
 from clusterpipe.cache.sources.pictured import PicturedFeatures
@@ -240,7 +240,7 @@ def _images(table: Table, columns: _Columns, split: str, limits: Limits) -> File
         Entry(
             id=ids[row],
             size=0,
-            mtime=status.st_mtime_ns,
+            mtime=mtime_of(status),
             stamp=stamp_of(status),
             read=_Cell(cells, row, table.path.parent),
             label=labels[row],
@@ -286,7 +286,7 @@ def _features(
         id=strings(ids),
         path=strings(path and path_of(path, table.path.parent) for path in paths or [""] * n),
         size=np.zeros(n, np.int64),
-        mtime=np.full(n, status.st_mtime_ns, np.int64),
+        mtime=np.full(n, mtime_of(status), np.int64),
         label=None if labels is None else labels.label,
         class_name=None if labels is None else labels.class_name,
         split=split,

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,7 @@ from faults import edited, unsealed
 from records import assert_same, in_memory, provenance, sample
 
 from clusterpipe.cache import artifact, foreign, gate, seal
-from clusterpipe.cache.errors import DamagedArtifact
+from clusterpipe.cache.errors import DamagedArtifact, StorageError
 from clusterpipe.cache.inspection import inspect
 from clusterpipe.cache.schema import Artifact, Embeddings, KEstimate, Refined
 
@@ -289,3 +290,32 @@ def test_threads_may_look_at_once(path: Path) -> None:
         thread.join()
     assert len(found) == 8
     assert all(np.array_equal(one.features, record.features) for one in found)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def no_permissions(path: Path) -> Iterator[None]:
+    """Somebody who may not read `path`; root becomes nobody for a while."""
+    path.chmod(0)
+    if root := os.geteuid() == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        path.chmod(0o600)
+
+
+def test_what_may_not_be_read_is_not_called_damaged(path: Path) -> None:
+    refined(path)
+    forget()
+    with no_permissions(path), pytest.raises(StorageError, match="Permission denied"):
+        gate.admit(path)
+    gate.admit(path)
+
+
+def test_what_a_disk_does_not_give_back_is_damaged(tmp_path: Path) -> None:
+    """Reading this file fails as a bad sector does."""
+    (tmp_path / "refined.h5").symlink_to("/proc/self/mem")
+    with pytest.raises(DamagedArtifact, match="Input/output error"):
+        gate.admit(tmp_path / "refined.h5", Refined)

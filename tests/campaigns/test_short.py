@@ -2,6 +2,8 @@
 
 import ast
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -10,8 +12,6 @@ import pytest
 
 def campaign(name: str) -> ModuleType:
     """The script beside this file."""
-    import sys
-
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -41,3 +41,20 @@ def test_every_mutant_is_another_program() -> None:
     found = {ast.unparse(mutants.mutant(tree, one)[0]) for one in range(number)}
     assert len(found) == number == 9
     assert ast.unparse(tree) not in found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_disturbed_commands_lose_nothing_and_go_on() -> None:
+    """One command killed, one out of space, two beside each other, one on files that move."""
+    script = Path(__file__).with_name("disturbed.py")
+    names = ("kills", "full-disk", "side-by-side", "moving-files")
+    done = subprocess.run(
+        [sys.executable, script, *names, "--count", "1", "--seed", "3"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    assert done.stdout.count("0 faults") == 4

@@ -1,5 +1,6 @@
 """`open_source`: from a path to the right kind of source."""
 
+import os
 import subprocess
 import sys
 from dataclasses import fields
@@ -130,6 +131,21 @@ def test_a_path_that_does_not_exist_suggests_its_neighbour(photos: Path) -> None
         open_source(SourceConfig(path="demonstratoin"))
     with pytest.raises(UsageError, match=r"zzz does not exist$"):
         open_source(SourceConfig(path=str(photos / "nowhere" / "zzz")))
+
+
+@pytest.mark.parametrize("when", [-(10**18), (1 << 63) + 10**15])
+def test_a_file_of_another_century_is_one_like_any_other(photos: Path, when: int) -> None:
+    """Clocks that are wrong, and file systems that hold more than 64 bits of nanoseconds."""
+    rows = len(open_source(SourceConfig(path=str(photos))).manifest.id)
+    np.savez(photos / "x.npz", features=np.eye(3, dtype=np.float32))
+    (photos / "list.csv").write_text("path\n" + str(next(photos.rglob("*.png"))) + "\n")
+    for file in [*photos.rglob("*.png"), photos / "x.npz"]:
+        os.utime(file, ns=(when, when))
+    wanted = min(when, (1 << 63) - 1)
+    for path, n in ((photos, rows), (photos / "x.npz", 3), (photos / "list.csv", 1)):
+        found = open_source(SourceConfig(path=str(path))).manifest.mtime
+        assert len(found) == n
+        assert wanted in found
 
 
 def test_a_link_to_what_is_gone_is_said_to_be_one(tmp_path: Path) -> None:
