@@ -128,7 +128,7 @@ def _kept(previous: KEstimate, arguments: Mapping[str, Any], before: int) -> KEs
 
 
 @stage(
-    version=4,
+    version=5,
     config=EstimateKConfig,
     reads=_reads,
     writes=KEstimate,
@@ -149,7 +149,7 @@ def estimate_k(
     Where that bends, together with the gaps of a spectrum, gives every number a probability
     (numerics.class_levels), unless as many Gaussian clusters as "eigengap" counts show the same
     (numerics.simulated_clusters): then it is their number. Otherwise `k` is the likeliest,
-    `interval` holds nine tenths, `level` has the coarser and finer numbers that stand out. More
+    `interval` holds eight tenths, `level` has the coarser and finer numbers that stand out. More
     rows are drawn, up to `sample_limit`, while k grows with them.
     "coding-length": cells are merged as long as that shortens the description of the images
     (numerics.cluster_count). "eigengap": near that number, the one after which the spectrum of
@@ -165,13 +165,12 @@ def estimate_k(
     if features.shape[0] < 1:
         raise UsageError("there are no images to count clusters in")
     from clusterpipe.stages.numerics.cluster_count import cells_for
-    from clusterpipe.stages.numerics.preparation import distinct_rows
 
     n = features.shape[0]
     sample = read_rows(features, sample_of(np.arange(n), config.sample, seed))
     if why := sameness(sample):
         return _one_cluster(why)
-    rows = distinct_rows(sample)
+    rows = _different(sample)
     if len(rows) <= KINDS_OF_COPIES and len(rows) * COPIES <= len(sample):
         return _copies(len(rows), n)
     if cells_for(len(rows), config.cells) < 2:
@@ -183,6 +182,14 @@ def estimate_k(
     curve = (_published if config.method == "paper" else _merged)(rows, config, seed, progress)
     count = _counted(curve, rows, config, seed, progress)
     return _as_estimate(curve, count, _reason(curve, count, len(rows), n))
+
+
+def _different(sample: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The rows without what repeats others, exactly or nearly."""
+    from clusterpipe.stages.numerics.near_copies import without_near_copies
+    from clusterpipe.stages.numerics.preparation import distinct_rows
+
+    return without_near_copies(distinct_rows(sample))
 
 
 def _as_estimate(curve: "Curve", count: "Count", reason: str) -> KEstimate:
@@ -249,7 +256,6 @@ def _levels(
     None instead of levels that as many Gaussian clusters as `plain` says would show as well.
     """
     from clusterpipe.stages.numerics.class_levels import class_levels
-    from clusterpipe.stages.numerics.preparation import distinct_rows
 
     n, size, before = features.shape[0], config.sample, 0.0
     while True:
@@ -260,7 +266,7 @@ def _levels(
         if size >= min(n, config.sample_limit) or (before and found.k <= STILL_GROWS * before):
             return found, len(rows)
         before, size = found.k, min(MORE_ROWS * size, config.sample_limit)
-        rows = distinct_rows(read_rows(features, sample_of(np.arange(n), size, seed)))
+        rows = _different(read_rows(features, sample_of(np.arange(n), size, seed)))
 
 
 def _is_of_plain_clusters(
@@ -312,7 +318,7 @@ def _why(
         reason += f"; {' and '.join(others)} stand{'s' if len(others) == 1 else ''} out as well"
     if k != levels.k and config.grain != "default":
         reason += f"; estimate_k.grain = {config.grain} takes {k}"
-    reason += f"; {low} to {high} hold nine tenths of the probability"
+    reason += f"; {low} to {high} hold eight tenths of the probability"
     if config.k_max and k >= config.k_max:
         reason += ". This is the largest number tried: there may be more. Raise estimate_k.k_max"
     elif high * FEW_IMAGES > seen or high > WIDE * low:

@@ -1,11 +1,12 @@
 """Number of clusters, with a probability for every number.
 
 What speaks for a number k: that the curves of mutual neighbours bend at classes of n / k images
-(mutual_neighbours), that the spectrum of neighbour graphs falls after the k-th eigenvalue, and that
-nothing finer stands out. What speaks against it: fewer than ten images to a class, where bends say
-little. Their weights make a conditional logit (McFadden 1974) over the logarithm of k; they were
-fitted on collections of known number, and are judged on collections that were left out
-(docs/measurements/count.md). Ours, but for the parts named.
+(mutual_neighbours), in themselves and beside their largest bend, and are high there; that the
+spectrum of neighbour graphs falls after the k-th eigenvalue, and that nothing finer stands out.
+What speaks against it: fewer than ten images to a class, where bends say little. Their weights
+make a conditional logit (McFadden 1974) over the logarithm of k; they were fitted on collections
+of known number, and are judged on collections that were left out (docs/measurements/count.md).
+Ours, but for the parts named.
 """
 
 import math
@@ -27,24 +28,33 @@ FEWEST = 1.2  # images to a class
 EIGENVALUES, SPECTRUM_ON, DEGREE = 33, 2_000, 15
 TINY_GAP = 0.003  # what a gap of the spectrum is measured in
 FEW, TOO_FEW = 10, 5  # images to a class: little to see, nothing to see
+RANKED_FROM, SLIGHT = 2.5, 0.3  # images to a class; bend, in log-odds per log size
 FINER = 1.7  # times as many clusters, and they count as another level
-SAME = 0.2  # standard deviation of log k of what counts as the same number
+SAME = 0.35  # standard deviation of log k of what counts as the same number
 CLEAR = 3.0  # evidence, in standard deviations, from which a level is named
 WIDER = 1.05  # than between candidates, either way
-TAIL = 0.06  # of the probability that the interval leaves out on either side
-ALONE = 1.87
+TAIL = 0.1  # of the probability that the interval leaves out on either side
+ALONE = -0.131
 WEIGHTS = {
-    "bend within 1.5": 1.53,
-    "bend within 2.2": 0.41,
-    "bend within 3.5": 1.59,
-    "bend when white": 0.08,
-    "gap": 1.28,
-    "something finer": -1.57,
-    "few images": -2.19,
-    "few images, squared": -1.14,
-    "log size": -0.89,
-    "log size, squared": -2.37,
-    "a handful": -5.00,
+    "bend within 1.5": 1.021,
+    "bend within 2.2": 0.256,
+    "bend within 3.5": 0.984,
+    "bend when white": 0.401,
+    "gap": 0.912,
+    "something finer": -1.065,
+    "few images": 0.370,
+    "few images, squared": -1.807,
+    "log size": -0.573,
+    "log size, squared": -1.443,
+    "a handful": 0.886,
+    "bend within 1.5, beside the largest": -0.789,
+    "bend within 2.2, beside the largest": -0.577,
+    "bend within 3.5, beside the largest": -0.210,
+    "log-odds": 0.211,
+    "log-odds above chance": 5.506,
+    "log-odds, squared": -2.023,
+    "one cluster: largest log-odds above chance": 4.822,
+    "one cluster: largest bend": 0.093,
 }
 
 
@@ -77,7 +87,7 @@ class Levels:
         return bool((np.abs(np.log(self.level / number)) < np.log(within)).any())
 
     def interval(self) -> tuple[int, int]:
-        """Interval of nine tenths of the probability; how often it holds the truth is measured."""
+        """Interval of eight tenths of the probability; how often it holds the truth is measured."""
         total = np.cumsum(self.probability)
         low = min(int(self.number[np.searchsorted(total, TAIL)]), self.k)
         last = min(int(np.searchsorted(total, 1 - TAIL)), len(total) - 1)
@@ -173,9 +183,29 @@ def _evidence(found: Bends, gap: Array, n: int) -> tuple[Array, Array]:
     seen = np.clip(size / np.log(TOO_FEW), 0, 1)
     handful = np.maximum(np.log(5 / found.candidate), 0)
     parts = [*bend * seen, white * seen, fall, finer, few, few**2, size, size**2 / 10, handful]
+    parts += [*_beside_the_largest(found, size), *_height(found), *np.zeros((2, len(size)))]
     whole = np.zeros(len(parts))
-    whole[5] = strength.max()
+    whole[5], whole[-2:] = strength.max(), _structure(found, size)
     return np.array(parts).T, whole
+
+
+def _height(found: Bends) -> list[Array]:
+    """How large the share of mutual neighbours is within classes of each size, (c,) each."""
+    odds = np.clip(found.odds.mean(axis=0), -5, 5)
+    return [odds, np.clip(found.excess.mean(axis=0), -3, 5), odds**2 / 10]
+
+
+def _beside_the_largest(found: Bends, size: Array) -> Array:
+    """The bends over the largest of their reach, (w, c)."""
+    bend = np.where(size > np.log(RANKED_FROM), found.bend.mean(axis=0), 0)
+    return np.asarray(bend / np.maximum(bend.max(axis=1, keepdims=True), SLIGHT))
+
+
+def _structure(found: Bends, size: Array) -> Array:
+    """What speaks against one cluster: excess and bend where they are largest, (2,)."""
+    seen = size > np.log(TOO_FEW)
+    excess, bend = found.excess.mean(axis=0), found.bend.mean(axis=0)[1]
+    return np.clip([excess[seen].max(initial=0), bend[seen].max(initial=0)], 0, 3)
 
 
 def _compressed(evidence: Array) -> Array:
@@ -183,12 +213,16 @@ def _compressed(evidence: Array) -> Array:
 
 
 def _middle(number: NDArray[np.int64], probability: Array) -> int:
-    """1 if that is likelier than not; otherwise the log mean about the highest smoothed point."""
+    """1 if that is likelier than not; otherwise the log mean of what lies about the median.
+
+    The median of log k has the least absolute error to be expected; one step of mean shift
+    (Fukunaga and Hostetler 1975) takes it from between two levels towards one of them.
+    """
     if probability[0] > 0.5:
         return 1
-    u, p = np.log(number[1:]), probability[1:]
-    near = np.exp(-((u[:, None] - u) ** 2) / (2 * SAME**2))
-    weight = near[(near @ p).argmax()] * p
+    u, half_way = np.log(number), np.cumsum(probability) - probability / 2
+    weight = np.exp(-((u - np.interp(0.5, half_way, u)) ** 2) / (2 * SAME**2)) * probability
+    weight[0] = 0
     return round(float(np.exp(weight @ u / weight.sum())))
 
 

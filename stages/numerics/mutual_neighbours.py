@@ -36,12 +36,16 @@ class Bends:
 
     candidate: (c,) numbers of clusters, ascending from 2, n over the size of a class; bend: (s, w,
     c) drop of the slope of the log-odds, less the reference's, in each of s spaces and for each
-    reach; noise: (w, c) its standard deviation, for the finite number of pairs.
+    reach; noise: (w, c) its standard deviation, for the finite number of pairs; odds, excess: (s,
+    c) log-odds of being mutual neighbours within a class of that size, and how much above the
+    reference's.
     """
 
     candidate: NDArray[np.int64]
     bend: Array
     noise: Array
+    odds: Array
+    excess: Array
 
 
 def components(rows: Rows) -> Rows:
@@ -114,17 +118,20 @@ def bends(
     probe = np.sort(random.permutation(n)[:probes])
     found, reference = spaces(rows), spaces(structureless(rows, random))
     bend = np.zeros((len(found), len(REACH), len(candidate)))
+    odds = np.zeros((2, len(found), len(candidate)))
     variance = np.zeros(len(candidate))
     pairs = len(probe) ** 2 / n * np.maximum(n / candidate, 2) / 2
     for space, (real, drawn) in enumerate(zip(found, reference, strict=True)):
-        for sign, view in ((1, real), (-1, drawn)):
-            size, odds = _log_odds(mutual_pairs(view, probe), n)
-            bend[space] += sign * np.array([_bend(size, odds, n, candidate, w) for w in REACH])
-            share = 1 / (1 + np.exp(-np.interp(np.log(np.maximum(n / candidate, 2)), size, odds)))
+        for which, (sign, view) in enumerate(((1, real), (-1, drawn))):
+            curve = _log_odds(mutual_pairs(view, probe), n)
+            bend[space] += sign * np.array([_bend(*curve, n, candidate, w) for w in REACH])
+            at = np.interp(np.log(np.maximum(n / candidate, 2)), *curve)
+            odds[which, space] = at
+            share = 1 / (1 + np.exp(-at))
             variance += 1 / np.maximum(share * (1 - share) * pairs, 1) / len(found)
             done(1)
     noise = SPREAD * OF_SPACES * np.sqrt(variance) / np.log(REACH)[:, None]
-    return Bends(candidate, bend, noise), found, reference
+    return Bends(candidate, bend, noise, odds[0], odds[0] - odds[1]), found, reference
 
 
 def _log_odds(pairs: Array, n: int) -> tuple[Array, Array]:

@@ -25,9 +25,22 @@ def test_equal_seeds_give_equal_probabilities() -> None:
     np.testing.assert_array_equal(first.probability, second.probability)
 
 
-def test_the_interval_holds_nine_tenths_and_k() -> None:
+def test_the_interval_holds_eight_tenths_and_k() -> None:
     number = np.array([1, 10, 12, 14, 100])
-    levels = Levels(number, np.array([0.01, 0.3, 0.4, 0.2, 0.09]), number[:1], np.zeros(1))
+    levels = Levels(number, np.array([0.01, 0.2, 0.4, 0.2, 0.19]), number[:1], np.zeros(1))
     low, high = levels.interval()
     assert low <= 10 <= levels.k <= 14
     assert high >= 100
+
+
+def test_between_two_levels_the_median_decides_which_is_meant() -> None:
+    number = np.array([1, 20, 22, 90, 100, 110])
+    fewer = Levels(number, np.array([0, 0.4, 0.3, 0.1, 0.1, 0.1]), number[:1], np.zeros(1))
+    more = Levels(number, np.array([0, 0.2, 0.1, 0.2, 0.3, 0.2]), number[:1], np.zeros(1))
+    assert 20 <= fewer.k <= 24
+    assert 85 <= more.k <= 110
+
+
+def test_one_normal_distribution_is_one_cluster() -> None:
+    rows = np.random.default_rng(0).normal(size=(400, 64)) + 0.2
+    assert class_levels(unit_rows(rows)).k == 1
