@@ -205,7 +205,7 @@ def _structure(found: Bends, size: Array) -> Array:
     """What speaks against one cluster: excess and bend where they are largest, (2,)."""
     seen = size > np.log(TOO_FEW)
     excess, bend = found.excess.mean(axis=0), found.bend.mean(axis=0)[1]
-    return np.clip([excess[seen].max(initial=0), bend[seen].max(initial=0)], 0, 3)
+    return np.asarray(np.clip([excess[seen].max(initial=0), bend[seen].max(initial=0)], 0, 3))
 
 
 def _compressed(evidence: Array) -> Array:
