@@ -430,6 +430,24 @@ class Corrections(Artifact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Levels(Artifact):
+    """`levels.h5`: groups of the clusters the run stands by, and parts of them, nested in each
+    other."""
+
+    name: ClassVar[str] = "levels"
+    schema: ClassVar[int] = 1
+    stage: ClassVar[str] = "levels"
+
+    coarse: IntArray = dataset(
+        "k", "int", doc="group of each cluster, the largest first; -1 of a cluster without images"
+    )
+    fine: IntArray = dataset(
+        "n", "int", doc="part of its cluster that an image is in, numbered over all; -1 in none"
+    )
+    number: IntArray = dataset("3", "int", doc="number of groups, of clusters and of parts")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Naming:
     """One captioner's phrases: in each row the caption, then the other phrases from the best down.
 
@@ -610,6 +628,7 @@ ARTIFACTS: tuple[type[Artifact], ...] = (
     Refined,
     Assignments,
     Corrections,
+    Levels,
     Captions,
     Metrics,
     Curation,

@@ -13,6 +13,7 @@ for _module in (
     "refine",
     "assign",
     "correct",
+    "levels",
     "caption",
     "evaluate",
     "curate",

@@ -41,7 +41,17 @@ FLOORS = (
     ("pipeline/commands",),
     ("pipeline/cli.py",),
 )
-STAGES = ("embed", "estimate_k", "refine", "assign", "correct", "caption", "evaluate", "curate")
+STAGES = (
+    "embed",
+    "estimate_k",
+    "refine",
+    "assign",
+    "correct",
+    "levels",
+    "caption",
+    "evaluate",
+    "curate",
+)
 
 
 @cache

@@ -191,9 +191,9 @@ def everything() -> Callable[..., None]:
     ]
     return command(
         "run-all",
-        "Bring the whole pipeline up to date: embed, estimate-k, refine, assign, correct, caption, "
-        "evaluate, curate.\n\nStages that are fresh are skipped, and every one that runs says why. "
-        "Other settings of single stages go through --set.",
+        "Bring the whole pipeline up to date: embed, estimate-k, refine, assign, correct, levels, "
+        "caption, evaluate, curate.\n\nStages that are fresh are skipped, and every one that runs "
+        "says why. Other settings of single stages go through --set.",
         _run_all,
         {
             "source": (SourceArgument, None),

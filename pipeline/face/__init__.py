@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from clusterpipe.stages.embed import EmbedConfig, embed
     from clusterpipe.stages.estimate_k import EstimateKConfig, estimate_k
     from clusterpipe.stages.evaluate import EvaluateConfig, evaluate
+    from clusterpipe.stages.levels import LevelsConfig, levels
     from clusterpipe.stages.refine import RefineConfig, refine
 
     __version__: str
@@ -58,6 +59,7 @@ __all__ = [
     "EvaluateConfig",
     "FeatureClusters",
     "Interrupted",
+    "LevelsConfig",
     "MissingArtifact",
     "RefineConfig",
     "Run",
@@ -75,12 +77,23 @@ __all__ = [
     "embed",
     "estimate_k",
     "evaluate",
+    "levels",
     "open",
     "refine",
     "run",
 ]
 
-_STAGES = ("embed", "estimate_k", "refine", "assign", "correct", "caption", "evaluate", "curate")
+_STAGES = (
+    "embed",
+    "estimate_k",
+    "refine",
+    "assign",
+    "correct",
+    "levels",
+    "caption",
+    "evaluate",
+    "curate",
+)
 _CONFIGS = {f"{stage.title().replace('_', '')}Config": stage for stage in _STAGES}
 _HOMES = {
     "Config": "pipeline.engine.config",

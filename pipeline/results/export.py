@@ -28,6 +28,8 @@ COLUMNS: Mapping[str, type] = {
     "id": str,  # the image's name within its source
     "path": str,  # its file, absolute; empty for what is not a file
     "cluster": int,  # -1 unassigned
+    "cluster_coarse": int,  # the group of clusters that it is in; empty for none
+    "cluster_fine": int,  # the part of its cluster
     "caption": str,
     "caption_origin": str,  # a captioner, or you; empty without a caption
     "probability": float,
@@ -185,6 +187,7 @@ def columns(results: Results) -> dict[str, list[Any]]:
         "id": index.id.tolist(),
         "path": [_path(results.file(row)) for row in range(n)],
         "cluster": label,
+        **_levels(results),
         "caption": [results.captions[k] if k >= 0 else "" for k in label],
         "caption_origin": [results.origins[k] if k >= 0 and results.origins else "" for k in label],
         "probability": _numbers(clusters.probability),
@@ -200,6 +203,13 @@ def columns(results: Results) -> dict[str, list[Any]]:
         "digest": index.digest.tolist(),
     }
     return {name: found[name] for name in COLUMNS}
+
+
+def _levels(results: Results) -> dict[str, list[Any]]:
+    if results.levels is None:
+        return dict.fromkeys(("cluster_coarse", "cluster_fine"), [None] * len(results.index.id))
+    coarse = np.append(results.levels.coarse, -1)[results.clusters.label]  # -1 is the last
+    return {"cluster_coarse": _known(coarse), "cluster_fine": _known(results.levels.fine)}
 
 
 def _known(clusters: Any) -> list[int | None]:

@@ -17,6 +17,7 @@ from clusterpipe.cache.schema import (
     Corrections,
     Curation,
     Embeddings,
+    Levels,
     Metrics,
 )
 from clusterpipe.cache.sources import SourceConfig, file_path, folder_of
@@ -30,7 +31,7 @@ class Results:
 
     `folder` is what the paths of the index are relative to; `curation` is None before that stage.
     `clusters` are those the run stands by, corrected ones if there are `corrections`; `origins` has
-    the origin of each caption.
+    the origin of each caption; `levels` are None before that stage.
     """
 
     run: RunDirectory
@@ -43,6 +44,7 @@ class Results:
     corrections: Corrections | None = None
     assigned: Assignment | None = None
     origins: Sequence[str] = ()
+    levels: Levels | None = None
 
     @property
     def fitted(self) -> Assignment:
@@ -120,6 +122,7 @@ def read_results(run: RunDirectory, source: SourceConfig) -> Results:
         found.corrections,
         found.assigned,
         [origin for _, origin in named],
+        artifact.read(run.artifact(Levels), Levels) if describes(Levels, run) else None,
     )
 
 

@@ -23,6 +23,7 @@ from clusterpipe.stages.embed import embed
 from clusterpipe.stages.estimate_k import estimate_k
 from clusterpipe.stages.evaluate import evaluate
 from clusterpipe.stages.heads import HEADS
+from clusterpipe.stages.levels import levels
 from clusterpipe.stages.refine import RefineConfig, refine
 
 GOLDEN = Path(__file__).with_name("golden.npz")
@@ -129,12 +130,18 @@ def corrected() -> Arrays:
     return {name: getattr(found, name) for name in names}
 
 
+def levelled() -> Arrays:
+    found = levels(toy(), TRUTH, level=np.array([2, 4, 9]))
+    return {"coarse": found.coarse, "fine": found.fine, "number": found.number}
+
+
 STAGE_RESULTS: Mapping[str, Callable[[], Arrays]] = {
     "embed": embedded,
     "estimate-k": estimated,
     "refine": refined,
     "assign": assigned,
     "correct": corrected,
+    "levels": levelled,
     "caption": captioned,
     "evaluate": evaluated,
     "curate": curated,

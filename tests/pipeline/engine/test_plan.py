@@ -40,7 +40,7 @@ def states(config: Config, folder: Path) -> dict[str, plan.StageState]:
 
 
 def test_the_order_is_the_card_s() -> None:
-    last = ["assign", "correct", "caption", "evaluate", "curate"]
+    last = ["assign", "correct", "levels", "caption", "evaluate", "curate"]
     expected = ["embed", "estimate-k", "refine", *last]
     assert [stage.name for stage in plan.order(Config())] == list(STAGES) == expected
 
