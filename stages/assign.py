@@ -305,7 +305,7 @@ def _arguments(
 
 
 @stage(
-    version=9,
+    version=8,
     config=AssignConfig,
     reads=_reads,
     writes=Assignments,

@@ -159,7 +159,7 @@ def _extended(previous: Refined, arguments: Mapping[str, Any], before: int) -> R
     return replace(previous, features=StackedRows([previous.features, mapped]))
 
 
-@stage(version=3, config=RefineConfig, reads=_reads, writes=Refined, extend=_extended, resumes=True)
+@stage(version=2, config=RefineConfig, reads=_reads, writes=Refined, extend=_extended, resumes=True)
 def refine(
     features: Rows,
     config: RefineConfig = RefineConfig(),
@@ -180,7 +180,7 @@ def refine(
     CPP (Chu et al. 2024); 'scalable' is ours.
     """
     from clusterpipe.stages.numerics.feature_map import apply_map
-    from clusterpipe.stages.numerics.preparation import even_center, prepare
+    from clusterpipe.stages.numerics.preparation import center_of, prepare
 
     config, features = check(config), as_rows(features)
     if features.shape[0] < 2:
@@ -192,7 +192,7 @@ def refine(
     if len(index) < 2:
         raise UsageError(f"refine needs at least 2 images of split {config.fit_split!r}")
     rows = read_rows(features, index)
-    center = even_center(rows)
+    center = center_of(rows, unit=True)
     begin = _published if config.preset == "paper" else _scalable
     z, device = prepare(rows, center, unit=True), _device(compute.device)
     training = begin(z, len(candidates), config, device, seed)

@@ -78,14 +78,14 @@ def scored(
     data: what each method is fitted on; spaces: the features, in one space or several, in which the
     labels are to be learnt and neighbours to be alike. All are of the same images.
     """
-    from clusterpipe.stages.numerics.preparation import even_center, prepare
+    from clusterpipe.stages.numerics.preparation import center_of, prepare
     from clusterpipe.stages.numerics.selection import selection
 
     k = max(len(one.fits.model.centroid) for one in fitted.values())
     most = max(MOST_SCORED, SCORED_PER_CLUSTER * k)
     place = sample_of(np.arange(len(spaces.index)), most, seed)
     rows, widths = spaces.rows[place], spaces.widths
-    z = prepare(rows, even_center(rows, widths), unit=True, widths=widths)
+    z = prepare(rows, center_of(rows, unit=True, widths=widths), unit=True, widths=widths)
     labels = [_labels(one, data[name].rows[place]) for name, one in fitted.items()]
     every, found = [label for method in labels for label in method], {}
     with progress("comparing fits", total=len(every), unit="fits") as advance:

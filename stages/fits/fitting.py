@@ -119,12 +119,10 @@ def _fit(
     members: tuple[Member, ...] = (),
     lesson: Lesson | None = None,
 ) -> Fitted:
-    from clusterpipe.stages.numerics.preparation import center_of, even_center, prepare
+    from clusterpipe.stages.numerics.preparation import center_of, prepare
 
     method = heads.method(name, config.heads)
-    center = (
-        even_center(data.rows, data.widths) if method.unit else center_of(data.rows, unit=False)
-    )
+    center = center_of(data.rows, unit=method.unit, widths=data.widths)
     if not config.center or name == ZeroShot.name:  # names are scored on features as they are
         center = np.zeros_like(center)
     seeds = np.random.SeedSequence(seed).generate_state(config.seeds)

@@ -51,11 +51,11 @@ def calibrated(fits: Fits, training: Training, k: int, seed: int) -> Fits:
 
 def _agreement(label: NDArray[np.int64], training: Training, k: int, seed: int) -> float:
     """The mean share of labels (n,) that k-means on halves of the rows gives as well, 1/k to 1."""
-    from clusterpipe.stages.numerics.preparation import even_center, prepare
+    from clusterpipe.stages.numerics.preparation import center_of, prepare
     from clusterpipe.stages.numerics.temperature import mean_agreement
 
     z, widths = training.z, training.widths
-    z = prepare(z, even_center(z, widths), unit=True, widths=widths)
+    z = prepare(z, center_of(z, unit=True, widths=widths), unit=True, widths=widths)
     rows = white_axes(replace(training, z=z), k, seed).rows(z)
     return max(mean_agreement(label, _by_halves(rows, k, seed)), 1 / k)
 

@@ -11,9 +11,6 @@ from scipy.sparse import csr_array
 BLOCK = 16_384
 SAME = 1e-3  # rows that differ by less, at unit length, are taken as equal (float16 rounding)
 SAME_FLOAT32 = 1e-6  # the same of features that float16 does not hold
-LOOKED_AT = 2048  # rows, to see whether a kind dominates
-FAR_OFF = 0.45  # of the mean distance: up to 0.33 on real sets, from 0.55 where one dominates
-NEAR, KIN = 8, 4  # nearest rows of each; rows that are like one of a kind
 SHORT, LONG = 1e-12, 1e15  # lengths whose squares, and those of small parts, float32 holds
 
 
@@ -52,41 +49,6 @@ def center_of(rows: NDArray[Any], *, unit: bool, widths: Sequence[int] = ()) -> 
         block = rows[start : start + BLOCK]
         total += (unit_spaces(block, widths) if unit else block).sum(axis=0, dtype=np.float64)
     return np.asarray(total / len(rows), np.float32)
-
-
-def even_center(rows: NDArray[Any], widths: Sequence[int] = ()) -> NDArray[np.float32]:
-    """The centre (d,) that the directions of rows (n, d) are seen from: their mean, most often.
-
-    Where one kind dominates, the mean lies within it, and its rows then point anywhere. There each
-    row is weighted by the inverse of how many are alike, so that all kinds count about the same. It
-    is told by how far the mean moves if only the likest rows are counted. Of many rows some, evenly
-    spread, are looked at. widths: as in `unit_spaces`. Ours.
-    """
-    mean = center_of(rows, unit=True, widths=widths)
-    unit = unit_spaces(rows[:: -(-len(rows) // LOOKED_AT)], widths)
-    if len(unit) < 2:
-        return mean
-    common, count = float(mean @ mean), min(NEAR, len(unit) - 1)  # common: the mean cosine
-    cosine = unit @ unit.T
-    near = float(np.partition(cosine, -count - 1, axis=1)[:, -count - 1 : -1].mean())
-    moved = _evened(unit, cosine, (common + near) / 2, near) - mean
-    radius = np.linalg.norm(unit - mean, axis=1).mean()
-    far = bool(np.linalg.norm(moved) > FAR_OFF * radius)
-    return _evened(unit, cosine, common, near) if far else mean
-
-
-def _evened(
-    unit: NDArray[np.float32], cosine: NDArray[np.float32], least: float, near: float
-) -> NDArray[np.float32]:
-    """The mean (d,) of unit rows (n, d), each over how many are like it, by cosines over `least`.
-
-    Rows that fewer than `KIN` are like, at the cosine `near`, are of no kind and do not count; if
-    there are no others, all count alike.
-    """
-    likes = np.square(np.maximum(cosine - np.float32(least), 0)).sum(axis=1)
-    counts = likes >= KIN * max(near - least, 0) ** 2 + SHORT
-    weight = np.where(counts if counts.any() else True, 1 / np.maximum(likes, SHORT), 0)
-    return np.asarray(weight @ unit / weight.sum(), np.float32)
 
 
 def prepare(

@@ -9,7 +9,6 @@ from clusterpipe.cache.rows import normalise
 from clusterpipe.stages.numerics.preparation import (
     center_of,
     distinct_rows,
-    even_center,
     largest_first,
     mean_directions,
     prepare,
@@ -35,40 +34,6 @@ def test_center_is_the_mean_of_rows_or_of_directions() -> None:
     np.testing.assert_allclose(center_of(ROWS, unit=False), ROWS.mean(axis=0), rtol=1e-6)
     directions = ROWS / np.linalg.norm(ROWS, axis=1, keepdims=True)
     np.testing.assert_allclose(center_of(ROWS, unit=True), directions.mean(axis=0), rtol=1e-6)
-
-
-def kinds(sizes: list[int], noise: float = 0.1) -> np.ndarray:
-    """So many rows around each of some axes of 16 dimensions."""
-    truth = np.repeat(np.arange(len(sizes)), sizes)
-    return np.eye(16)[truth] + noise * np.random.default_rng(0).normal(size=(len(truth), 16))
-
-
-@pytest.mark.parametrize("sizes", [[50] * 4, [60, 30, 20, 15], [300]])
-def test_the_even_centre_is_the_mean_unless_a_kind_dominates(sizes: list[int]) -> None:
-    np.testing.assert_array_equal(even_center(kinds(sizes)), center_of(kinds(sizes), unit=True))
-
-
-@pytest.mark.parametrize("sizes", [[900, 40, 30, 20], [160, 25, 15], [3000, 60, 60]])
-def test_beside_a_kind_that_dominates_all_kinds_count_about_alike(sizes: list[int]) -> None:
-    rows, truth = kinds(sizes), np.repeat(np.arange(len(sizes)), sizes)
-    each = np.stack([center_of(rows[truth == kind], unit=True) for kind in range(len(sizes))])
-    off = np.linalg.norm(even_center(rows) - each.mean(axis=0))
-    assert off < 0.5 * np.linalg.norm(center_of(rows, unit=True) - each.mean(axis=0))
-
-
-def test_a_kind_of_kinds_does_not_dominate() -> None:
-    """Twenty kinds that are like each other, and a tenth as many rows from elsewhere."""
-    rng = np.random.default_rng(0)
-    own = rng.normal(size=(20, 32))[np.arange(600) % 20] + 0.3 * rng.normal(size=(600, 32))
-    own[:, 0] += 5
-    elsewhere = rng.normal(size=(60, 32))
-    rows = np.vstack([own, elsewhere])
-    np.testing.assert_array_equal(even_center(rows), center_of(rows, unit=True))
-
-
-@pytest.mark.parametrize("rows", [ROWS[:1], np.ones((5, 3)), np.zeros((4, 3)), np.eye(2)])
-def test_the_even_centre_of_few_or_equal_rows_is_finite(rows: np.ndarray) -> None:
-    assert np.isfinite(even_center(rows)).all()
 
 
 def test_prepared_rows_are_centred_or_unit() -> None:
