@@ -235,7 +235,7 @@ def _by_neighbours(
         length=curve.length,
         number=levels.number,
         probability=levels.probability,
-        level=levels.level,
+        level=np.where(levels.level == levels.k, _at_grain(levels, plain, "default"), levels.level),
         level_evidence=levels.evidence,
         merge=tree.merge if tree else None,
         cell_size=np.bincount(tree.cell) if tree else None,

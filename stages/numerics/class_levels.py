@@ -32,6 +32,7 @@ RANKED_FROM, SLIGHT = 2.5, 0.3  # images to a class; bend, in log-odds per log s
 FINER = 1.7  # times as many clusters, and they count as another level
 SAME = 0.35  # standard deviation of log k of what counts as the same number
 CLEAR = 3.0  # evidence, in standard deviations, from which a level is named
+STRONG = 20.0  # the same, from which a finer level is taken
 WIDER = 1.05  # than between candidates, either way
 TAIL = 0.1  # of the probability that the interval leaves out on either side
 ALONE = -0.131
@@ -74,8 +75,10 @@ class Levels:
 
     @property
     def k(self) -> int:
-        """The number about which the most probability lies."""
-        return _middle(self.number, self.probability)
+        """The number about which the median lies, or the finest that stands out about as much."""
+        likeliest = _middle(self.number, self.probability)
+        least = max(STRONG, self.evidence[self.level == likeliest].max(initial=0) / 2)
+        return int(self.level[self.evidence >= least].max(initial=likeliest))
 
     @property
     def clarity(self) -> float:

@@ -44,3 +44,11 @@ def test_between_two_levels_the_median_decides_which_is_meant() -> None:
 def test_one_normal_distribution_is_one_cluster() -> None:
     rows = np.random.default_rng(0).normal(size=(400, 64)) + 0.2
     assert class_levels(unit_rows(rows)).k == 1
+
+
+def test_the_finer_of_two_levels_that_stand_out_about_as_much_is_taken() -> None:
+    number, level = np.array([1, 6, 45]), np.array([6, 45])
+    likelier_coarse = np.array([0, 0.9, 0.1])
+    assert Levels(number, likelier_coarse, level, np.array([84.0, 72.0])).k == 45
+    assert Levels(number, likelier_coarse, level, np.array([84.0, 30.0])).k == 6
+    assert Levels(number, likelier_coarse, level, np.array([15.0, 14.0])).k == 6
