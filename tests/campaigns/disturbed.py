@@ -105,7 +105,7 @@ class World:
     def expected(self, command: str) -> Any:
         """What `command` leaves undisturbed; `seconds` then has how long it took."""
         if command not in self.whole:
-            place = self.copy(command, "world")
+            place = self.copy(command, "trial")  # ids of appended images are paths
             done = forked.run(COMMANDS[command], cwd=place)
             assert done.code == 0, f"{command}: {done.text}"
             self.whole[command], self.seconds[command] = left_by(place, command), done.seconds
