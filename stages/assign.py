@@ -88,13 +88,13 @@ class AssignConfig:
     )
     restarts: int = option(
         4,
-        "Number of k-means runs per fit; the best of n counts. More is steadier and slower.",
+        "Number of k-means runs per fit; the best of n counts.",
         least=1,
     )
     iterations: int = option(25, "Iterations per k-means run.", least=1)
     center: bool = option(
         True,
-        "Subtract the mean (kmeans) or the mean direction (all others) first.",
+        "Subtract the mean (direction) first.",
     )
     temperature: float = option(
         0.0,
@@ -124,7 +124,7 @@ class AssignConfig:
     )
     reject: bool = option(
         False,
-        "Leave the outliers that curate finds in no cluster (-1); curate.outliers is their share.",
+        "Leave curate's outliers in no cluster (-1).",
         absent=False,
     )
     heads: Mapping[str, Any] = field(default_factory=dict)

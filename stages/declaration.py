@@ -134,16 +134,13 @@ class Compute:
 
     table: ClassVar[str] = "compute"
 
-    device: str = option(
-        "auto", "Device that computes: auto, cpu, cuda, cuda:1 or mps.", affects_result=False
-    )
+    device: str = option("auto", "Device: auto, cpu, cuda, cuda:1 or mps.", affects_result=False)
     download: bool = option(
         False, "Allow fetching weights that are not on disk.", affects_result=False
     )
     deterministic: bool = option(
         False,
-        "Compute in one thread, image by image: content ids are then equal whatever the batch size,"
-        " threads and workers.",
+        "Compute in one thread, image by image: equal content ids on any number of threads.",
         affects_result=False,
     )
 

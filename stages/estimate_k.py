@@ -260,7 +260,7 @@ def _levels(
     n, size, before = features.shape[0], config.sample, 0.0
     while True:
         with progress("comparing neighbours", total=6, unit="curves") as advance:
-            found = class_levels(rows, seed=seed, done=advance)
+            found = class_levels(rows, expected=plain, seed=seed, done=advance)
         if not before and _is_of_plain_clusters(found, rows, plain, seed, progress):
             return None, len(rows)
         if size >= min(n, config.sample_limit) or (before and found.k <= STILL_GROWS * before):

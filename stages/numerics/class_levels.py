@@ -31,6 +31,7 @@ FEW, TOO_FEW = 10, 5  # images to a class: little to see, nothing to see
 RANKED_FROM, SLIGHT = 2.5, 0.3  # images to a class; bend, in log-odds per log size
 FINER = 1.7  # times as many clusters, and they count as another level
 SAME = 0.35  # standard deviation of log k of what counts as the same number
+BELIEVED = 2.0  # times as likely as by the bends alone
 CLEAR = 3.0  # evidence, in standard deviations, from which a level is named
 STRONG = 20.0  # the same, from which a finer level is taken
 WIDER = 1.05  # than between candidates, either way
@@ -101,14 +102,16 @@ class Levels:
 def class_levels(
     rows: NDArray[np.float32],
     *,
+    expected: int = 0,
     probes: int = 2_500,
     seed: int = 0,
     done: Callable[[int], None] = lambda curves: None,
 ) -> Levels:
     """Evidence about the number of clusters of rows (n, d), n >= 4.
 
-    Numbers up to n / 1.2. `probes`: rows whose pairs are compared; time
-    O(probes n log n), memory O(n d + probes^2). `done` hears of each of six curves.
+    Numbers up to n / 1.2. `expected`: a count by another criterion, 0 for none; numbers nearer to
+    it than a factor of two count as `BELIEVED` times as likely. `probes`: rows whose pairs are
+    compared; time O(probes n log n), memory O(n d + probes^2). `done` hears of each of six curves.
     """
     random = np.random.default_rng(seed)
     candidate = _candidates(int(len(rows) / FEWEST))
@@ -121,7 +124,7 @@ def class_levels(
         _gaps(view, other, candidate) / 2
         for view, other in zip(views[1:], reference[1:], strict=True)
     )
-    return _judged(found, np.asarray(gap), len(rows))
+    return _judged(found, np.asarray(gap), len(rows), expected)
 
 
 def _candidates(largest: int) -> NDArray[np.int64]:
@@ -154,13 +157,15 @@ def _leading(rows: NDArray[np.float32]) -> Array:
     return np.sort(eigsh(normal, EIGENVALUES, which="LA", v0=start, tol=1e-3)[0])[::-1]
 
 
-def _judged(found: Bends, gap: Array, n: int) -> Levels:
-    """The probabilities that bends (s, w, c) and gaps (c,) make of the numbers of clusters."""
+def _judged(found: Bends, gap: Array, n: int, expected: int) -> Levels:
+    """The probabilities that bends (s, w, c), gaps (c,) and another count make of the numbers."""
     evidence, whole = _evidence(found, gap, n)
     score = np.append(ALONE + whole @ _weights(), evidence @ _weights() + np.log(_share(found)))
+    number = np.append(1, found.candidate)
+    if expected:
+        score += np.log(BELIEVED) * (np.abs(np.log(number / expected)) < np.log(2))
     probability = np.exp(score - score.max())
     probability /= probability.sum()
-    number = np.append(1, found.candidate)
     k = _middle(number, probability)
     return Levels(number, probability, *_standing_out(found, k, n))
 
@@ -193,7 +198,7 @@ def _evidence(found: Bends, gap: Array, n: int) -> tuple[Array, Array]:
 
 
 def _height(found: Bends) -> list[Array]:
-    """How large the share of mutual neighbours is within classes of each size, (c,) each."""
+    """Share of mutual neighbours within classes of each size, as terms of the logit, (c,) each."""
     odds = np.clip(found.odds.mean(axis=0), -5, 5)
     return [odds, np.clip(found.excess.mean(axis=0), -3, 5), odds**2 / 10]
 
@@ -205,7 +210,7 @@ def _beside_the_largest(found: Bends, size: Array) -> Array:
 
 
 def _structure(found: Bends, size: Array) -> Array:
-    """What speaks against one cluster: excess and bend where they are largest, (2,)."""
+    """Evidence against one cluster: excess and bend where they are largest, (2,)."""
     seen = size > np.log(TOO_FEW)
     excess, bend = found.excess.mean(axis=0), found.bend.mean(axis=0)[1]
     return np.asarray(np.clip([excess[seen].max(initial=0), bend[seen].max(initial=0)], 0, 3))

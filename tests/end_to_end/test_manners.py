@@ -70,7 +70,11 @@ def test_the_demonstration_runs_without_network(tmp_path: Path, clusterpipe: Com
         (["inspect", "absent.h5"], 4, "absent.h5 is missing"),
         (["export", "--to", "csv"], 4, "clusterpipe run-all"),
         (["run-all", "--set", 'embed.backbones=["clip=open_clp:ViT-B-32@openai"]'], 2, "open_clip"),
-        (["run-all", "--set", 'embed.backbones=["clip=open_clip:ViT-B-32@openai"]'], 6, "download"),
+        (
+            ["run-all", "--set", 'embed.backbones=["clip=open_clip:ViT-B-32@openai"]'],
+            6,
+            "models fetch",
+        ),
     ],
 )
 def test_errors_have_their_code_and_name_the_remedy(

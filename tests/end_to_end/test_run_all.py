@@ -57,6 +57,7 @@ def test_labels_rerun_evaluate_only(home: Path, clusterpipe: Command) -> None:
     assert actions.pop("evaluate") == "ran"
     assert set(actions.values()) == {"fresh"}
     assert states.pop("evaluate") == "stale"
+    assert states.pop("correct") == "skipped"
     assert set(states.values()) == {"fresh"}
     assert "accuracy" in done.out
     assert "chance" in done.out
@@ -151,7 +152,7 @@ def test_clusters_are_exported(home: Path, clusterpipe: Command) -> None:
     assert done.code == 0, done.err
     lines = Path(done.out.strip()).read_text().splitlines()
     assert len(lines) == 61
-    assert lines[0].startswith('"id","path","cluster","caption","probability"')
+    assert lines[0].startswith('"id","path","cluster","cluster_coarse","cluster_fine","caption"')
     done = clusterpipe("export", "--to", "folders", "--output", "sorted", "--json", cwd=home)
     assert done.json()["images"] == 60
     assert len([path for path in (home / "sorted").rglob("*.png") if path.is_symlink()]) == 60

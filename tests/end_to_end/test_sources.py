@@ -82,7 +82,7 @@ def test_features_skip_the_backbone(features: Path, tmp_path: Path, clusterpipe:
     assert accuracy[0]["chosen"] == 1.0
     assert accuracy[0]["chance"] < 0.6
     skipped = {e["stage"] for e in found["stages"] if e["action"] == "skipped"}
-    assert skipped == {"estimate-k", "caption"}
+    assert skipped == {"estimate-k", "caption", "correct"}
     with h5py.File(tmp_path / "runs/features/embeddings.h5") as file:
         assert file["a/features"].shape == (150, 24)
         assert file["b/features"].shape == (150, 10)

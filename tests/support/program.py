@@ -22,6 +22,7 @@ ARTIFACTS = (
     "captions",
     "metrics",
     "curation",
+    "levels",
 )
 
 

@@ -57,10 +57,10 @@ def test_a_moved_image_is_offered_as_a_correction_and_stays_where_it_was_put(
     assert [(act.kind, list(act.images)) for act in acts] == [("move", ["kind0/003.png"])]
     record(made.config, made.run, acts)
     export(made, out)
-    assert "003.png" not in names_in(out / "000_red-bicycle")
+    assert "003.png" not in names_in(out / "000_cluster")  # its caption is of before
     row = results_of(made).index.id.tolist().index("kind0/003.png")
     assert results_of(made).clusters.label[row] == 1
-    own = [path for path in (out / "001_grey-cat").iterdir() if "kind0/003" in str(path.resolve())]
+    own = [path for path in (out / "001_cluster").iterdir() if "kind0/003" in str(path.resolve())]
     assert len(own) == 1
 
 
