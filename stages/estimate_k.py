@@ -218,9 +218,10 @@ def _by_neighbours(
     """The likeliest number; the curve and the tree are those of the coding length."""
     curve = _merged(rows, config, seed, progress)
     plain = _counted(curve, rows, config, seed, progress)
-    levels, seen = _levels(features, rows, plain.k, config, seed, progress)
-    if levels is None:
-        return _as_estimate(curve, plain, _plain_reason(plain, seen, features.shape[0]))
+    levels, seen, as_plain = _levels(features, rows, plain.k, config, seed, progress)
+    if as_plain:
+        reason = _plain_reason(plain, seen, features.shape[0])
+        return _with_doubt(_as_estimate(curve, plain, reason), levels)
     most = config.k_max or len(rows)
     k = min(_at_grain(levels, plain, config.grain), most)
     low, high = (min(bound, most) for bound in levels.interval())
@@ -243,6 +244,15 @@ def _by_neighbours(
     )
 
 
+def _with_doubt(found: KEstimate, levels: "Levels") -> KEstimate:
+    """The estimate, its interval widened to that of the levels, unless it is of a few clusters."""
+    low, high = levels.interval()
+    if found.k <= A_FEW or high <= found.interval[1]:
+        return found
+    wider = np.array([min(low, int(found.interval[0])), high])
+    return replace(found, interval=wider, reason=f"{found.reason}; up to {high} is not ruled out")
+
+
 def _levels(
     features: Rows,
     rows: NDArray[np.float32],
@@ -250,10 +260,9 @@ def _levels(
     config: EstimateKConfig,
     seed: int,
     progress: Progress,
-) -> "tuple[Levels | None, int]":
-    """Levels of the sample `rows`, or of larger ones as long as k grows; and how many rows.
-
-    None instead of levels that as many Gaussian clusters as `plain` says would show as well.
+) -> "tuple[Levels, int, bool]":
+    """Levels of the sample `rows`, or of larger ones as long as k grows; how many rows; and whether
+    as many Gaussian clusters as `plain` says would show the same.
     """
     from clusterpipe.stages.numerics.class_levels import class_levels
 
@@ -262,9 +271,9 @@ def _levels(
         with progress("comparing neighbours", total=6, unit="curves") as advance:
             found = class_levels(rows, expected=plain, seed=seed, done=advance)
         if not before and _is_of_plain_clusters(found, rows, plain, seed, progress):
-            return None, len(rows)
+            return found, len(rows), True
         if size >= min(n, config.sample_limit) or (before and found.k <= STILL_GROWS * before):
-            return found, len(rows)
+            return found, len(rows), False
         before, size = found.k, min(MORE_ROWS * size, config.sample_limit)
         rows = _different(read_rows(features, sample_of(np.arange(n), size, seed)))
 
