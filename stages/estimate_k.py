@@ -146,11 +146,11 @@ def estimate_k(
 
     features: (n, d), of any length and precision. By `method`:
     "neighbours": up to the size of a cluster, images are each other's nearest, and beyond less so.
-    Where that bends, together with the gaps of a spectrum, gives every number a probability
-    (numerics.class_levels), unless as many Gaussian clusters as "eigengap" counts show the same
-    (numerics.simulated_clusters): then it is their number. Otherwise `k` is the likeliest,
-    `interval` holds eight tenths, `level` has the coarser and finer numbers that stand out. More
-    rows are drawn, up to `sample_limit`, while k grows with them.
+    Where that bends, together with the gaps of a spectrum and the count by "eigengap", gives every
+    number a probability (numerics.class_levels), unless as many Gaussian clusters as "eigengap"
+    counts show the same (numerics.simulated_clusters): then it is their number. Otherwise `k` lies
+    about the median, `interval` holds eight tenths, `level` has the coarser and finer numbers that
+    stand out. More rows are drawn, up to `sample_limit`, while k grows with them.
     "coding-length": cells are merged as long as that shortens the description of the images
     (numerics.cluster_count). "eigengap": near that number, the one after which the spectrum of
     neighbour graphs falls most (numerics.eigengap). "paper": CPP's criterion. The interval of
@@ -215,7 +215,7 @@ def _by_neighbours(
     seed: int,
     progress: Progress,
 ) -> KEstimate:
-    """The likeliest number; the curve and the tree are those of the coding length."""
+    """The number by neighbours; the curve and the tree are those of the coding length."""
     curve = _merged(rows, config, seed, progress)
     plain = _counted(curve, rows, config, seed, progress)
     levels, seen, as_plain = _levels(features, rows, plain.k, config, seed, progress)
@@ -296,7 +296,7 @@ def _is_of_plain_clusters(
 
 
 def _at_grain(levels: "Levels", plain: "Count", grain: str) -> int:
-    """The likeliest number, or the next level on that side; the likeliest if there is none.
+    """The number of the levels, or the next one on that side if there is one.
 
     Two counts that agree, by neighbours and by the spectrum, are averaged.
     """

@@ -167,9 +167,6 @@ def _offsets(file: IO[bytes]) -> Iterator[int]:
 def _subfile(table: bytes, order: str, size: int, tags: int) -> int:
     for tag in range(tags):
         if struct.unpack_from(f"{order}H", table, tag * size)[0] == _SUBFILE:
-            return int(
-                struct.unpack_from(
-                    f"{order}I", table, tag * size + size - (8 if size == 20 else 4)
-                )[0]
-            )
+            value = (tag + 1) * size - (8 if size == 20 else 4)
+            return int(struct.unpack_from(f"{order}I", table, value)[0])
     return 0

@@ -39,7 +39,7 @@ def matching(source: str) -> list[Path]:
     path = Path(source).expanduser().absolute()
     if not is_pattern(source):
         return [path]
-    found = sorted(glob(str(path), recursive=True))  # noqa: PTH207
+    found = sorted(glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not found:
         raise UsageError(f"no file fits the pattern {source}")
     return [Path(name) for name in found]

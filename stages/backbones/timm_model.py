@@ -67,6 +67,7 @@ class Timm(Network):
         if spec.size:
             settings["input_size"] = [3, spec.size, spec.size]
         model = _build(name, settings)
+        _refuse_broken_patches(spec, model)
         pool = _pool(spec, model)
         _load(model, file, spec)
         data = _data_config(model)
@@ -94,18 +95,22 @@ class Timm(Network):
 
 
 def _pool(spec: BackboneSpec, model: Any) -> str:
-    """The pooling asked for, or that of the authors. Raises UsageError where there is none."""
+    """The pooling asked for, or that of the authors, "" for timm's own. Raises UsageError."""
     pool = spec.pool or authors_pool(spec)
     tokens = hasattr(model, "fc_norm") and hasattr(model, "pool") and model.attn_pool is None
     if pool and not tokens:
         raise UsageError(f"{spec.definition} has no tokens to choose from: leave out pool={pool}")
-    if "class" in pool and not getattr(model, "cls_token", None) is not None:
+    if "class" in pool and getattr(model, "cls_token", None) is None:
         raise UsageError(f"{spec.definition} has no class token: set pool=average")
+    return pool
+
+
+def _refuse_broken_patches(spec: BackboneSpec, model: Any) -> None:
+    """Raises UsageError for a size that is no multiple of the patches'."""
     patch = max(model.patch_embed.patch_size) if hasattr(model, "patch_embed") else 1
     if spec.size % patch:
         near = max(patch, round(spec.size / patch) * patch)
         raise UsageError(f"{spec.definition} takes multiples of {patch} pixels, such as {near}")
-    return pool
 
 
 def _known_model(spec: BackboneSpec) -> str:
