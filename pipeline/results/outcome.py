@@ -36,7 +36,8 @@ DEMONSTRATION = (
 )
 SUPERVISED = (
     "The packaged backbone is supervised on ImageNet labels and knows only their 1,000 words; its "
-    "captions often miss. For real work take CLIP or DINOv2 (embed.backbones)."
+    "captions often miss. For real work take DINOv2 and CLIP: clusterpipe models fetch fast, then "
+    "run-all FOLDER --backbone fast"
 )
 GIVEN = "captions: the names that zero-shot was given (assign.zero_shot.class_names)"
 

@@ -140,8 +140,16 @@ def _probabilities(
     _estimate(axes, found)
     axes.fill_between(number, probability, color=BLUE, alpha=0.4, step="mid")
     if found.level is not None:
-        at = np.interp(found.level, number, probability)
-        axes.plot(found.level, at, color=GREEN, marker="v", linestyle="", label="levels")
+        axes.plot(
+            found.level,
+            np.zeros(len(found.level)),
+            color=GREEN,
+            marker="^",
+            linestyle="",
+            label="levels",
+            clip_on=False,
+            zorder=3,
+        )
     axes.set(title="probability of each number", ylabel="probability", xscale="log", ylim=(0, None))
     axes.xaxis.set_major_formatter("{x:,.0f}")
 
