@@ -243,7 +243,7 @@ def _scalable(
     from clusterpipe.stages.numerics.rate import coding_rate
     from clusterpipe.stages.numerics.refinement import is_collapsed, train_balanced
 
-    components = _principal_axes(sample, config.width or WIDTH)
+    components = _principal_directions(sample, config.width or WIDTH).T.copy()
     rows = unit_rows(sample @ components.T)
     nearest = neighbours(rows, config.neighbours, seed=seed)
     directions = _whitening(rows, nearest, config.shrinkage) @ components
@@ -458,11 +458,11 @@ def _collapsed(what: str) -> UsageError:
     )
 
 
-def _principal_axes(sample: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    from clusterpipe.stages.numerics.whitening import principal_axes
+def _principal_directions(sample: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    from clusterpipe.stages.numerics.preparation import principal_directions
 
     try:
-        return principal_axes(sample, width)
+        return principal_directions(sample, width)
     except ValueError as error:
         raise UsageError(f"cannot refine: {error}") from error
 

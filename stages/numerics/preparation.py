@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh, svd
+from scipy.linalg import eigh
 from scipy.sparse import csr_array
 
 BLOCK = 16_384
 SAME = 1e-3  # rows that differ by less, at unit length, are taken as equal (float16 rounding)
 SAME_FLOAT32 = 1e-6  # the same of features that float16 does not hold
+RANK_TOLERANCE = 1e-6  # of the largest variance: what float32 input can still tell from zero
 SHORT, LONG = 1e-12, 1e15  # lengths whose squares, and those of small parts, float32 holds
 
 
@@ -126,16 +127,24 @@ def principal_rows(rows: NDArray[Any], width: int) -> NDArray[np.float32]:
 
 
 def principal_directions(rows: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """The leading eigenvectors of the second moments of rows (n, d); (d, e), e = min(width, d).
+    """The leading eigenvectors of the second moments of rows (n, d); (d, e), e = min(width, rank).
 
-    Of fewer than d rows no (d, d) matrix is formed, and e is at most n.
+    Of fewer than d rows no (d, d) matrix is formed. Raises ValueError when all rows are zero, so
+    that there is no direction at all.
     """
     n, d = rows.shape
     if n < d:
-        return np.ascontiguousarray(svd(rows, full_matrices=False)[2][:width].T, np.float32)
-    first = max(d - width, 0)
-    _, vector = eigh(rows.T @ rows, subset_by_index=[first, d - 1])
-    return np.ascontiguousarray(vector[:, ::-1], np.float32)
+        _, lengths, right = np.linalg.svd(rows.astype(np.float64), full_matrices=False)
+        values, vectors = lengths**2, right.T
+    else:
+        values, vectors = np.linalg.eigh((rows.T @ rows).astype(np.float64))
+        values, vectors = values[::-1], vectors[:, ::-1]
+    rank = int((values > RANK_TOLERANCE * values[0]).sum())
+    if values[0] <= 0 or rank == 0:
+        raise ValueError(
+            f"the variance of the {n:,} images read is {values[0]:.2g}: nothing to tell apart"
+        )
+    return np.ascontiguousarray(vectors[:, : min(width, rank)], np.float32)
 
 
 def with_offset(rows: NDArray[np.float32], offset: float) -> NDArray[np.float32]:

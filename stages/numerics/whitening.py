@@ -10,28 +10,9 @@ within neighbourhoods is white. Ours; the map is that of within-class covariance
 import numpy as np
 from numpy.typing import NDArray
 
-RANK_TOLERANCE = 1e-6  # of the largest variance: what float32 input can still tell from zero
+from clusterpipe.stages.numerics.preparation import RANK_TOLERANCE
+
 BLOCK = 8192  # rows
-
-
-def principal_axes(prepared: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """(e, d) leading eigenvectors of the prepared rows (n, d), e = min(width, d, rank).
-
-    Raises ValueError when every row is the same, so that there is no direction at all.
-    """
-    n, d = prepared.shape
-    if n < d:  # no (d, d) matrix of few rows
-        _, lengths, right = np.linalg.svd(prepared.astype(np.float64), full_matrices=False)
-        values, vectors = lengths[::-1] ** 2, right[::-1].T
-    else:
-        values, vectors = np.linalg.eigh((prepared.T @ prepared).astype(np.float64))
-    rank = int((values > RANK_TOLERANCE * values[-1]).sum())
-    if values[-1] <= 0 or rank == 0:
-        raise ValueError(
-            f"the variance of the {n:,} images read is {values[-1]:.2g}: nothing to tell apart"
-        )
-    leading = vectors[:, ::-1][:, : min(width, rank)].T
-    return np.ascontiguousarray(leading, np.float32)
 
 
 def neighbourhood_scatter(

@@ -11,9 +11,8 @@ from clusterpipe.stages.numerics.feature_map import (
     map_parameters,
     published_network,
 )
-from clusterpipe.stages.numerics.preparation import center_of, prepare
+from clusterpipe.stages.numerics.preparation import center_of, prepare, principal_directions
 from clusterpipe.stages.numerics.refinement import shuffled_batches, train_published
-from clusterpipe.stages.numerics.whitening import principal_axes
 
 EPSILON_SQUARED = 0.1
 
@@ -22,7 +21,7 @@ def test_linear_map_starts_as_projection_on_the_principal_components() -> None:
     features = np.random.default_rng(0).normal(size=(60, 10)).astype(np.float32)
     center = center_of(features, unit=True)
     prepared = prepare(features, center, unit=True)
-    directions = principal_axes(prepared, 4)
+    directions = principal_directions(prepared, 4).T
     refined = apply_map(map_parameters(linear_network(4), center, directions), features)
     expected = prepared @ directions.T
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)

@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from clusterpipe.cache.rows import normalise
 from clusterpipe.stages.numerics.preparation import (
@@ -150,6 +151,26 @@ def test_principal_directions_are_the_leading_singular_vectors() -> None:
     expected = np.linalg.svd(rows, full_matrices=False)[2][:3].T
     np.testing.assert_allclose(np.abs((found * expected).sum(axis=0)), 1, atol=1e-4)
     assert principal_directions(rows.astype(np.float32), 99).shape == (8, 8)
+
+
+def test_principal_directions_equal_scikit_learns() -> None:
+    rows = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    rows = rows * np.arange(1, 7, dtype=np.float32)
+    rows -= rows.mean(axis=0)
+    ours, theirs = principal_directions(rows, 3), PCA(3).fit(rows).components_
+    np.testing.assert_allclose(np.abs((ours * theirs.T).sum(axis=0)), 1, atol=1e-4)
+
+
+def test_principal_directions_stop_at_the_rank() -> None:
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(200, 3)) @ rng.normal(size=(3, 10))).astype(np.float32)
+    assert principal_directions(rows, 8).shape == (10, 3)
+    assert principal_directions(np.ones((3, 20_000), np.float32), 5).shape == (20_000, 1)
+
+
+def test_equal_rows_have_no_direction() -> None:
+    with pytest.raises(ValueError, match="variance of the 5 images read is 0"):
+        principal_directions(np.zeros((5, 3), np.float32), 2)
 
 
 def test_largest_first_is_stable_and_its_inverse_renumbers() -> None:

@@ -1,37 +1,16 @@
-"""Principal components, and the map that makes neighbourhoods white."""
+"""The map that makes neighbourhoods white."""
 
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA
 
 from clusterpipe.stages.numerics.neighbours import neighbours
 from clusterpipe.stages.numerics.preparation import unit_rows
 from clusterpipe.stages.numerics.rate import coding_rate, membership_coding_rate
 from clusterpipe.stages.numerics.whitening import (
     neighbourhood_scatter,
-    principal_axes,
     whitening,
 )
-
-
-def test_principal_axes_equal_scikit_learns() -> None:
-    rows = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
-    rows = rows * np.arange(1, 7, dtype=np.float32)
-    rows -= rows.mean(axis=0)
-    ours, theirs = principal_axes(rows, 3), PCA(3).fit(rows).components_
-    np.testing.assert_allclose(np.abs((ours * theirs).sum(axis=1)), 1, atol=1e-4)
-
-
-def test_principal_axes_stop_at_the_rank() -> None:
-    rng = np.random.default_rng(0)
-    rows = (rng.normal(size=(200, 3)) @ rng.normal(size=(3, 10))).astype(np.float32)
-    assert principal_axes(rows, 8).shape == (3, 10)
-
-
-def test_equal_rows_have_no_direction() -> None:
-    with pytest.raises(ValueError, match="variance of the 5 images read is 0"):
-        principal_axes(np.zeros((5, 3), np.float32), 2)
 
 
 @pytest.mark.parametrize("at_once", [7, 30, 8192])
@@ -112,11 +91,3 @@ def test_rate_reduction_stands_still_at_the_whitening() -> None:
 
     assert cosine(whitening(scatter, shrinkage=0)) > 0.98
     assert cosine(np.eye(5)) < 0.8
-
-
-def test_few_wide_rows_have_the_same_directions_and_no_wide_matrix() -> None:
-    rows = np.random.default_rng(3).normal(size=(6, 40)).astype(np.float32)
-    found = principal_axes(rows, 4)
-    expected = np.linalg.eigh(rows.T.astype(float) @ rows)[1][:, ::-1][:, :4]
-    np.testing.assert_allclose(np.abs((found * expected.T).sum(axis=1)), 1, atol=1e-4)
-    assert principal_axes(np.ones((3, 20_000), np.float32), 5).shape == (1, 20_000)
