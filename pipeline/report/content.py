@@ -14,6 +14,7 @@ from clusterpipe.cache.escaping import escaped
 from clusterpipe.cache.schema import Captions, Naming
 from clusterpipe.pipeline.engine.inputs import describes
 from clusterpipe.pipeline.results.reading import Results
+from clusterpipe.pipeline.results.standing import YOU
 
 PHRASES = 5
 _STRIDE = 2_654_435_761  # coprime to most n: so many steps apart, rows of a cluster spread evenly
@@ -56,10 +57,21 @@ def image_columns(
     second_probability = clusters.top_probability[rows, 1] if several else np.zeros(len(rows))
     label = np.full(len(rows), -1) if index.label is None else index.label[rows]
     start = os.path.realpath(folder)
+    gone = [results.is_gone(int(row)) for row in rows]
+    ids = index.id[rows].tolist()
+    names = [escaped(name) for name in ids]
     return {
-        "name": [escaped(name) for name in index.id[rows]],
-        "thumb": list(thumbnails),
-        "original": [_link(results.file(int(row)), start) for row in rows],
+        "name": names,
+        **({} if names == ids else {"id": ids}),
+        "digest": index.digest[rows].tolist(),
+        "thumb": [int(bool(name)) for name in thumbnails],
+        "original": [
+            "" if missing else _link(results.file(int(row)), start)
+            for row, missing in zip(rows, gone, strict=True)
+        ],
+        "gone": [int(missing) for missing in gone],
+        "width": index.width[rows].tolist(),
+        "height": index.height[rows].tolist(),
         "cluster": clusters.label[rows].tolist(),
         "probability": _rounded(clusters.probability[rows], 4),
         "second": second.tolist(),
@@ -71,7 +83,13 @@ def image_columns(
         "x": _rounded(points[:, 0], 4),
         "y": _rounded(points[:, 1], 4),
         **_curation(results, rows),
+        **_parts(results, rows),
     }
+
+
+def _parts(results: Results, rows: NDArray[np.intp]) -> dict[str, list[Any]]:
+    """Of each shown image the finer part of its cluster that it is in."""
+    return {} if results.levels is None else {"part": results.levels.fine[rows].tolist()}
 
 
 def _curation(results: Results, rows: NDArray[np.intp]) -> dict[str, list[Any]]:
@@ -91,11 +109,16 @@ def _curation(results: Results, rows: NDArray[np.intp]) -> dict[str, list[Any]]:
 
 
 def cluster_columns(results: Results) -> list[dict[str, Any]]:
-    """Each cluster: caption, size, phrases with scores, mean probability, main true class."""
+    """Each cluster: caption, and whether a person gave it, group, size, phrases with scores, mean
+    probability, main true class."""
     phrases = _phrases(results)
+    k = len(results.captions)
+    group = [-1] * k if results.levels is None else results.levels.coarse.tolist()
     return [
         {
             "caption": escaped(caption),
+            "named": results.origins[cluster] == YOU if results.origins else False,
+            "group": group[cluster],
             "phrases": phrases[cluster],
             **_makeup(results, results.members(cluster)),
         }

@@ -15,6 +15,7 @@ from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.engine.inputs import describes
 from clusterpipe.pipeline.engine.units import duration
 from clusterpipe.pipeline.report.curve import curve
+from clusterpipe.pipeline.results.correcting import logged
 from clusterpipe.pipeline.results.outcome import outcome as outcome_of
 from clusterpipe.pipeline.results.reading import Results, out_of_date
 
@@ -89,10 +90,11 @@ def page_context(
         "remarks": remarks,
         "captions": results.captions,
         "classes": results.class_names,
-        "map_note": f"{MAP_NOTES[map_method]} {_MAP_HELP}",
+        "map_note": MAP_NOTES[map_method],
         "curve": _curve(results, outcome.k_estimated is not None),
         "confusion": _confusion(results),
         "curation": _curation_settings(results),
+        "log": list(logged(results.run)),
         "skipped": list(zip(index.skipped_path, index.skipped_reason, strict=True))[:SKIPPED],
         "stages": list(_stages(results)),
         "source": config.source.path,
@@ -105,10 +107,11 @@ def page_context(
     }
 
 
-_MAP_HELP = (
-    "Hover for an image, click to see it large; drag, wheel, pinch or the keys + - and the arrows "
-    "to move about."
-)
+def percent(share: float) -> str:
+    """A share in whole percent; never 0 or 100 for what is not. As `percent` in basics.js."""
+    if 0 < share < 0.01:
+        return "<1%"
+    return ">99%" if 0.99 < share < 1 else f"{100 * share:.0f}%"
 
 
 def _curve(results: Results, estimated: bool) -> Any:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import zipfile
 import zlib
 from contextlib import suppress
@@ -22,13 +23,33 @@ from clusterpipe.cache.sources import ImageSource, open_source
 from clusterpipe.cache.storage import explained, replacing, sweep, write_text
 from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.report import content
-from clusterpipe.pipeline.report.page import page_context
+from clusterpipe.pipeline.report.page import page_context, percent
 from clusterpipe.pipeline.report.thumbnails import write_thumbnails
 from clusterpipe.pipeline.results.export import refuse_the_source
 from clusterpipe.pipeline.results.map_layout import MAP_NAMES, lay_out, map_method
 from clusterpipe.pipeline.results.reading import Results
 
-ASSETS = ("report.css", "report.js")
+SCRIPTS = (
+    "basics",
+    "clusters",
+    "acts",
+    "keeping",
+    "tiles",
+    "selection",
+    "cards",
+    "one_cluster",
+    "route",
+    "duplicates",
+    "viewer",
+    "map",
+    "map_drawing",
+    "map_pointer",
+    "naming",
+    "chooser",
+    "workbench",
+    "start",
+)
+"""Files of the page's script, in their order: one scope, as browsers load no modules from disk."""
 _MARK = 'content="clusterpipe '
 
 
@@ -90,10 +111,26 @@ def write_report(
             "clusters": content.cluster_columns(results),
             "classes": results.class_names,
             "doubtfulBelow": settings.doubtful_below,
+            "run": _about_run(results, config, rows),
         }
         gone = sum(map(results.is_gone, rows.tolist()))
         _write_page(folder, page_context(results, config, kind, len(rows), method, gone), data)
     return Report(folder / "index.html", len(rows), sum(map(bool, thumbnails)), gone)
+
+
+def _about_run(results: Results, config: Config, rows: NDArray[np.intp]) -> dict[str, str]:
+    """Facts for the workbench: where its acts are kept, what they speak of, how to take them in.
+
+    Acts name images and clusters by their numbers in this report, which `key` stands for.
+    """
+    folder = str(results.run.folder.absolute())
+    numbers = [results.index.id[rows].tolist(), results.clusters.label.tolist()]
+    return {
+        "name": Path(config.source.path).name,
+        "folder": folder,
+        "key": digest(json.dumps([numbers, results.captions]).encode()),
+        "command": f"clusterpipe correct --from FILE --run-dir {shlex.quote(folder)}",
+    }
 
 
 def _thumbnails(
@@ -145,12 +182,18 @@ def _write_page(folder: Path, context: dict[str, Any], data: dict[str, Any]) -> 
 
     loader = PackageLoader("clusterpipe.pipeline.report", "assets")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.filters["percent"] = percent
     page = environment.get_template("index.html").render(context)
     write_text(folder / "data.js", f"const CLUSTERPIPE = {json.dumps(data)};\n")
-    for name in ASSETS:
-        asset = files("clusterpipe.pipeline.report") / "assets" / name
-        write_text(folder / name, asset.read_text(encoding="utf-8"))
+    script = "\n".join(_asset(f"{name}.js") for name in SCRIPTS)
+    write_text(folder / "report.js", f'"use strict";\n(() => {{\n{script}}})();\n')
+    write_text(folder / "report.css", _asset("report.css"))
     write_text(folder / "index.html", page)
+
+
+def _asset(name: str) -> str:
+    asset = files("clusterpipe.pipeline.report") / "assets" / name
+    return asset.read_text(encoding="utf-8")
 
 
 def _refuse_others(folder: Path) -> None:

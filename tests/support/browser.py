@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,3 +63,52 @@ def emulate(driver: Any, *, dark: bool = False, width: int = 1280, height: int =
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+
+
+def visit(driver: Any, page: Path) -> Iterator[Any]:
+    """The page, opened from disk; afterwards nothing was said and nobody was asked."""
+    driver.get("about:blank")
+    complaints(driver), requested(driver)
+    emulate(driver)
+    driver.get(page.as_uri())
+    yield driver
+    assert complaints(driver) == []
+    asked = requested(driver)
+    assert page.as_uri() in {url.partition("#")[0] for url in asked}
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def all_of(driver: Any, selector: str) -> list[Any]:
+    found: list[Any] = driver.find_elements("css selector", selector)
+    return found
+
+
+def click(driver: Any, selector: str, place: int = 0) -> None:
+    target = all_of(driver, selector)[place]
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", target)
+    target.click()
+
+
+def press(driver: Any, *keys: str, holding: Sequence[str] = ()) -> None:
+    """Presses keys one after the other, where the focus is."""
+    from selenium.webdriver import ActionChains
+
+    chain = ActionChains(driver)
+    for key in holding:
+        chain.key_down(key)
+    chain.send_keys(*keys)
+    for key in holding:
+        chain.key_up(key)
+    chain.perform()
+
+
+def choose(driver: Any, identifier: str, value: str) -> None:
+    from selenium.webdriver.support.select import Select
+
+    Select(driver.find_element("id", identifier)).select_by_value(value)
+
+
+def wait_for(driver: Any, script: str) -> Any:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    return WebDriverWait(driver, 20).until(lambda d: d.execute_script(f"return {script}"))

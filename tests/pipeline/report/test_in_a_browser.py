@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import browser, complaints, emulate, requested
+from browser import all_of, choose, click, emulate, visit, wait_for
 from finished_run import CAPTIONS, NAMES, finished_run
 
-from clusterpipe.pipeline.report import write_report
+from clusterpipe.pipeline.report import ReportSettings, write_report
 from clusterpipe.pipeline.results.reading import read_results
 
 HOSTILE = [
@@ -22,22 +22,12 @@ HOSTILE = [
 N = len(NAMES)
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with browser(tmp_path_factory.mktemp("profile")) as started:
-        yield started
-
-
 def report(home: Path, **what: Any) -> Path:
     done = finished_run(home, **what)
-    found = write_report(read_results(done.run, done.config.source), done.config)
+    settings = ReportSettings(map="pca")
+    found = write_report(read_results(done.run, done.config.source), done.config, settings=settings)
     assert found.thumbnails == found.images
     return found.page
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return report(tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture
@@ -46,37 +36,8 @@ def opened(driver: Any, page: Path) -> Iterator[Any]:
     yield from visit(driver, page)
 
 
-def visit(driver: Any, page: Path) -> Iterator[Any]:
-    driver.get("about:blank")
-    complaints(driver), requested(driver)
-    emulate(driver)
-    driver.get(page.as_uri())
-    yield driver
-    assert complaints(driver) == []
-    asked = requested(driver)
-    assert page.as_uri() in {url.partition("#")[0] for url in asked}
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-
-
-def all_of(driver: Any, selector: str) -> list[Any]:
-    found: list[Any] = driver.find_elements("css selector", selector)
-    return found
-
-
-def click(driver: Any, selector: str, place: int = 0) -> None:
-    target = all_of(driver, selector)[place]
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", target)
-    target.click()
-
-
 def names(driver: Any) -> list[str]:
     return [element.text for element in all_of(driver, ".card .name")]
-
-
-def wait_for(driver: Any, script: str) -> Any:
-    from selenium.webdriver.support.wait import WebDriverWait
-
-    return WebDriverWait(driver, 20).until(lambda d: d.execute_script(f"return {script}"))
 
 
 def test_overview_cards_and_sections(opened: Any) -> None:
@@ -133,12 +94,6 @@ def test_filters(opened: Any) -> None:
     choose(opened, "flag", "all")
     choose(opened, "order", "caption")
     assert names(opened) == sorted(CAPTIONS)
-
-
-def choose(driver: Any, identifier: str, value: str) -> None:
-    from selenium.webdriver.support.select import Select
-
-    Select(driver.find_element("id", identifier)).select_by_value(value)
 
 
 def test_the_keyboard_suffices(opened: Any) -> None:
