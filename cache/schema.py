@@ -620,6 +620,10 @@ class Curation(Artifact):
         "n", "float", doc="mean cosine distance to the nearest images outside the group"
     )
     outlier: IntArray = dataset("n", "int", doc="1 for the most isolated images")
+    recall: float = attribute(
+        doc="share of the nearest images that was found, on 1,000 random ones; 1 = looked at all",
+        default=1.0,
+    )
 
 
 ARTIFACTS: tuple[type[Artifact], ...] = (

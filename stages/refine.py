@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clusterpipe.stages.numerics.feature_map import RefinementNetwork
-    from clusterpipe.stages.numerics.neighbours import Nearest
+    from clusterpipe.stages.numerics.nearest import Nearest
     from clusterpipe.stages.numerics.refinement import Objective, Step, TrainingRun
 
 CHECKED_ROWS = 4096  # rows on which the finished map is checked for collapse

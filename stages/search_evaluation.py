@@ -82,7 +82,7 @@ def _search(truth: IntArray, queries: int, seed: int) -> _Search:
 def _found(rows: Rows, search: _Search, advance: Advance) -> NDArray[np.float64]:
     """precision@20 and mAP@100 of every query among the labelled rows."""
     from clusterpipe.stages.numerics import retrieval as ranking
-    from clusterpipe.stages.numerics.neighbours import nearest_in_blocks, without
+    from clusterpipe.stages.numerics.nearest import nearest_in_blocks, without
     from clusterpipe.stages.numerics.preparation import unit_rows
 
     asked = unit_rows(read_rows(rows, search.row[search.query]))

@@ -179,7 +179,7 @@ def _check_texts(images: Sequence[str], texts: Sequence[str], options: SearchOpt
 def _answers(
     queries: Sequence[Query], collection: Collection, options: SearchOptions, progress: Progress
 ) -> list[Answer]:
-    from clusterpipe.stages.numerics.neighbours import nearest_in_blocks
+    from clusterpipe.stages.numerics.nearest import nearest_in_blocks
     from clusterpipe.stages.numerics.preparation import unit_rows
 
     vectors = unit_rows(np.stack([query.vector for query in queries]))

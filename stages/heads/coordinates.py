@@ -51,7 +51,7 @@ class Placed:
         """The nearest other rows of each, (n, count)."""
         from clusterpipe.stages.numerics.neighbours import neighbours
 
-        return neighbours(self.rows, count, seed=self.seed).index
+        return np.asarray(neighbours(self.rows, count, seed=self.seed).index, np.int64)
 
     def annealed(self, k: int, *, iterations: int, seed: int) -> NDArray[np.int64]:
         """Labels (n,) of annealed k-means, fitted on a sample of the rows."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from clusterpipe.stages.numerics.neighbours import Nearest
+from clusterpipe.stages.numerics.nearest import Nearest
 
 LEAST = 1e-4  # squared length below which a centred row is rounding
 

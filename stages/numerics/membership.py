@@ -4,6 +4,7 @@ What `sinkhorn.doubly_stochastic` computes within a batch, for a whole collectio
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ class Membership:
 
 
 def neighbour_membership(
-    index: NDArray[np.int64],
+    index: NDArray[np.integer[Any]],
     cosine: NDArray[np.float32],
     *,
     temperature: float = 0.0,

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.stages.numerics.curation import linked
-from clusterpipe.stages.numerics.neighbours import Nearest, neighbours
+from clusterpipe.stages.numerics.nearest import Nearest
+from clusterpipe.stages.numerics.neighbours import neighbours
 from clusterpipe.stages.numerics.preparation import center_of, prepare, principal_rows
 
 NEAREST = 10  # neighbours looked at; a copy may have fewer copies than that

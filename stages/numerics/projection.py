@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from clusterpipe.stages.numerics.neighbours import nearest_rows
+from clusterpipe.stages.numerics.nearest import nearest_rows
 from clusterpipe.stages.numerics.preparation import unit_rows
 
 LANDMARKS = 4000  # rows that t-SNE lays out; the cost of more grows faster than what they show

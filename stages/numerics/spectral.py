@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from clusterpipe.stages.numerics.kmeans import kmeans
-from clusterpipe.stages.numerics.neighbours import Nearest, nearest_rows
+from clusterpipe.stages.numerics.nearest import Nearest, nearest_rows
 from clusterpipe.stages.numerics.preparation import mean_directions, unit_rows
 
 if TYPE_CHECKING:

@@ -7,6 +7,8 @@ within neighbourhoods is white. Ours; the map is that of within-class covariance
 (Hatch and Stolcke 2006), with neighbourhoods in the place of classes.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ BLOCK = 8192  # rows
 
 
 def neighbourhood_scatter(
-    rows: NDArray[np.float32], index: NDArray[np.int64], *, at_once: int = BLOCK
+    rows: NDArray[np.float32], index: NDArray[np.integer[Any]], *, at_once: int = BLOCK
 ) -> NDArray[np.float64]:
     """(e, e) mean outer product of the differences between rows (n, e) and their neighbours.
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from clusterpipe.stages.numerics.curation import centred_cosine, centring, isolation, linked
-from clusterpipe.stages.numerics.neighbours import Nearest, neighbours
+from clusterpipe.stages.numerics.nearest import Nearest
+from clusterpipe.stages.numerics.neighbours import neighbours
 from clusterpipe.stages.numerics.preparation import unit_rows
 
 

@@ -2,12 +2,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from clusterpipe.stages.numerics.neighbours import (
-    nearest_in_blocks,
-    nearest_rows,
-    neighbours,
-    without,
-)
+from clusterpipe.stages.numerics.nearest import nearest_in_blocks, nearest_rows, without
+from clusterpipe.stages.numerics.neighbours import neighbours
 from clusterpipe.stages.numerics.preparation import unit_rows
 
 

@@ -9,7 +9,7 @@ from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
 from clusterpipe.stages.numerics.kmeans import kmeans, nearest
-from clusterpipe.stages.numerics.neighbours import nearest_rows
+from clusterpipe.stages.numerics.nearest import nearest_rows
 from clusterpipe.stages.numerics.preparation import unit_rows
 from clusterpipe.stages.numerics.sinkhorn import doubly_stochastic
 from clusterpipe.stages.numerics.spectral import (
