@@ -617,7 +617,10 @@ class Curation(Artifact):
         "n", "float", doc="highest cosine of centred features with another of the nearest images"
     )
     isolation: FloatArray = dataset(
-        "n", "float", doc="mean cosine distance to the nearest images outside the group"
+        "n",
+        "float",
+        doc="cosine distance: a third that to the nearest images outside the group, the rest that "
+        "to all images, on average",
     )
     outlier: IntArray = dataset("n", "int", doc="1 for the most isolated images")
     recall: float = attribute(

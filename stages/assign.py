@@ -34,6 +34,7 @@ from clusterpipe.stages.heads.zero_shot import ZeroShot
 from clusterpipe.stages.sampling import (
     as_rows,
     described_rows,
+    different,
     read_rows,
     read_views,
     rows_of_split,
@@ -46,6 +47,7 @@ from clusterpipe.stages.words.word_features import Tower, check_prompts
 
 SIDE_BY_SIDE = "embeddings and refined"  # what methods with `:both` cluster, in words
 MOST_FITTED = 250_000
+LEAST_DIFFERENT = 2  # images per cluster that must be left where copies take no part in the fit
 
 
 @dataclass(frozen=True)
@@ -305,7 +307,7 @@ def _arguments(
 
 
 @stage(
-    version=8,
+    version=9,
     config=AssignConfig,
     reads=_reads,
     writes=Assignments,
@@ -329,11 +331,12 @@ def assign(
 
     features: (n, d), or `Features`, which also say what they are; `k` may stand in `config.k`
     instead. Each method (stages.heads) is fitted on the rows of `config.fit_split` of `split` (n,),
-    or all, or a stated sample of them, held in memory as float32; every row is then assigned block
-    by block. Clusters are numbered from the largest down (as fitted). Images not seen here are
-    assigned by the same code: see `heads.load`. Clusters that no image is in are left out, so there
-    may be fewer than k: `effective_k`. Without a name, features are recorded as refined if they or
-    `embedded` say so, else as embeddings, whatever `config.features` says.
+    or all, or a stated sample of them, held in memory as float32, but those that nearly repeat an
+    earlier one (`numerics.near_copies`), unless that leaves fewer than two per cluster; every row
+    is then assigned block by block. Clusters are numbered from the largest down (as fitted). Images
+    not seen here are assigned by the same code: see `heads.load`. Clusters that no image is in are
+    left out, so there may be fewer than k: `effective_k`. Without a name, features are recorded as
+    refined if they or `embedded` say so, else as embeddings, whatever `config.features` says.
 
     Methods that read words (`heads.BY_WORDS`) take those of `ZeroShot.class_names` (as many
     clusters, whatever k is) or `TextAided.vocabulary`, and cluster `worded.features`, or
@@ -363,15 +366,16 @@ def assign(
         "refined" if refined else _embeddings(config.space),
     )
     _check(given.rows, k, config)
+    fit = _rows_of_fit(given.rows, split, k, config, seed)
     data: dict[str, Data] = {}
     judged: Data | None = None
     if set(names) - set(BY_WORDS):
-        parts = _spaces(given, embedded, split, config, seed)
+        parts = _spaces(given, embedded, fit)
         data |= {name: parts[part_of(name)] for name in dict.fromkeys((*members, *names))}
         judged = parts.get(BOTH, parts[""])
         data |= {name: judged for name in names if name == Consensus.name}
     if set(names) & set(BY_WORDS):
-        plain = _read(_features(worded.features or given, _embeddings("")), split, config, seed)
+        plain = _read(_features(worded.features or given, _embeddings("")), fit)
         lexicon = _lexicon(worded, config, compute, progress)
         alone = [name for name in names if name in BY_WORDS]
         data |= {name: _with_words(plain, lexicon, name, config) for name in alone}
@@ -430,11 +434,28 @@ def _features(given: Any, name: str) -> Features:
     return replace(features, rows=as_rows(features.rows), name=features.name or name)
 
 
-def _read(features: Features, split: StringArray | None, config: AssignConfig, seed: int) -> Data:
-    rows = features.rows
-    candidates = rows_of_split(rows.shape[0], split, config.fit_split, setting="assign.fit_split")
+@dataclass(frozen=True)
+class _RowsOfFit:
+    """The numbers (m,) of the rows to fit on, ascending, and what they are in words."""
+
+    index: NDArray[np.int64]
+    told: str
+
+
+def _rows_of_fit(
+    features: Rows, split: StringArray | None, k: int, config: AssignConfig, seed: int
+) -> _RowsOfFit:
+    """Rows of the split, or a sample of them, of copies the first: the others are only assigned."""
+    n = features.shape[0]
+    candidates = rows_of_split(n, split, config.fit_split, setting="assign.fit_split")
     index = sample_of(candidates, config.sample or MOST_FITTED, seed)
-    fitted_on = described_rows(len(index), len(candidates), config.fit_split)
+    told = described_rows(len(index), len(candidates), config.fit_split)
+    once = different(read_rows(features, index), at_least=LEAST_DIFFERENT * k, seed=seed)
+    return _RowsOfFit(index[once], told)
+
+
+def _read(features: Features, fit: _RowsOfFit) -> Data:
+    rows, index, fitted_on = features.rows, fit.index, fit.told
     if features.fitted_on not in ("", fitted_on):
         fitted_on += f" (the features refined on {features.fitted_on})"
     views = None if features.views is None else read_views(features.views, index)
@@ -449,18 +470,16 @@ def _read(features: Features, split: StringArray | None, config: AssignConfig, s
     )
 
 
-def _spaces(
-    features: Features, embedded: Any, split: StringArray | None, config: AssignConfig, seed: int
-) -> dict[str, Data]:
+def _spaces(features: Features, embedded: Any, fit: _RowsOfFit) -> dict[str, Data]:
     """The features that methods may name."""
-    plain = _read(features, split, config, seed)
+    plain = _read(features, fit)
     if embedded is None:
         return {"": plain}
     before = _features(embedded, _embeddings(""))
     n, m = features.rows.shape[0], before.rows.shape[0]
     if n != m:
         raise UsageError(f"{n} rows of features, but {m} of them before refinement")
-    own = _read(before, split, config, seed)
+    own = _read(before, fit)
     both = ConcatenatedRows([own.features, plain.features])
     rows = ConcatenatedRows([own.rows, plain.rows])[:]
     joined = replace(

@@ -1,4 +1,4 @@
-"""curate: images that are nearly the same, which of them to keep, and images like no other."""
+"""curate: images that are nearly the same, which of them to keep, and images like few others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def _reads(config: CurateConfig) -> Mapping[str, Input]:
     }
 
 
-@stage(version=2, config=CurateConfig, reads=_reads, writes=Curation)
+@stage(version=3, config=CurateConfig, reads=_reads, writes=Curation)
 def curate(
     features: Rows,
     config: CurateConfig = CurateConfig(),
@@ -73,8 +73,9 @@ def curate(
     near-duplicates if the cosine of their centred features is above `duplicates_above`, and what is
     joined by a chain of them is one group. The largest picture (`width` x `height`), of equal ones
     the largest file, then the first, represents its group. Outliers are the given share of images
-    of largest mean cosine distance (not centred) to their neighbours outside their group; clusters
-    play no part. Ours; the distance to neighbours as in Ramaswamy, Rastogi and Shim (2000).
+    farthest from the others: a third of that is the mean cosine distance (not centred) to their
+    neighbours outside their group, two thirds that to all images. Clusters play no part. Ours; the
+    distance to neighbours as in Ramaswamy, Rastogi and Shim (2000).
 
     Nothing is compared n x n: neighbours are exact up to 50,000 different images; beyond, about 96%
     of them are found, and `recall` says how many (numerics.cell_search). Memory: the rows once, in
@@ -92,9 +93,10 @@ def curate(
     rows = _unit_rows(features, first)
     with progress("comparing", total=len(first), unit="images") as advance:
         near = neighbours(rows, config.neighbours, seed=seed, done=advance)
-    cosine = maths.centred_cosine(near, maths.centring(lambda: blocks(rows)))
+    centring = maths.centring(lambda: blocks(rows))
+    cosine = maths.centred_cosine(near, centring)
     component = maths.linked(near, cosine > config.duplicates_above)
-    apart = maths.isolation(near, component)[different]
+    apart = maths.apartness(near, component, centring)[different]
     group = _numbered(component[different])
     nearest = cosine.max(axis=1, initial=-1)[different]
     return Curation(

@@ -20,6 +20,7 @@ from clusterpipe.stages.declaration import Compute, Input, check, option, stage
 from clusterpipe.stages.sampling import (
     as_rows,
     described_rows,
+    different,
     finite,
     read_rows,
     rows_of_split,
@@ -159,7 +160,7 @@ def _extended(previous: Refined, arguments: Mapping[str, Any], before: int) -> R
     return replace(previous, features=StackedRows([previous.features, mapped]))
 
 
-@stage(version=2, config=RefineConfig, reads=_reads, writes=Refined, extend=_extended, resumes=True)
+@stage(version=3, config=RefineConfig, reads=_reads, writes=Refined, extend=_extended, resumes=True)
 def refine(
     features: Rows,
     config: RefineConfig = RefineConfig(),
@@ -172,12 +173,13 @@ def refine(
 ) -> Refined:
     """Refine features by rate reduction, without labels and without the number of clusters.
 
-    features: (n, d), n >= 2, of any length and precision; split: (n,). Returns refined features
-    (n, e), unit rows in float32, computed anew whenever they are read; the map as arrays for
-    `numerics.feature_map.apply_map`; and the objective at each step. Training goes on from
-    `checkpoint` and is kept there; on one CPU the result is the same to the bit. Raises UsageError
-    when the features cannot be refined or training collapsed, StorageError when the disk is full.
-    CPP (Chu et al. 2024); 'scalable' is ours.
+    features: (n, d), n >= 2, of any length and precision; split: (n,). Rows that nearly repeat an
+    earlier one (`numerics.near_copies`) are refined, but nothing is learnt from them. Returns
+    refined features (n, e), unit rows in float32, computed anew whenever they are read; the map as
+    arrays for `numerics.feature_map.apply_map`; and the objective at each step. Training goes on
+    from `checkpoint` and is kept there; on one CPU the result is the same to the bit. Raises
+    UsageError when the features cannot be refined or training collapsed, StorageError when the disk
+    is full. CPP (Chu et al. 2024); 'scalable' is ours.
     """
     from clusterpipe.stages.numerics.feature_map import apply_map
     from clusterpipe.stages.numerics.preparation import center_of, prepare
@@ -192,6 +194,7 @@ def refine(
     if len(index) < 2:
         raise UsageError(f"refine needs at least 2 images of split {config.fit_split!r}")
     rows = read_rows(features, index)
+    rows = rows[different(rows, seed=seed)]
     center = center_of(rows, unit=True)
     begin = _published if config.preset == "paper" else _scalable
     z, device = prepare(rows, center, unit=True), _device(compute.device)

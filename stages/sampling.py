@@ -98,6 +98,21 @@ def sample_of(rows: NDArray[np.integer[Any]], size: int, seed: int) -> NDArray[n
     return np.sort(chosen)
 
 
+def different(
+    rows: NDArray[np.float32], *, at_least: int = 2, seed: int = 0
+) -> NDArray[np.integer[Any]]:
+    """The places, ascending, of rows (n, d) to fit on: of copies and near-copies the first.
+
+    So what is there many times counts once. All places if fewer than `at_least` would be left.
+    """
+    from clusterpipe.stages.numerics.near_copies import firsts
+    from clusterpipe.stages.numerics.preparation import first_of_equal
+
+    once = first_of_equal(rows)
+    once = once[firsts(rows[once] if len(once) < len(rows) else rows, seed=seed)]
+    return once if len(once) >= at_least else np.arange(len(rows))
+
+
 def read_rows(features: Rows, index: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
     """The rows named by `index`, ascending, as float32. Raises UsageError for NaN or infinity."""
     return take(finite(features), index)

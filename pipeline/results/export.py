@@ -40,7 +40,7 @@ COLUMNS: Mapping[str, type] = {
     "duplicate_group": int,  # the same for near-duplicates; empty for what has none
     "is_representative": bool,  # false for duplicates of the image to keep
     "similarity": float,  # with the image most like it
-    "isolation": float,  # mean distance to the images nearest to it
+    "isolation": float,  # mean distance, to the images nearest to it and to all
     "is_outlier": bool,  # among the most isolated
     "label": str,  # ground truth; empty where unknown
     "split": str,

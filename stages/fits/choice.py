@@ -118,13 +118,15 @@ def sound_fits(
 
     each = np.concatenate([one.selection.score for one in scores.values()])
     filled = np.concatenate([one.selection.filled for one in scores.values()])
-    order = np.argsort(np.where(collapsed(filled), np.inf, -each), kind="stable")
+    k = max(len(fitted[name].fits.model.centroid) for name in scores)
+    out = collapsed(filled, k)
+    order = np.argsort(np.where(out, np.inf, -each), kind="stable")
     fits = [
         Member(name, seed, replace(fitted[name].head, model=model), data[name].start)
         for name in scores
         for seed, model in enumerate(fitted[name].fits.models)
     ]
-    return tuple(fits[place] for place in order[: np.sum(~collapsed(filled))])
+    return tuple(fits[place] for place in order[: np.sum(~out)])
 
 
 def recorded(scores: Mapping[str, Scores]) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class CodingLength:
         labels = self._labels(training, rows, k, seeds, progress)
         length = np.array([partition_length(cluster_statistics(rows, x, k), code) for x in labels])
         costs = [increments(rows, label, k, code) for label in labels]
-        chosen = int(sound(labels, length).argmin())
+        chosen = int(sound(labels, length, k).argmin())
         models = [
             CodedClusters(
                 centroid=mean_directions(z, label, k),

@@ -45,29 +45,31 @@ def probed(models: Sequence[Any], training: Training, seed: int) -> Fits:
     """
     labels = [labelled(model, training.z) for model in models]
     errors, given = probe_errors(labels, training, seed), training.common.temperature or 1.0
-    chosen = most_typical(labels, errors)
+    chosen = most_typical(labels, errors, len(models[0].centroid))
     return Fits([replace(model, temperature=given) for model in models], errors, chosen)
 
 
-def most_typical(labels: Sequence[NDArray[np.int64]], errors: NDArray[np.float64]) -> int:
+def most_typical(labels: Sequence[NDArray[np.int64]], errors: NDArray[np.float64], k: int) -> int:
     """Of labellings (n,) with about the least error (a,), that which agrees most with all others.
 
-    Of equal ones that of less error; collapsed ones do not count. About the least, collapsed: see
-    numerics.selection.
+    Of equal ones that of less error; those that collapsed, of k clusters, do not count. About the
+    least, collapsed: see numerics.selection.
     """
     from clusterpipe.stages.numerics.metrics import mutual_agreement
     from clusterpipe.stages.numerics.selection import about_least
 
-    errors = sound(labels, errors)
+    errors = sound(labels, errors, k)
     rows = sample_of(np.arange(len(labels[0])), MOST_PROBED, 0)
     agreement = mutual_agreement([label[rows] for label in labels]).round(DIGITS)
     agreement[~about_least(errors, len(rows))] = -np.inf
     return int(np.lexsort((errors, -agreement))[0])
 
 
-def sound(labels: Sequence[NDArray[np.int64]], errors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The errors (a,) of labellings (n,), infinite for the collapsed among them."""
+def sound(
+    labels: Sequence[NDArray[np.int64]], errors: NDArray[np.float64], k: int
+) -> NDArray[np.float64]:
+    """The errors (a,) of labellings (n,) of k clusters, infinite for the collapsed among them."""
     from clusterpipe.stages.numerics.selection import collapsed
 
     filled = [len(np.unique(label)) for label in labels]
-    return np.where(collapsed(filled), np.inf, errors)
+    return np.where(collapsed(filled, k), np.inf, errors)

@@ -120,7 +120,7 @@ class Spectral:
         ]
         labels = [cut.label for cut in tried]
         errors = probe_errors(labels, training, seeds[0])
-        best = tried[int(sound(labels, errors).argmin())]
+        best = tried[int(sound(labels, errors, k).argmin())]
         models = [
             SpectralClusters(
                 **vars(best.graph),

@@ -1,4 +1,4 @@
-"""Rows that are nearly the same, and rows that are like no other, from lists of neighbours."""
+"""Rows that are nearly the same, and rows that are like few others, from lists of neighbours."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from clusterpipe.stages.numerics.nearest import Nearest
 
+FROM_ALL = 2 / 3  # weight of the distance from all rows, beside that from neighbours
 LEAST = 1e-4  # squared length below which a centred row is rounding
 
 
@@ -77,3 +78,16 @@ def isolation(near: Nearest, component: NDArray[np.int32]) -> NDArray[np.float32
     outside[~outside.any(axis=1), -1] = True
     distance = np.where(outside, 1 - near.cosine, 0).sum(axis=1) / outside.sum(axis=1)
     return np.asarray(np.maximum(distance, 0), np.float32)
+
+
+def apartness(
+    near: Nearest, component: NDArray[np.int32], centring: Centring
+) -> NDArray[np.float32]:
+    """Distance (n,) of each row from the others, 0 to 2: the weighted mean of two by cosine.
+
+    That from its neighbours (`isolation`) tells what is like no other. What comes from elsewhere in
+    numbers has neighbours, but is far from all rows on average. Ours.
+    """
+    from_all = 1 - centring.along
+    apart = (1 - FROM_ALL) * isolation(near, component) + FROM_ALL * from_all
+    return np.asarray(np.maximum(apart, 0), np.float32)

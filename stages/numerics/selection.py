@@ -18,7 +18,7 @@ from clusterpipe.stages.numerics.neighbours import neighbours
 
 NEIGHBOURS = 10
 FOLDS, RIDGE = 5, 1e-2  # of the probe; the ridge relative to the mean second moment
-FULL = 0.9  # of as many clusters as any labelling fills
+FULL = 0.9  # of the clusters asked for
 MEASURES = ("probe_agreement", "neighbour_agreement", "smallest_share", "clusters_filled")
 
 
@@ -60,15 +60,16 @@ def selection(
     return Selection(MEASURES, np.column_stack([probe, neighbour, share, filled]), probe)
 
 
-def collapsed(filled: Sequence[int] | NDArray[np.number[Any]]) -> NDArray[np.bool_]:
-    """Mask of the labellings (a,) that fill fewer than 0.9 of the clusters of the fullest.
+def collapsed(filled: Sequence[int] | NDArray[np.number[Any]], k: int) -> NDArray[np.bool_]:
+    """Mask of the labellings (a,) that fill fewer than 0.9 of the k clusters asked for.
 
     filled: (a,) in how many clusters each has rows. Few huge clusters are the easiest to learn and
-    have the nearest neighbours together, so no score may compare them with others. Counted against
-    the fullest, not against k, because there may be fewer distinct rows than k, or a sample.
+    have the nearest neighbours together, so no score may compare them with others. If none fills as
+    many (there may be fewer distinct rows than k), fewer than 0.9 of those of the fullest.
     """
     count = np.asarray(filled)
-    return np.asarray(count < FULL * count.max())
+    most = count.max()
+    return np.asarray(count < FULL * (k if most >= FULL * k else most))
 
 
 def neighbour_agreement(label: Labels, neighbour: NDArray[np.integer[Any]]) -> float:

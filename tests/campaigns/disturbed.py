@@ -1,7 +1,7 @@
-"""Commands that are disturbed: killed, out of space, beside each other, on files that move.
+"""Commands that are disturbed: killed, out of space, beside each other, on moving and slow files.
 
     python tests/campaigns/disturbed.py kills --count 200 --seed 0
-    python tests/campaigns/disturbed.py full-disk side-by-side moving-files --count 100 --minutes 30
+    python tests/campaigns/disturbed.py full-disk side-by-side moving-files slow-files --minutes 30
 
 Each trial takes a copy of a finished run of 24 pictures, or the pictures alone, and disturbs one
 command at a moment drawn at random. Right is: the command ends with a code that is documented, no
@@ -14,6 +14,7 @@ import argparse
 import itertools
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -28,10 +29,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-import forked
 import tiny_backbone
-from forked import Forked
-from program import content_ids, draw, paint
+from leases import Held
+from program import Done, Running, content_ids, draw, paint, run
 
 from clusterpipe.cache import artifact
 from clusterpipe.cache.errors import ClusterpipeError
@@ -66,6 +66,8 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 }
 
 
+PATIENCE = 1.0  # seconds to wait for a file that does not answer
+GRACE = 4.0  # seconds in which a command has ended that is told to: 2.5, and some for the machine
 Trials = Iterator[tuple[int, str]]  # their number, and the command
 
 
@@ -106,15 +108,14 @@ class World:
         """What `command` leaves undisturbed; `seconds` then has how long it took."""
         if command not in self.whole:
             place = self.copy(command, "trial")  # ids of appended images are paths
-            done = forked.run(COMMANDS[command], cwd=place)
-            assert done.code == 0, f"{command}: {done.text}"
+            done = run(*COMMANDS[command], cwd=place)
+            assert done.code == 0, f"{command}: {done.err}"
             self.whole[command], self.seconds[command] = left_by(place, command), done.seconds
         return self.whole[command]
 
 
 def world(home: Path) -> World:
     """The folders that trials start from."""
-    forked.warm_up()
     fresh = home / "fresh"
     paint(home / "photos", per_kind=8)
     (home / "new").mkdir()
@@ -130,8 +131,8 @@ def world(home: Path) -> World:
     (fresh / "run/pipeline.toml").write_text(text)
     made = World(home)
     shutil.copytree(fresh, home / "done")
-    done = forked.run(COMMANDS["run-all"], cwd=home / "done")
-    assert done.code == 0, done.text
+    done = run(*COMMANDS["run-all"], cwd=home / "done")
+    assert done.code == 0, done.err
     return made
 
 
@@ -151,6 +152,15 @@ def left_by(place: Path, command: str) -> Any:
     return ids, files
 
 
+def fault(done: Done) -> str:
+    """What no disturbance excuses: an unexpected error, a crash, or no end."""
+    if done.code == -signal.SIGALRM:
+        return f"did not end in {done.seconds:.0f} s"
+    if done.code < 0 or done.code == 1 or "Traceback" in done.err:
+        return f"exit {done.code}: {done.err.strip()[-300:]}"
+    return ""
+
+
 def damaged(place: Path) -> list[str]:
     """Artifacts of a run that are there and not whole."""
     found = []
@@ -166,9 +176,9 @@ def damaged(place: Path) -> list[str]:
 
 def settled(world: World, place: Path, command: str, arguments: Sequence[str] = ()) -> list[str]:
     """What is wrong once `command` has been run again to its end."""
-    again = forked.run(COMMANDS[command], cwd=place)
+    again = run(*COMMANDS[command], cwd=place)
     if again.code != 0:
-        return [f"cannot go on: exit {again.code}: {again.text.strip()[-300:]}"]
+        return [f"cannot go on: exit {again.code}: {again.err.strip()[-300:]}"]
     faults = [f"{name} is left" for name in leftovers(place)]
     if left_by(place, command) != world.expected(command):
         faults.append("the result is another one")
@@ -177,9 +187,9 @@ def settled(world: World, place: Path, command: str, arguments: Sequence[str] = 
 
 def completed(world: World, place: Path, command: Sequence[str]) -> list[str]:
     """What is wrong once a run has seen all pictures; those that came later are later rows."""
-    again = forked.run(command, cwd=place)
+    again = run(*command, cwd=place)
     if again.code != 0:
-        return [f"cannot go on: exit {again.code}: {again.text.strip()[-300:]}"]
+        return [f"cannot go on: exit {again.code}: {again.err.strip()[-300:]}"]
     faults = [f"{name} is left" for name in leftovers(place)] + damaged(place)
     (found, one), (wanted, two) = (embedded(folder) for folder in (place, world.home / "done"))
     same = found == wanted and np.allclose(one, two, atol=2e-2)  # of float16, in another order
@@ -208,13 +218,13 @@ def kills(trials: Trials, rng: np.random.Generator, world: World) -> Figures:
     for number, command in trials:
         world.expected(command)
         place = world.copy(command, "trial")
-        process = Forked(COMMANDS[command], cwd=place, output=place / "output")
+        process = Running(*COMMANDS[command], cwd=place)
         time.sleep(float(rng.uniform(0.02, 1.0)) * world.seconds[command])
         killed = process.kill()
         ended = process.wait()
         faults = damaged(place) + settled(world, place, command)
         outcome = "killed" if killed else "had ended"
-        figures.note(f"{number}: {command}", outcome, [ended.fault * (not killed), *faults])
+        figures.note(f"{number}: {command}", outcome, ["" if killed else fault(ended), *faults])
     return figures
 
 
@@ -224,10 +234,10 @@ def full_disk(trials: Trials, rng: np.random.Generator, world: World) -> Figures
     for number, command in trials:
         place = world.copy(command, "trial")
         size = int(np.exp(rng.uniform(np.log(500), np.log(200_000))))
-        ended = forked.run(COMMANDS[command], cwd=place, largest_file=size)
-        faults = [ended.fault, *damaged(place), *settled(world, place, command)]
+        ended = run(*COMMANDS[command], cwd=place, largest_file=size)
+        faults = [fault(ended), *damaged(place), *settled(world, place, command)]
         if ended.code not in (0, 8):
-            faults.append(f"exit {ended.code}: {ended.text.strip()[-200:]}")
+            faults.append(f"exit {ended.code}: {ended.err.strip()[-200:]}")
         figures.note(f"{number}: {command}, {size:,} bytes", f"exit {ended.code}", faults)
     return figures
 
@@ -239,15 +249,15 @@ def side_by_side(trials: Trials, rng: np.random.Generator, world: World) -> Figu
         world.expected(command)
         place = world.copy("any", "trial")
         other = str(rng.choice(list(COMMANDS)))
-        first = Forked(COMMANDS[command], cwd=place, output=place / "output1")
+        first = Running(*COMMANDS[command], cwd=place)
         time.sleep(float(rng.uniform(0, 1)) * world.seconds[command])
-        second = Forked(COMMANDS[other], cwd=place, output=place / "output2")
+        second = Running(*COMMANDS[other], cwd=place)
         ends = [first.wait(), second.wait()]
-        faults = [end.fault for end in ends] + damaged(place)
+        faults = [fault(end) for end in ends] + damaged(place)
         faults += [f"{name} is left" for name in leftovers(place)]
-        faults += [f"exit {end.code}: {end.text[-200:]}" for end in ends if end.code not in (0, 7)]
-        after = forked.run(("run-all", "../photos", "--run-dir", "run"), cwd=place)
-        faults.append("" if after.code == 0 else f"cannot go on: {after.text[-300:]}")
+        faults += [f"exit {end.code}: {end.err[-200:]}" for end in ends if end.code not in (0, 7)]
+        after = run(*COMMANDS["run-all"], cwd=place)
+        faults.append("" if after.code == 0 else f"cannot go on: {after.err[-300:]}")
         codes = " and ".join(str(end.code) for end in ends)
         figures.note(f"{number}: {command} beside {other}", f"exits {codes}", faults)
     return figures
@@ -263,19 +273,56 @@ def moving_files(trials: Trials, rng: np.random.Generator, world: World) -> Figu
         shutil.copytree(world.home / "photos", place / "photos")
         files = sorted((place / "photos").rglob("*.png"))
         move = MOVES[int(rng.integers(len(MOVES)))]
-        process = Forked(command, cwd=place, output=place / "output")
+        process = Running(*command, cwd=place)
         time.sleep(float(rng.uniform(0, 1)) * world.seconds["run-all"] / 2)
         for chosen in rng.permutation(len(files))[: int(rng.integers(1, 9))]:
             move(files[chosen])
         ended = process.wait()
-        faults = [ended.fault, *damaged(place)]
+        faults = [fault(ended), *damaged(place)]
         if ended.code not in (0, 2, 3):
-            faults.append(f"exit {ended.code}: {ended.text.strip()[-200:]}")
+            faults.append(f"exit {ended.code}: {ended.err.strip()[-200:]}")
         shutil.rmtree(place / "photos")
         shutil.copytree(world.home / "photos", place / "photos")
         faults += completed(world, place, command)
         figures.note(f"{number}: {move.__name__}", f"exit {ended.code}", faults)
     return figures
+
+
+def slow_files(trials: Trials, rng: np.random.Generator, world: World) -> Figures:
+    """Some pictures answer late or not at all; a third of the commands is told to stop then."""
+    figures = Figures()
+    world.expected("run-all")
+    command = ("run-all", "photos", "--run-dir", "run", "--max-bad", "0.6")
+    impatient = (*command, "--set", f"source.max_seconds={PATIENCE}")
+    for number, _ in trials:
+        place = world.copy("run-all", "trial")
+        shutil.copytree(world.home / "photos", place / "photos")
+        files = sorted((place / "photos").rglob("*.png"))
+        chosen = rng.permutation(len(files))[: int(rng.integers(1, 5))]
+        held = [Held(files[each]) for each in chosen]
+        late = float(rng.choice([0.5, 1.5, 30])) * PATIENCE
+        process = Running(*impatient, cwd=place)
+        end, told = process.began + late, rng.random() < 1 / 3
+        wait_until(process, end if not told else process.began + float(rng.uniform(0, late)))
+        stopped = time.monotonic()
+        if told:
+            process.send_signal(signal.SIGTERM)
+            wait_until(process, stopped + GRACE)
+        faults = ["" if process.has_ended() or not told else f"deaf for {GRACE:g} s"]
+        for each in held:
+            each.give_up()
+        ended = process.wait()
+        faults += [fault(ended), *damaged(place)]
+        if ended.code not in (0, 3, *[143] * told):
+            faults.append(f"exit {ended.code}: {ended.err.strip()[-200:]}")
+        faults += completed(world, place, command)
+        figures.note(f"{number}: {len(held)} files for {late:g} s", f"exit {ended.code}", faults)
+    return figures
+
+
+def wait_until(process: Running, moment: float) -> None:
+    while time.monotonic() < moment and not process.has_ended():
+        time.sleep(0.02)
 
 
 def vanish(file: Path) -> None:
@@ -317,6 +364,7 @@ CAMPAIGNS = {
     "full-disk": full_disk,
     "side-by-side": side_by_side,
     "moving-files": moving_files,
+    "slow-files": slow_files,
 }
 
 

@@ -46,9 +46,9 @@ def test_every_mutant_is_another_program() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_disturbed_commands_lose_nothing_and_go_on() -> None:
-    """One command killed, one out of space, two beside each other, one on files that move."""
+    """A command killed, out of space, beside another, on files that move, on slow files."""
     script = Path(__file__).with_name("disturbed.py")
-    names = ("kills", "full-disk", "side-by-side", "moving-files")
+    names = ("kills", "full-disk", "side-by-side", "moving-files", "slow-files")
     done = subprocess.run(
         [sys.executable, script, *names, "--count", "1", "--seed", "3"],
         capture_output=True,
@@ -57,4 +57,4 @@ def test_disturbed_commands_lose_nothing_and_go_on() -> None:
     )
     print(done.stdout, done.stderr)
     assert done.returncode == 0
-    assert done.stdout.count("0 faults") == 4
+    assert done.stdout.count("0 faults") == 5

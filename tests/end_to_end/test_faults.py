@@ -4,43 +4,37 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from program import PROGRAM, Command, content_ids, environment, paint
+import tiny_backbone
+from program import Command, Running, content_ids, paint
 
 from clusterpipe.cache import artifact
-from clusterpipe.pipeline import run_stage
-from clusterpipe.pipeline.resolving import existing_run
 
 
-def start(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [PROGRAM, *map(str, arguments)],
-        cwd=cwd,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], process: Running, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        if condition():  # type: ignore[operator]
-            return
+    while time.monotonic() < deadline and not process.has_ended() and not condition():
         time.sleep(0.02)
 
 
-SMALL = ("--set", "embed.shard_size=32", "--set", "embed.batch_size=16", "--set", "assign.k=3")
+SMALL = ("--set", "embed.shard_size=8", "--set", "embed.batch_size=8", "--set", "assign.k=3")
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    return paint(tmp_path / "photos", per_kind=50)
+    return paint(tmp_path / "photos", per_kind=16)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Settings of a run that takes a moment, with a backbone of 32 x 32 pixels."""
+    definition = tiny_backbone.save(tmp_path_factory.mktemp("tiny") / "tiny.pt")
+    return ("--set", f'embed.backbones=["tiny={definition}"]', *SMALL)
 
 
 def test_killed_runs_resume_to_the_same_content(
@@ -49,14 +43,13 @@ def test_killed_runs_resume_to_the_same_content(
     whole = clusterpipe("run-all", photos, "--run-dir", "whole", *SMALL)
     assert whole.code == 0, whole.err
     for shards in (1, 3):
-        process = start("run-all", photos, "--run-dir", "killed", *SMALL, cwd=tmp_path)
+        process = Running("run-all", photos, "--run-dir", "killed", *SMALL, cwd=tmp_path)
         wait_for(lambda n=shards: len(list(tmp_path.glob("killed/*/*/*.h5"))) >= n, process)
         process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        assert process.wait().code == -signal.SIGKILL
     status = clusterpipe("status", "--run-dir", "killed")
     assert "partial" in status.out
-    assert "of 150 images embedded" in status.out
+    assert "of 48 images embedded" in status.out
     resumed = clusterpipe("run-all", photos, "--run-dir", "killed", *SMALL)
     assert resumed.code == 0, resumed.err
     assert content_ids(tmp_path / "killed") == content_ids(tmp_path / "whole")
@@ -67,14 +60,14 @@ def test_killed_runs_resume_to_the_same_content(
 def test_an_interrupted_run_keeps_what_was_finished(
     photos: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    process = start("run-all", photos, *SMALL, cwd=tmp_path)
+    process = Running("run-all", photos, *SMALL, cwd=tmp_path)
     shards = tmp_path / "runs/photos/embeddings"
     wait_for(lambda: any(shards.glob("*/*.h5")), process)
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == code
-    assert "interrupted" in err
-    assert "Traceback" not in err
+    done = process.wait()
+    assert done.code == code
+    assert "interrupted" in done.err
+    assert "Traceback" not in done.err
     for shard in shards.glob("*/*.h5"):
         with h5py.File(shard) as file:
             assert len(file["features"]) > 0
@@ -94,20 +87,19 @@ def test_a_training_that_was_killed_or_interrupted_goes_on(
     refine = ("refine", "--run-dir", run, "--set", "refine.checkpoint_seconds=0")
     for number, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
         before = kept_steps(run)
-        process = start(*refine, cwd=tmp_path)
+        process = Running(*refine, cwd=tmp_path)
         wait_for(lambda before=before: kept_steps(run) > before + 2, process)
         process.send_signal(number)
-        _, err = process.communicate(timeout=120)
-        assert process.returncode == code
-        assert "Traceback" not in err
+        done = process.wait()
+        assert done.code == code
+        assert "Traceback" not in done.err
         assert not (run / "refined.h5").exists()
-    done = kept_steps(run)
-    assert f"{done} of 170 steps are kept" in clusterpipe("status", "--run-dir", run).out
+    kept = kept_steps(run)
+    assert f"{kept} of 170 steps are kept" in clusterpipe("status", "--run-dir", run).out
     resumed = clusterpipe("refine", "--run-dir", run, "--set", "refine.checkpoint_seconds=60")
     assert resumed.code == 0, resumed.err
-    assert f"refine: {done} of 170 steps are kept" in resumed.err
-    config, whole = existing_run(tmp_path / "whole")
-    run_stage("refine", config, whole.folder)
+    assert f"refine: {kept} of 170 steps are kept" in resumed.err
+    assert clusterpipe("refine", "--run-dir", "whole").code == 0
     assert content_ids(run) == content_ids(tmp_path / "whole")
     assert {path.name for path in run.glob("*.h5")} == {"embeddings.h5", "refined.h5"}
 
@@ -121,21 +113,21 @@ def kept_steps(run: Path) -> int:
 def test_a_second_run_is_refused_while_the_first_works(
     photos: Path, tmp_path: Path, clusterpipe: Command
 ) -> None:
-    process = start("run-all", photos, *SMALL, cwd=tmp_path)
+    process = Running("run-all", photos, *SMALL, cwd=tmp_path)
     wait_for(lambda: (tmp_path / "runs/photos/pipeline.toml").exists(), process)
     second = clusterpipe("run-all", photos)
     status = clusterpipe("status", "--run-dir", "runs/photos")
     process.kill()
-    process.communicate()
+    process.wait()
     assert second.code == 7
     assert "in use by another clusterpipe" in second.err
     assert status.code == 0
 
 
 def test_damaged_and_foreign_artifacts_are_named(
-    photos: Path, tmp_path: Path, clusterpipe: Command
+    photos: Path, tmp_path: Path, clusterpipe: Command, tiny: tuple[str, ...]
 ) -> None:
-    assert clusterpipe("run-all", photos, "--until", "assign", *SMALL).code == 0
+    assert clusterpipe("run-all", photos, "--until", "assign", *tiny).code == 0
     run = tmp_path / "runs/photos"
     data = (run / "refined.h5").read_bytes()
     (run / "refined.h5").write_bytes(data[: len(data) // 2])
@@ -157,9 +149,9 @@ def test_damaged_and_foreign_artifacts_are_named(
 
 
 def test_a_lost_shard_is_noticed_and_only_its_images_are_embedded(
-    photos: Path, tmp_path: Path, clusterpipe: Command
+    photos: Path, tmp_path: Path, clusterpipe: Command, tiny: tuple[str, ...]
 ) -> None:
-    assert clusterpipe("run-all", photos, "--until", "embed", *SMALL).code == 0
+    assert clusterpipe("run-all", photos, "--until", "embed", *tiny).code == 0
     before = content_ids(tmp_path / "runs/photos")
     shards = sorted((tmp_path / "runs/photos/embeddings").rglob("*.h5"))
     shards[1].unlink()
@@ -170,13 +162,13 @@ def test_a_lost_shard_is_noticed_and_only_its_images_are_embedded(
     assert repaired.code == 0, repaired.err
     left = sorted((tmp_path / "runs/photos/embeddings").rglob("*.h5"))
     with h5py.File(left[-1]) as file:
-        assert len(file["features"]) == 32
+        assert len(file["features"]) == 8
     after = content_ids(tmp_path / "runs/photos")
     assert len(after["embeddings"]) == len(before["embeddings"])
 
 
 def test_a_full_disk_is_told_and_loses_nothing(
-    photos: Path, tmp_path: Path, clusterpipe: Command
+    photos: Path, tmp_path: Path, clusterpipe: Command, tiny: tuple[str, ...]
 ) -> None:
     small = tmp_path / "small"
     small.mkdir()
@@ -188,12 +180,12 @@ def test_a_full_disk_is_told_and_loses_nothing(
     if mounted.returncode:
         pytest.skip("mounting a small disk needs root")
     try:
-        done = clusterpipe("run-all", photos, "--run-dir", small / "run", *SMALL)
+        done = clusterpipe("run-all", photos, "--run-dir", small / "run", *tiny)
         assert done.code == 8, done.err
         assert "no space left" in done.err
         assert "Traceback" not in done.err
         subprocess.run(["mount", "-o", "remount,size=40m", small], check=True)
-        assert clusterpipe("run-all", photos, "--run-dir", small / "run", *SMALL).code == 0
+        assert clusterpipe("run-all", photos, "--run-dir", small / "run", *tiny).code == 0
     finally:
         subprocess.run(["umount", "-l", small], check=True)
 

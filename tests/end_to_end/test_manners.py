@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from program import Command, paint
+from program import Command, paint, run_anew
 
 from clusterpipe.pipeline.cli import COMMANDS
 
@@ -27,10 +27,11 @@ socket.getaddrinfo = lookup
 def test_the_demonstration_runs_without_network(tmp_path: Path, clusterpipe: Command) -> None:
     log = tmp_path / "network.log"
     (tmp_path / "sitecustomize.py").write_text(FORBID.format(log=str(log)))
-    done = clusterpipe(
+    done = run_anew(
         "run-all",
         "--limit",
         "190",
+        cwd=tmp_path,
         env={"PYTHONPATH": str(tmp_path), "HF_HUB_OFFLINE": "0"},
     )
     assert done.code == 0, done.err

@@ -42,6 +42,17 @@ def blobs(noise: float = 0.4, *, d: int = 24) -> np.ndarray:
     return np.asarray(centre + noise * rng.normal(size=centre.shape), np.float32)
 
 
+def grouped(kinds: int, groups: int, noise: float, images: int) -> np.ndarray:
+    """So many images of each kind; the kinds of a group share most of their direction."""
+    rng = np.random.default_rng(0)
+    own, shared = rng.normal(size=(kinds, 48)), rng.normal(size=(groups, 48))
+    centre = 0.6 * (0.8 * shared[np.arange(kinds) % groups] + 0.6 * own)
+    return np.asarray(
+        np.repeat(centre, images, axis=0) + noise * rng.normal(size=(kinds * images, 48)),
+        np.float32,
+    )
+
+
 REPEATED = np.repeat(blobs()[::SIZE], 30, axis=0)  # five different rows
 
 
@@ -132,6 +143,36 @@ def test_auto_looks_at_the_features_before_they_were_refined_where_they_are_give
     alone = assign(Features(blobs(), "refined"), K, quick)
     assert tuple(alone.methods) == (*(name for name in every if ":" not in name), "consensus")
     assert alone.methods["consensus"].space == "refined"
+
+
+@pytest.mark.parametrize("images", [4, 8, 15])
+@pytest.mark.parametrize(("kinds", "groups", "noise"), [(20, 20, 0.5), (24, 4, 0.35), (30, 6, 0.5)])
+def test_few_images_of_many_kinds_fill_the_clusters(
+    kinds: int, groups: int, noise: float, images: int
+) -> None:
+    rows = grouped(kinds, groups, noise, images)
+    cheap = Consensus(("spherical-kmeans", "annealed", "kmeans"))
+    config = AssignConfig(methods=("auto",), seeds=2, restarts=1, heads=(cheap,))
+    for found in assign(rows, kinds, config).methods.values():
+        assert found.effective_k >= 0.9 * kinds
+        assert found.asked_k == kinds
+    coded = replace(config, heads=(Consensus(("coding-length", "kmeans")),))
+    with pytest.raises(UsageError, match=r"for which \d+\.0 images per cluster are too few"):
+        assign(rows, kinds, coded)
+
+
+def test_near_copies_count_once_and_have_the_labels_of_what_they_copy() -> None:
+    rows, rng = shuffled(noise=2.0), np.random.default_rng(5)
+    copies = rows[:40] + 0.02 * rng.normal(size=(40, rows.shape[1])).astype(np.float32)
+    config = AssignConfig(seeds=2)
+    alone = assign(rows, K, config).methods["annealed"]
+    found = assign(np.concatenate([rows, copies, rows[:9]]), K, config).methods["annealed"]
+    np.testing.assert_array_equal(found.label[:200], alone.label)
+    np.testing.assert_array_equal(
+        found.label[200:], np.concatenate([alone.label[:40], alone.label[:9]])
+    )
+    np.testing.assert_allclose(found.centroid, alone.centroid, atol=1e-6)
+    assert found.fitted_on == "the 249 images"
 
 
 @pytest.mark.parametrize("features", ["refined", "embeddings"])

@@ -58,9 +58,18 @@ def test_similarity_and_isolation_equal_brute_force(features: np.ndarray) -> Non
         likest = (centred[order] @ centred[row]).max()
         assert found.similarity[row] == pytest.approx(likest, abs=1e-4)
         order = [other for other in order if {row, other} != {20, 60}]
-        assert found.isolation[row] == pytest.approx(1 - (unit[order] @ unit[row]).mean(), abs=1e-5)
+        near, whole = ((unit[those] @ unit[row]).mean() for those in (order, np.arange(120)))
+        assert found.isolation[row] == pytest.approx(1 - near / 3 - 2 * whole / 3, abs=1e-5)
     cut = np.sort(found.isolation)[-2]
     np.testing.assert_array_equal(found.outlier, found.isolation >= cut)
+
+
+def test_what_comes_from_elsewhere_in_numbers_is_told(features: np.ndarray) -> None:
+    """Thirty images of one more kind, nearer to each other than those of the others are."""
+    rng = np.random.default_rng(3)
+    foreign = np.eye(1, 64, 9) * 12 + 0.5 * rng.normal(size=(30, 64))
+    found = curate(np.concatenate([features[:119], foreign]).astype(np.float32))
+    assert found.isolation[119:].min() > found.isolation[:119].max()
 
 
 def test_an_outlier_with_a_copy_is_still_one(features: np.ndarray) -> None:

@@ -332,6 +332,17 @@ def test_width_never_exceeds_the_rank_of_the_features() -> None:
     assert refine(features.astype(np.float32), RefineConfig(epochs=1)).features.shape == (100, 5)
 
 
+def test_nothing_is_learnt_from_near_copies() -> None:
+    rows, rng = subspaces(300)[0], np.random.default_rng(5)
+    copies = rows[:60] + 0.01 * rng.normal(size=(60, rows.shape[1])).astype(np.float32)
+    many = np.concatenate([rows, copies, rows[:7]])
+    alone, found = refine(rows, QUICK), refine(many, QUICK)
+    assert_same(alone.parameters, found.parameters)
+    np.testing.assert_allclose(found.features[:300], alone.features[:], atol=1e-5)
+    assert found.features.shape[0] == 367
+    assert found.fitted_on == "the 367 images"
+
+
 def test_features_on_one_line_have_not_collapsed() -> None:
     """Two numbers per image, far from the origin: as directions, the images differ in sign only."""
     rng = np.random.default_rng(0)

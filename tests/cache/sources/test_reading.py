@@ -1,13 +1,13 @@
-import errno
 import os
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from leases import Held
 
 from clusterpipe.cache.errors import UnreadableImage
 from clusterpipe.cache.limits import Limits
-from clusterpipe.cache.sources import reading
 from clusterpipe.cache.sources.reading import read_file
 
 
@@ -33,20 +33,31 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_a_read_that_blocks_is_given_up_and_of_the_next_ones_less_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    (tmp_path / "a").write_bytes(b"x")
-    os.mkfifo(tmp_path / "pipe")
-    plain = Path.open
-    monkeypatch.setattr(Path, "open", lambda self, *a, **b: plain(tmp_path / "pipe", *a, **b))
-    monkeypatch.setattr(reading._patience, "stalls", 0)
-    waited = []
-    for _ in range(2):
-        began = time.monotonic()
-        with pytest.raises(TimeoutError, match="no answer while it was read") as stalled:
-            read_file(tmp_path / "a", Limits(seconds=4))
-        assert stalled.value.errno == errno.ETIMEDOUT
-        waited.append(time.monotonic() - began)
-    assert waited[1] < waited[0] - 1
-    monkeypatch.undo()
-    assert read_file(tmp_path / "a", Limits(seconds=0.5)) == b"x"
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"x")
+    program = [sys.executable, "-c", READ, str(tmp_path / "a"), str(tmp_path / "b")]
+    held = Held(tmp_path / "a")
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    held.give_up()
+    first, second, third = done.stdout.splitlines()
+    assert first.startswith(second.split(" for ")[0])
+    assert "no answer while it was read, for 2 s" in first
+    assert "no answer while it was read, for 1 s" in second
+    assert third == "b'x'"
+
+
+READ = """
+import errno, sys
+from pathlib import Path
+from clusterpipe.cache.limits import Limits
+from clusterpipe.cache.sources.reading import read_file
+held, other = map(Path, sys.argv[1:])
+for file in (held, held, other):
+    try:
+        print(read_file(file, Limits(seconds=2)))
+    except TimeoutError as error:
+        assert error.errno == errno.ETIMEDOUT
+        print(error)
+"""

@@ -1,7 +1,6 @@
 """`deterministic` promises the same content ids whatever the batch size, threads and workers."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,9 @@ import tiny_backbone
 import torch
 from program import content_ids, paint
 
+from clusterpipe.cache import artifact
+from clusterpipe.cache.run_directory import RunDirectory
+from clusterpipe.cache.schema import Assignments, KEstimate, Refined
 from clusterpipe.pipeline import run_stage
 from clusterpipe.pipeline.engine.config import Config
 from clusterpipe.pipeline.engine.repeatable import repeatable
@@ -23,28 +25,55 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_a_deterministic_run_has_equal_ids_whatever_the_computing(tmp_path: Path) -> None:
-    photos = paint(tmp_path / "photos", per_kind=5)
-    tiny = tiny_backbone.save(tmp_path / "tiny.pt")
-    settings = {
-        "source.path": str(photos),
-        "embed.backbones": (f"tiny={tiny}",),
-        "assign.features": "embeddings",
-        "assign.k": 3,
-        "compute.deterministic": True,
-    }
-    found = []
-    for batch_size, workers, cores in ((7, 1, 1), (64, 3, 2)):
-        torch.set_num_threads(cores)
-        more = {"embed.batch_size": batch_size, "embed.workers": workers}
-        config = Config()
-        for key, value in {**settings, **more}.items():
-            config = config.set(key, value, "test")
-        for stage in ("embed", "assign"):
-            run_stage(stage, config, tmp_path / f"run{batch_size}")
-        found.append(content_ids(tmp_path / f"run{batch_size}"))
-    assert found[0] == found[1]
-    assert len(found[0]) == 2
+STAGES = ("embed", "estimate-k", "refine", "assign")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[RunDirectory]]:
+    """Two runs on the same pictures that are computed in different ways."""
+    home = tmp_path_factory.mktemp("repeatable")
+    photos = paint(home / "photos", per_kind=8)
+    tiny = tiny_backbone.save(home / "tiny.pt")
+    settings = {"source.path": str(photos), "embed.backbones": (f"tiny={tiny}",)}
+    computing = ((7, 1, 1), (64, 3, 2))
+
+    def made(**more: Any) -> list[RunDirectory]:
+        found = []
+        for batch_size, workers, threads in computing:
+            torch.set_num_threads(threads)
+            own = {"embed.batch_size": batch_size, "embed.workers": workers}
+            config = Config()
+            for key, value in {**settings, **more, **own}.items():
+                config = config.set(key, value, "test")
+            folder = home / f"{'-'.join(more)}-{batch_size}"
+            for stage in STAGES:
+                run_stage(stage, config, folder)
+            found.append(RunDirectory(folder))
+        return found
+
+    return made
+
+
+@pytest.mark.slow
+def test_a_deterministic_run_has_equal_ids_whatever_the_computing(
+    runs: Callable[..., list[RunDirectory]],
+) -> None:
+    one, other = (content_ids(run.folder) for run in runs(**{"compute.deterministic": True}))
+    assert one == other
+    assert set(one) == {"embeddings", "k_estimate", "refined", "assignments"}
+
+
+@pytest.mark.slow
+def test_otherwise_k_and_labels_are_equal_and_numbers_nearly_so(
+    runs: Callable[..., list[RunDirectory]],
+) -> None:
+    one, other = runs()
+    k = [artifact.read(run.artifact(KEstimate), KEstimate).k for run in (one, other)]
+    assert k[0] == k[1]
+    rows = [artifact.read(run.artifact(Refined), Refined).features[0:24] for run in (one, other)]
+    np.testing.assert_allclose(*rows, atol=2e-3)
+    found = [artifact.read(run.artifact(Assignments), Assignments) for run in (one, other)]
+    np.testing.assert_array_equal(*(each.methods[each.chosen].label for each in found))
 
 
 def product(threads: int, *, deterministic: bool) -> Any:

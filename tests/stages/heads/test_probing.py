@@ -1,6 +1,7 @@
 """Choosing among fits without labels: what linear probes miss of each."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ class Known:
 
     label: NDArray[np.int64]
     temperature: float = 1.0
+    centroid: ClassVar[NDArray[np.float32]] = np.zeros((K, 6), np.float32)
 
     def soft(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(np.eye(K)[self.label[: len(z)]], np.float32)
@@ -69,14 +71,14 @@ def test_the_fit_that_probes_miss_least_of_is_chosen() -> None:
 def test_where_probes_cannot_tell_fits_apart_the_most_typical_is_chosen() -> None:
     usual, odd = mixed(0), mixed(0.5)
     errors = np.array([0.0102, 0.0101, 0.0100])  # of 300 rows: a standard error is 0.006
-    assert most_typical([usual, usual, odd], errors) == 1
-    assert most_typical([usual, odd, odd], errors) == 2
-    assert most_typical([usual, usual, odd], errors * [5, 5, 1]) == 2
-    assert most_typical([usual, odd], errors[:2]) == 1
-    assert most_typical([usual], errors[:1]) == 0
+    assert most_typical([usual, usual, odd], errors, K) == 1
+    assert most_typical([usual, odd, odd], errors, K) == 2
+    assert most_typical([usual, usual, odd], errors * [5, 5, 1], K) == 2
+    assert most_typical([usual, odd], errors[:2], K) == 1
+    assert most_typical([usual], errors[:1], K) == 0
 
 
 def test_a_collapsed_fit_is_not_chosen_however_easy_it_is_to_learn() -> None:
     one, errors = np.zeros(N, np.int64), np.array([0.0, 0.3, 0.2])
-    assert most_typical([one, mixed(0.3), mixed(0.2)], errors) == 2
-    assert most_typical([one, one], errors[:2]) == 0
+    assert most_typical([one, mixed(0.3), mixed(0.2)], errors, K) == 2
+    assert most_typical([one, one], errors[:2], K) == 0

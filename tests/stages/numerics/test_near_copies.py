@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clusterpipe.stages.numerics.near_copies import without_near_copies
+from clusterpipe.stages.numerics.near_copies import firsts, without_near_copies
 from clusterpipe.stages.numerics.preparation import unit_rows
 
 
@@ -19,6 +19,14 @@ def test_the_first_of_each_group_stays() -> None:
     rows = apart(100)
     many = np.concatenate([rows, changed(rows[:30], 0.05), changed(rows[:5], 0.05, seed=2)])
     np.testing.assert_array_equal(without_near_copies(many), rows)
+
+
+def test_of_copies_in_any_order_the_first_is_taken() -> None:
+    rows = apart(100)
+    many = np.concatenate([rows, changed(rows[:30], 0.05)])
+    order = np.random.default_rng(3).permutation(len(many))
+    _, expected = np.unique(order % 100, return_index=True)
+    np.testing.assert_array_equal(firsts(many[order]), np.sort(expected))
 
 
 def test_members_of_tight_clusters_are_no_copies() -> None:

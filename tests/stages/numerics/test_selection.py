@@ -95,8 +95,9 @@ def test_about_the_least_is_within_one_standard_error_of_it() -> None:
 
 
 def test_labellings_that_fill_few_clusters_are_collapsed() -> None:
-    assert collapsed([196, 8, 177, 176]).tolist() == [False, True, False, True]
-    assert collapsed([4, 4]).tolist() == [False, False]  # of 8, if there are 4 distinct rows
+    assert collapsed([196, 8, 177, 176], 196).tolist() == [False, True, False, True]
+    assert collapsed([180, 176, 162], 196).tolist() == [False, True, True]
+    assert collapsed([4, 4, 3], 8).tolist() == [False, False, True]  # if there are 4 distinct rows
 
 
 def test_what_is_known_of_a_labelling_tells_how_many_clusters_it_fills() -> None:
