@@ -295,7 +295,7 @@ def _measured(ground: _Ground, cluster: IntArray) -> Values:
             *_agreement(ground.label, cluster[ground.labelled]),
             silhouette(ground.distance, sampled),
             _bits_per_image(ground.z, sampled),
-            len(np.unique(inside[inside >= 0])),
+            _parts(inside),
         ]
     )
 
@@ -314,7 +314,13 @@ def _agreement(label: NDArray[np.int64], cluster: IntArray) -> list[float]:
 
 def _too_few(label: IntArray, cluster: IntArray) -> bool:
     """True if one-to-one matching would flatter: fewer than 10 rows per cluster or class."""
-    return len(label) < ROWS_PER_CLUSTER * max(len(np.unique(label)), len(np.unique(cluster)))
+    parts = max(_parts(label), _parts(cluster) + bool((cluster < 0).any()))
+    return len(label) < ROWS_PER_CLUSTER * parts
+
+
+def _parts(label: IntArray) -> int:
+    """Labels from 0 on that are in use."""
+    return int(np.count_nonzero(np.bincount(label[label >= 0])))
 
 
 def _bits_per_image(z: NDArray[np.float32], cluster: IntArray) -> float:

@@ -4,7 +4,12 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from sklearn.metrics import silhouette_score
+from sklearn.metrics import (
+    adjusted_mutual_info_score,
+    adjusted_rand_score,
+    normalized_mutual_info_score,
+    silhouette_score,
+)
 
 from clusterpipe.stages.numerics.metrics import (
     agreement,
@@ -80,6 +85,25 @@ def test_unassigned_rows_are_errors() -> None:
     found = agreement(LABEL, cluster)
     assert found.accuracy == found.purity == pytest.approx(45 / 60)
     assert found.nmi < 1
+
+
+@pytest.mark.parametrize(
+    ("n", "classes", "clusters"),
+    [(1, 1, 1), (5, 1, 1), (30, 4, 6), (500, 2, 1), (900, 30, 200), (20_000, 20, 40)],
+)
+def test_information_and_pairs_equal_scikit_learn(n: int, classes: int, clusters: int) -> None:
+    random = np.random.default_rng(n)
+    label = random.integers(0, classes, n)
+    cluster = np.where(random.random(n) < 0.3, label % clusters, random.integers(-1, clusters, n))
+    found = agreement(label, cluster)
+    assert found.nmi == pytest.approx(normalized_mutual_info_score(label, cluster), abs=1e-9)
+    assert found.ami == pytest.approx(adjusted_mutual_info_score(label, cluster), abs=1e-9)
+    assert found.ari == pytest.approx(adjusted_rand_score(label, cluster), abs=1e-9)
+
+
+def test_single_rows_agree_with_single_rows() -> None:
+    found = agreement(np.arange(7), np.arange(7)[::-1].copy())
+    assert (found.nmi, found.ami, found.ari) == (1, 1, 1)
 
 
 def test_chance_scores_nothing_when_adjusted() -> None:
