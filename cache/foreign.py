@@ -1,8 +1,9 @@
-"""HDF5 files of others, opened by a process apart with limits on its time, memory and size.
+"""Files of others, opened by a process apart with limits on its time, memory and size.
 
-HDF5 2.0 crashes on some damaged files, loops for ever on others and takes all the memory on more.
-Here that becomes the sentence that a refusal says. The process, `cache.foreign_reader`, is started
-when the first such file is opened and serves all of them, as long as none ends it.
+HDF5 2.0 crashes on some damaged files, loops for ever on others and takes all the memory on more;
+so may the libraries for PDF and RAW. Here that becomes the sentence that a refusal says. The
+process, `cache.foreign_reader`, is started when the first such file is opened and serves all of
+them, as long as none ends it.
 """
 
 import atexit
@@ -22,13 +23,17 @@ SECONDS = 20  # for one answer, of CPU time and by the clock, and more for what 
 BYTES_PER_SECOND = 8 << 20
 MEMORY = 2 << 30  # bytes, beside what is asked for
 _SIGNALS = {
-    signal.SIGXCPU: "HDF5 does not come to an end with it",
-    signal.SIGKILL: "HDF5 does not come to an end with it, or takes all the memory",
+    signal.SIGXCPU: "does not come to an end with it",
+    signal.SIGKILL: "does not come to an end with it, or takes all the memory",
 }
 
 
 class Refused(Exception):
     """Reasons for not reading a file, for people."""
+
+
+class _Ended(Exception):
+    """The end of the reading process, in words that follow on the name of a library."""
 
 
 class Answer(NamedTuple):
@@ -38,16 +43,30 @@ class Answer(NamedTuple):
     data: bytes
 
 
-def ask(what: str, path: Path, *, size: int, **more: Any) -> Answer:
+def ask(
+    what: str,
+    path: Path,
+    *,
+    size: int,
+    content: bytes = b"",
+    library: str = "HDF5",
+    seconds: float | None = None,
+    **more: Any,
+) -> Answer:
     """Answer of the reading process; `size` is the most bytes it reads for that.
 
-    Raises Refused with the reason, which is that of the reader or how it ended.
+    It may take `seconds`, of CPU time and by the clock; by default `SECONDS` and more for what is
+    large. `content` is sent along, where the file is not for it to read; `library` is what opens
+    the file there. Raises Refused with the reason, which is that of the reader or how it ended.
     """
-    request = {"what": what, "path": os.fsdecode(path), "size": size, **more}
-    seconds = SECONDS + size // BYTES_PER_SECOND
-    request |= {"seconds": seconds, "memory": MEMORY + 4 * size}
-    with _lock:
-        answer = _running().answer(request, seconds)
+    request = {"what": what, "path": os.fsdecode(path), "content": len(content), **more}
+    allowed = SECONDS + size // BYTES_PER_SECOND if seconds is None else seconds
+    request |= {"seconds": allowed, "memory": MEMORY + 4 * size}
+    try:
+        with _lock:
+            answer = _running().answer(request, content, allowed)
+    except _Ended as error:
+        raise Refused(f"{library} {error}") from error
     if "refused" in answer.told:
         raise Refused(str(answer.told["refused"]))
     return answer
@@ -58,12 +77,12 @@ class _Reader:
     process: subprocess.Popen[bytes]
     owner: int
 
-    def answer(self, request: Mapping[str, Any], seconds: float) -> Answer:
+    def answer(self, request: Mapping[str, Any], content: bytes, seconds: float) -> Answer:
         """Ends the process if that takes longer than `seconds`, and when it is interrupted."""
         timer = threading.Timer(seconds, self.process.kill)
         timer.start()
         try:
-            return self._exchange(request)
+            return self._exchange(request, content)
         except BaseException:
             self.close()
             raise
@@ -75,12 +94,12 @@ class _Reader:
         with suppress(BrokenPipeError), self.process:
             self.process.kill()
 
-    def _exchange(self, request: Mapping[str, Any]) -> Answer:
+    def _exchange(self, request: Mapping[str, Any], content: bytes) -> Answer:
         sink, source = self.process.stdin, self.process.stdout
         assert sink is not None
         assert source is not None
         try:
-            sink.write(json.dumps(request).encode() + b"\n")
+            sink.write(json.dumps(request).encode() + b"\n" + content)
             sink.flush()
             line = source.readline()
             told = json.loads(line) if line else None
@@ -88,7 +107,7 @@ class _Reader:
         except BrokenPipeError:
             told, data = None, b""
         if told is None or len(data) < told["bytes"]:
-            raise Refused(_ending(self.process.wait()))
+            raise _Ended(_ending(self.process.wait()))
         return Answer(told, data)
 
 
@@ -128,6 +147,6 @@ def _start() -> subprocess.Popen[bytes]:
 def _ending(code: int) -> str:
     """End of the reader, in words."""
     if code >= 0:
-        return "HDF5 gave it up"
+        return "gave it up"
     known = _SIGNALS.get(signal.Signals(-code))
-    return known or f"HDF5 crashes on it ({signal.Signals(-code).name})"
+    return known or f"crashes on it ({signal.Signals(-code).name})"

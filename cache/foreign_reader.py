@@ -1,6 +1,6 @@
-"""The process that opens HDF5 files of others: questions on stdin, answers on stdout.
+"""The process that opens files of others: questions on stdin, answers on stdout.
 
-A question is a line of JSON; an answer is a line of JSON, with the number of bytes that follow.
+Questions and answers are a line of JSON each, with the number of bytes that follow.
 """
 
 import io
@@ -16,9 +16,11 @@ from typing import IO, Any
 import h5py
 import numpy as np
 
-from clusterpipe.cache import gate, inspection, structure
-from clusterpipe.cache.errors import ClusterpipeError, DamagedArtifact
+from clusterpipe.cache import documents, gate, inspection, structure
+from clusterpipe.cache.errors import ClusterpipeError, DamagedArtifact, UnreadableImage
 from clusterpipe.cache.foreign import Answer
+
+Question = Mapping[str, Any]
 
 _LIMITS = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)
 _MOST = 4_096
@@ -35,13 +37,14 @@ def main() -> None:
             _reply(json.loads(line), out)
 
 
-def _reply(question: Mapping[str, Any], out: IO[bytes]) -> None:
+def _reply(question: Question, out: IO[bytes]) -> None:
     try:
         _limit(question["seconds"], question["memory"])
-        answer = _ANSWERS[question["what"]](question)
+        content = sys.stdin.buffer.read(question["content"])
+        answer = _ANSWERS[question["what"]](question, content)
     except MemoryError:
         answer = Answer({"refused": f"it needs more than {question['memory'] >> 30} GiB"}, b"")
-    except (structure.Unsound, ClusterpipeError, *_DAMAGE) as error:
+    except (structure.Unsound, ClusterpipeError, UnreadableImage, *_DAMAGE) as error:
         answer = Answer({"refused": str(error)}, b"")
     out.write(json.dumps({**answer.told, "bytes": len(answer.data)}).encode() + b"\n")
     out.write(answer.data)
@@ -67,7 +70,7 @@ def _lower(kind: int, wanted: int) -> None:
 # ---------------------------------------------------------------- answers
 
 
-def _list(question: Mapping[str, Any]) -> Answer:
+def _list(question: Question, content: bytes) -> Answer:
     """Shape and dtype of each dataset of a file, or why it is not to be read; of groups within
     groups no more than `_MOST` names are looked at, and no links."""
     with h5py.File(question["path"], "r") as file:
@@ -107,7 +110,7 @@ def _dtype(node: h5py.Dataset) -> str:
     return str(node.dtype.str)
 
 
-def _read(question: Mapping[str, Any]) -> Answer:
+def _read(question: Question, content: bytes) -> Answer:
     """Rows start..stop of a dataset: a `.npy` file, or a list of strings."""
     path, name = Path(question["path"]), question["name"]
     with h5py.File(path, "r") as file:
@@ -136,7 +139,7 @@ def _check_once(path: str, name: str, changed: int) -> None:
         structure.dataset(file, name, Path(path).parent)
 
 
-def _verify(question: Mapping[str, Any]) -> Answer:
+def _verify(question: Question, content: bytes) -> Answer:
     """The content id of an artifact, every value of which fits it; or what is damaged of it."""
     path = Path(question["path"])
     with h5py.File(path, "r") as file:
@@ -156,10 +159,25 @@ def _places(file: h5py.File) -> Iterator[str]:
     yield from found
 
 
-_ANSWERS: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
+def _pages(question: Question, content: bytes) -> Answer:
+    return Answer({"pages": documents.pdf_pages(Path(question["path"]))}, b"")
+
+
+def _page(question: Question, content: bytes) -> Answer:
+    return Answer({}, documents.drawn_page(content, question["page"]))
+
+
+def _preview(question: Question, content: bytes) -> Answer:
+    return Answer({}, documents.raw_preview(content))
+
+
+_ANSWERS: Mapping[str, Callable[[Question, bytes], Answer]] = {
     "list": _list,
     "read": _read,
     "verify": _verify,
+    "pages of a PDF": _pages,
+    "page of a PDF": _page,
+    "preview of a RAW": _preview,
 }
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ class Hdf5Rows:
         return (parts[0] if len(parts) == 1 else np.concatenate(parts))[::step]
 
     def _read(self, start: int, stop: int, row: int) -> NDArray[Any]:
-        asked = {"name": self.name, "start": start, "stop": max(start, stop)}
+        asked: dict[str, Any] = {"name": self.name, "start": start, "stop": max(start, stop)}
         size = max(0, stop - start) * row
         answer = foreign.ask("read", self.path, size=size, **asked)
         if answer.told["text"]:

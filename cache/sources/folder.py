@@ -31,7 +31,7 @@ from clusterpipe.cache.sources.pages import (
     later_pages,
     pdf_pages,
 )
-from clusterpipe.cache.sources.reading import first_bytes
+from clusterpipe.cache.sources.reading import first_bytes, in_time
 
 RUN_FILES = {".lock", "pipeline.toml"}  # what every run directory holds
 _SUFFIXES = tuple(IMAGE_SUFFIXES)
@@ -68,6 +68,7 @@ class _Unusable(NamedTuple):
 
 @dataclass
 class _Findings:
+    limits: Limits
     files: list[_File] = field(default_factory=list)
     unusable: list[_Unusable] = field(default_factory=list)
     others: list[_Unusable] = field(default_factory=list)
@@ -118,7 +119,8 @@ def open_files(
     With `labels_from_folders` folders are the classes, as `classes_of` says. Raises `UsageError`
     when one of `folders` cannot be listed.
     """
-    findings = _scan(root, folders, follow_links, progress)
+    findings = _Findings(limits)
+    _scan(findings, root, folders, follow_links, progress)
     for given in files:
         _inspect(given, stored_path(given.relative_to(root).as_posix()), findings)
     others = sorted(set(findings.others))
@@ -174,8 +176,13 @@ def _remarks(findings: _Findings) -> Iterator[str]:
         )
 
 
-def _scan(root: Path, folders: Sequence[Path], follow_links: bool, progress: Progress) -> _Findings:
-    findings = _Findings()
+def _scan(
+    findings: _Findings,
+    root: Path,
+    folders: Sequence[Path],
+    follow_links: bool,
+    progress: Progress,
+) -> None:
     inside = None if follow_links else [folder.resolve() for folder in folders]
     named = {_below(folder, root) for folder in folders}
     pending = [_Folder(through_link=False, path=path) for path in sorted(named)]
@@ -187,7 +194,6 @@ def _scan(root: Path, folders: Sequence[Path], follow_links: bool, progress: Pro
             for entry in entries:
                 _sort_in(entry, folder, pending, findings, inside)
             advance(len(entries))
-    return findings
 
 
 def _below(folder: Path, root: Path) -> str:
@@ -248,7 +254,7 @@ def _inspect(entry: os.DirEntry[str] | Path, path: str, findings: _Findings) -> 
     unread = findings.unusable if named else findings.others
     try:
         status = entry.stat()
-        kind = None if named or not stat.S_ISREG(status.st_mode) else _kind(entry)
+        kind = None if named or not stat.S_ISREG(status.st_mode) else _kind(entry, findings.limits)
     except OSError as error:
         reason = "broken link" if entry.is_symlink() else _reason(error)
         unread.append(_Unusable(path, reason))
@@ -278,7 +284,7 @@ def _open_up(place: Path, kind: Kind, file: _File, findings: _Findings) -> None:
         findings.readers[file.id] = RawPreview(place)
         return
     try:
-        count = pdf_pages(place)
+        count = pdf_pages(place, findings.limits)
     except UnreadableImage as error:
         findings.unusable.append(_Unusable(file.path, str(error)))
         return
@@ -293,9 +299,9 @@ def _look_further(place: Path, file: _File, findings: _Findings) -> None:
     when it is embedded."""
     suffix = place.suffix.lower()
     with suppress(OSError):
-        if suffix in _ANIMATED and is_animated(first_bytes_of(place)):
+        if suffix in _ANIMATED and is_animated(in_time(first_bytes_of, place, findings.limits)):
             findings.animated.append(file.path)
-        offsets = later_pages(place) if suffix in _PAGED else []
+        offsets = in_time(later_pages, place, findings.limits) if suffix in _PAGED else []
         if len(offsets) * file.size > _MOST_BYTES:
             findings.stacks.append(file.path)
             return
@@ -306,9 +312,9 @@ def _look_further(place: Path, file: _File, findings: _Findings) -> None:
             findings.paged[file.path] += 1
 
 
-def _kind(entry: os.DirEntry[str] | Path) -> Kind:
+def _kind(entry: os.DirEntry[str] | Path, limits: Limits) -> Kind:
     """Kind of a file that is not named as an image. Raises OSError."""
-    return kind_of(first_bytes(Path(entry)), entry.name)
+    return kind_of(in_time(first_bytes, Path(entry), limits), entry.name)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import struct
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
+from clusterpipe.cache import foreign
+from clusterpipe.cache.documents import MOST_PAGES
 from clusterpipe.cache.errors import UnreadableImage
 from clusterpipe.cache.limits import Limits, wanting
-from clusterpipe.cache.signatures import PDF, RAW
+from clusterpipe.cache.signatures import PDF, RAW, Kind
 from clusterpipe.cache.sources.reading import read_file
 
-MOST_PAGES = 10_000  # of a file
-LONGEST = 1024  # pixels of a page that is drawn
 _THUMBNAIL, _MASK = 1, 4  # bits of NewSubfileType
 _SUBFILE = 254
 _HEAD = 4_096
-
-_pdfium = threading.Lock()  # the library is not to be entered twice
 
 
 @dataclass(frozen=True)
@@ -40,29 +36,13 @@ class TiffPage:
 
 @dataclass(frozen=True)
 class PdfPage:
-    """Reader of a page of a PDF, drawn with its longer side at `LONGEST` pixels, as PNG."""
+    """Reader of a page of a PDF, drawn as PNG."""
 
     path: Path
     page: int
 
     def __call__(self, limits: Limits, /) -> bytes:
-        data = read_file(self.path, limits)
-        if not PDF.readable:
-            raise wanting(PDF)
-        import pypdfium2
-
-        with _pdfium:
-            try:
-                document = pypdfium2.PdfDocument(data)
-                try:
-                    image = _drawn(document[self.page])
-                finally:
-                    document.close()
-            except (pypdfium2.PdfiumError, ValueError, IndexError, RuntimeError) as error:
-                raise UnreadableImage(f"damaged, or an unusual PDF: {error}") from error
-        stream = BytesIO()
-        image.save(stream, "PNG", compress_level=1)
-        return stream.getvalue()
+        return _by_library(PDF, "page of a PDF", self.path, limits, page=self.page)
 
 
 @dataclass(frozen=True)
@@ -72,42 +52,28 @@ class RawPreview:
     path: Path
 
     def __call__(self, limits: Limits, /) -> bytes:
-        data = read_file(self.path, limits)
-        if not RAW.readable:
-            raise wanting(RAW)
-        import rawpy
-
-        try:
-            with rawpy.imread(BytesIO(data)) as raw:
-                found = raw.extract_thumb()
-        except rawpy.LibRawError as error:
-            raise UnreadableImage(f"damaged, or without a preview: {error}") from error
-        if isinstance(found.data, bytes):  # a JPEG
-            return found.data
-        height, width = found.data.shape[:2]
-        return b"P6 %d %d 255\n" % (width, height) + bytes(found.data.tobytes())
+        return _by_library(RAW, "preview of a RAW", self.path, limits)
 
 
-def _drawn(page: Any) -> Any:
-    width, height = page.get_size()
-    if not (width > 0 and height > 0):
-        raise ValueError("a page without a size")
-    return page.render(scale=LONGEST / max(width, height)).to_pil().convert("RGB")
+def _by_library(kind: Kind, what: str, path: Path, limits: Limits, **more: int) -> bytes:
+    """The answer of a library that may crash, in the process apart."""
+    content = read_file(path, limits)
+    if not kind.readable:
+        raise wanting(kind)
+    asked: dict[str, Any] = {"library": kind.package, "seconds": limits.seconds, **more}
+    try:
+        return foreign.ask(what, path, size=len(content), content=content, **asked).data
+    except foreign.Refused as error:
+        raise UnreadableImage(str(error)) from error
 
 
-def pdf_pages(path: Path) -> int:
+def pdf_pages(path: Path, limits: Limits) -> int:
     """Number of pages. Raises UnreadableImage for a PDF that is damaged or needs a password."""
-    import pypdfium2
-
-    with _pdfium:
-        try:
-            document = pypdfium2.PdfDocument(path)
-            try:
-                return min(len(document), MOST_PAGES)
-            finally:
-                document.close()
-        except (pypdfium2.PdfiumError, ValueError, OSError) as error:
-            raise UnreadableImage(f"damaged, or an unusual PDF: {error}") from error
+    asked: dict[str, Any] = {"library": PDF.package, "seconds": limits.seconds}
+    try:
+        return int(foreign.ask("pages of a PDF", path, size=0, **asked).told["pages"])
+    except foreign.Refused as error:
+        raise UnreadableImage(str(error)) from error
 
 
 def later_pages(path: Path) -> list[int]:

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeVar
 
 from clusterpipe.cache.errors import UnreadableImage
 from clusterpipe.cache.limits import Limits, stalled
 from clusterpipe.cache.signatures import HEAD
+
+T = TypeVar("T")
 
 _BLOCK = 1 << 20
 
@@ -52,6 +55,26 @@ def read_through(opened: Opened, path: Path, limits: Limits) -> bytes:
     return content
 
 
+def in_time(look: Callable[[Path], T], path: Path, limits: Limits) -> T:
+    """What `look` finds in a file of which it reads little; waits as long as `read_file` does.
+
+    Raises what `look` raises, and `OSError` when no answer came in time.
+    """
+    patience = _patience.seconds(limits.seconds)
+    answer: SimpleQueue[T | Exception] = SimpleQueue()
+    _looking().put((partial(look, path), answer))
+    try:
+        found = answer.get(timeout=patience)
+    except Empty:
+        _patience.stalls += 1
+        _current.questions = None  # its thread is left behind
+        raise TimeoutError(errno.ETIMEDOUT, stalled(patience), str(path)) from None
+    _patience.stalls = 0
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
 def first_bytes(path: Path) -> bytes:
     """First bytes of a file, enough to tell its kind. Raises OSError."""
     with path.open("rb", buffering=0) as file:
@@ -68,6 +91,34 @@ class _Patience:
 
 
 _patience = _Patience()
+
+
+Questions = SimpleQueue[tuple[Callable[[], Any], SimpleQueue[Any]]]
+
+
+class _Current(threading.local):
+    """Of each thread its questions to another one, which looks at files."""
+
+    questions: Questions | None = None
+
+
+_current = _Current()
+
+
+def _looking() -> Questions:
+    if _current.questions is None:
+        _current.questions = SimpleQueue()
+        threading.Thread(target=_look, args=(_current.questions,), daemon=True).start()
+    return _current.questions
+
+
+def _look(questions: Questions) -> None:
+    while True:
+        look, answer = questions.get()
+        try:
+            answer.put(look())
+        except Exception as error:  # noqa: BLE001 - raised where it was asked for
+            answer.put(error)
 
 
 class _Reading(threading.Thread):

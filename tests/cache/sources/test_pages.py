@@ -1,5 +1,6 @@
 """Pages of TIFF and PDF, previews of RAW photographs, animations."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-from clusterpipe.cache import images
+from clusterpipe.cache import foreign, images
 from clusterpipe.cache.errors import UnreadableImage
 from clusterpipe.cache.limits import USUAL, Limits
 from clusterpipe.cache.signatures import PDF, RAW
 from clusterpipe.cache.sources.files import FileImages
 from clusterpipe.cache.sources.folder import open_folder
-from clusterpipe.cache.sources.pages import TiffPage, is_animated, later_pages
+from clusterpipe.cache.sources.pages import PdfPage, TiffPage, is_animated, later_pages
 
 SHADES = (10, 90, 170)
 
@@ -150,6 +151,46 @@ def test_previews_of_raw_photographs(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match="damaged, or without a preview"):
         source.read(1)
     assert RAW.readable
+
+
+CRASHES = """
+import os, signal
+def crash(*given):
+    os.kill(os.getpid(), signal.SIGSEGV)
+PdfDocument = imread = crash
+class PdfiumError(Exception): ...
+class LibRawError(Exception): ...
+"""
+
+
+@pytest.fixture
+def crashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Libraries for PDF and RAW that take their process with them."""
+    for name in ("pypdfium2", "rawpy"):
+        (tmp_path / "site").mkdir(exist_ok=True)
+        (tmp_path / "site" / f"{name}.py").write_text(CRASHES)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    foreign.close()
+    yield
+    foreign.close()
+
+
+@pytest.mark.usefixtures("crashing")
+def test_a_library_that_crashes_costs_its_file_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a.pdf").write_bytes(b"%PDF-1.7")
+    (folder / "b.nef").write_bytes(b"MM\0*" + bytes(300))
+    Image.new("L", (3, 3)).save(folder / "c.png")
+    source = open_folder(folder)
+    assert source.manifest.id.tolist() == ["b.nef", "c.png"]
+    assert source.manifest.skipped_reason.tolist() == ["pypdfium2 crashes on it (SIGSEGV)"]
+    with pytest.raises(UnreadableImage, match=r"rawpy crashes on it \(SIGSEGV\)"):
+        source.read(0)
+    with pytest.raises(UnreadableImage, match=r"pypdfium2 crashes on it \(SIGSEGV\)"):
+        PdfPage(folder / "a.pdf", 0)(USUAL)
+    assert source.decode(source.read(1)).size == (3, 3)
 
 
 @pytest.mark.parametrize(

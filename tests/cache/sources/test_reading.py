@@ -8,7 +8,7 @@ from leases import Held
 
 from clusterpipe.cache.errors import UnreadableImage
 from clusterpipe.cache.limits import Limits
-from clusterpipe.cache.sources.reading import read_file
+from clusterpipe.cache.sources.reading import first_bytes, in_time, read_file
 
 
 def test_a_file_is_read_whole(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
         read_file(tmp_path / "none", Limits())
 
 
-def test_a_read_that_blocks_is_given_up_and_of_the_next_ones_less_is_waited_for(
+def test_a_read_that_waits_is_given_up_and_of_the_next_ones_less_is_waited_for(
     tmp_path: Path,
 ) -> None:
     for name in "ab":
@@ -41,23 +41,32 @@ def test_a_read_that_blocks_is_given_up_and_of_the_next_ones_less_is_waited_for(
     held = Held(tmp_path / "a")
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     held.give_up()
-    first, second, third = done.stdout.splitlines()
+    first, second, *others = done.stdout.splitlines()
     assert first.startswith(second.split(" for ")[0])
     assert "no answer while it was read, for 2 s" in first
     assert "no answer while it was read, for 1 s" in second
-    assert third == "b'x'"
+    assert others == ["b'x'"] * 2
 
 
 READ = """
 import errno, sys
 from pathlib import Path
 from clusterpipe.cache.limits import Limits
-from clusterpipe.cache.sources.reading import read_file
+from clusterpipe.cache.sources.reading import first_bytes, in_time, read_file
 held, other = map(Path, sys.argv[1:])
-for file in (held, held, other):
+limits = Limits(seconds=2)
+reads = [lambda file: read_file(file, limits), lambda file: in_time(first_bytes, file, limits)]
+for read, file in [(reads[0], held), (reads[1], held), (reads[1], other), (reads[0], other)]:
     try:
-        print(read_file(file, Limits(seconds=2)))
+        print(read(file))
     except TimeoutError as error:
         assert error.errno == errno.ETIMEDOUT
         print(error)
 """
+
+
+def test_looking_at_a_file_raises_what_it_raises(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        in_time(first_bytes, tmp_path / "none", Limits())
+    with pytest.raises(ZeroDivisionError):
+        in_time(lambda path: 1 // 0, tmp_path, Limits())
