@@ -77,7 +77,6 @@ _DAMAGE: tuple[type[Exception], ...] = (
 
 _ENDS_EARLY = ("truncated", "but only got", "unexpected end")
 _ORIGINAL = "clusterpipe size"  # in the `info` of an image that was decoded at a smaller scale
-_LARGE = 32_000_000  # pixels, from which on images are decoded one at a time
 _SCALES = (8, 4, 2, 1)
 _STRIP = 512  # rows
 _START_OF_SCAN = b"\xff\xda"
@@ -98,7 +97,7 @@ def decode(data: bytes, *, needed: int = 0, limits: Limits = USUAL) -> Image:
 
     With `needed`, a number of pixels, an image whose shorter side has more than twice `MARGIN`
     times as many comes at 1/2, 1/4 or 1/8 of its size, whichever leaves it `MARGIN` times as many:
-    JPEG is decoded at that scale, and of other formats what has more than 32 million pixels is
+    JPEG is decoded at that scale, and of other formats what has more pixels than `limits.large` is
     averaged. `size_of` tells what it had.
 
     Safe to call from several threads. Raises `UnreadableImage`, with the reason, for anything
@@ -112,9 +111,9 @@ def decode(data: bytes, *, needed: int = 0, limits: Limits = USUAL) -> Image:
             return _tiff(data, needed, limits)
         plain = png_chunks.without_extras(data) if kind.name == "PNG" else data
         image = _opened(plain, kind, limits)
-        with _alone(image.size):
+        with _alone(image.size, limits):
             deep = kind.name == "PNG" and depth.deep_png(image, _opened(plain, kind, limits))
-            return _finished(deep or image, needed)
+            return _finished(deep or image, needed, limits)
 
 
 def size_of(image: Image) -> tuple[int, int]:
@@ -186,9 +185,9 @@ class _Unidentified(ValueError):
 
 
 @contextmanager
-def _alone(size: tuple[int, int]) -> Iterator[None]:
+def _alone(size: tuple[int, int], limits: Limits) -> Iterator[None]:
     """Large images wait for each other, so that more threads do not need more memory."""
-    with _one_large if size[0] * size[1] > _LARGE else nullcontext():
+    with _one_large if size[0] * size[1] > limits.large else nullcontext():
         yield
 
 
@@ -269,8 +268,8 @@ def _tiff(data: bytes, needed: int, limits: Limits) -> Image:
     if page is None:
         raise _Unidentified("it holds no page")
     try:
-        with _alone(page.size):
-            return _finished(page.image(limits), needed)
+        with _alone(page.size, limits):
+            return _finished(page.image(limits), needed, limits)
     except (ValueError, ImportError):
         if not page.trusted:
             raise
@@ -279,14 +278,14 @@ def _tiff(data: bytes, needed: int, limits: Limits) -> Image:
 
 def _by_pillow(data: bytes, needed: int, limits: Limits) -> Image:
     image = _opened(data, TIFF, limits)
-    with _alone(image.size):
-        return _finished(image, needed)
+    with _alone(image.size, limits):
+        return _finished(image, needed, limits)
 
 
 # ---------------------------------------------------------------- decoding
 
 
-def _finished(image: Image, needed: int) -> Image:
+def _finished(image: Image, needed: int, limits: Limits) -> Image:
     """The upright RGB image at the scale that is needed; its `info` tells the size it had."""
     from PIL.ImageFile import ImageFile
 
@@ -298,7 +297,8 @@ def _finished(image: Image, needed: int) -> Image:
     _turn_upright(image)
     turned = image.size != stored
     pixels = _rgb(image)
-    if pixels.width * pixels.height > _LARGE and (scale := _scale(pixels.size, needed)) > 1:
+    scale = _scale(pixels.size, needed)
+    if pixels.width * pixels.height > limits.large and scale > 1:
         pixels = pixels.reduce(scale)
     pixels.info[_ORIGINAL] = full[::-1] if turned else full
     return pixels

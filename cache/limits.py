@@ -16,10 +16,12 @@ SCANS = 1_000
 @dataclass(frozen=True)
 class Limits:
     """Of one file: `pixels` it may decode to, and `seconds`: of waiting for the next bytes while
-    it is read, and of computing while it is decoded."""
+    it is read, and of computing while it is decoded. From `large` pixels on files are decoded one
+    at a time."""
 
     pixels: int = PIXELS
     seconds: float = SECONDS
+    large: int = 32_000_000
 
     @property
     def bytes(self) -> int:

@@ -56,7 +56,7 @@ def read_through(opened: Opened, path: Path, limits: Limits) -> bytes:
 
 
 def in_time(look: Callable[[Path], T], path: Path, limits: Limits) -> T:
-    """What `look` finds in a file of which it reads little; waits as long as `read_file` does.
+    """Result of `look`, which reads little of a file; waits as long as `read_file` does.
 
     Raises what `look` raises, and `OSError` when no answer came in time.
     """

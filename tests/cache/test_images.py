@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageCms
 
-from clusterpipe.cache import images
 from clusterpipe.cache.errors import UnreadableImage
 from clusterpipe.cache.images import (
     IMAGE_SUFFIXES,
@@ -471,11 +470,8 @@ def test_the_size_of_a_scaled_portrait_is_upright() -> None:
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "BMP"])
-def test_large_pictures_of_other_formats_are_averaged(
-    format: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(images, "_LARGE", 10_000)
-    image = decode(encoded(photograph(320, 320), format), needed=20)
+def test_large_pictures_of_other_formats_are_averaged(format: str) -> None:
+    image = decode(encoded(photograph(320, 320), format), needed=20, limits=Limits(large=10_000))
     assert image.size == (80, 80)
     assert size_of(image) == (320, 320)
     assert decode(encoded(photograph(320, 320), format)).size == (320, 320)

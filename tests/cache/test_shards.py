@@ -176,6 +176,7 @@ def in_order(images: Sequence[str]) -> NDArray[Any]:
     return everything[[IMAGES.index(image) for image in images]]
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(images=st.lists(st.sampled_from(IMAGES), min_size=1, max_size=20), data=st.data())
 def test_rows_in_any_order_and_number_are_those_of_the_images(
