@@ -37,6 +37,7 @@ SCRIPTS = (
     "tiles",
     "selection",
     "cards",
+    "groups",
     "one_cluster",
     "route",
     "duplicates",

@@ -19,6 +19,7 @@ from clusterpipe.cache.schema import (
     Curation,
     Embeddings,
     KEstimate,
+    Levels,
     Metrics,
     Naming,
     Space,
@@ -47,8 +48,12 @@ def finished_run(
     captions: Sequence[str] = CAPTIONS,
     classes: Sequence[str] = CAPTIONS,
     skipped: Sequence[str] = ("broken.jpg",),
+    levels: bool = False,
 ) -> FinishedRun:
-    """Paints the images into home/photos and writes the artifacts of home/run."""
+    """Paints the images into home/photos and writes the artifacts of home/run.
+
+    levels: also groups, of which the first holds clusters 0 and 1, and two parts of cluster 0.
+    """
     photos = home / "photos"
     for number, name in enumerate(names):
         (photos / name).parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +73,8 @@ def finished_run(
     _write(run, _captions(captions), "caption", {})
     _write(run, _metrics(label), "evaluate", {})
     _write(run, _curation(len(names)), "curate", {}, CURATED)
+    if levels:
+        _write(run, _levels(label), "levels", {})
     return FinishedRun(run, config)
 
 
@@ -101,6 +108,8 @@ def _index(
         index,
         id=column,
         path=column,
+        width=np.full(n, 64),
+        height=np.full(n, 64),
         digest=np.array([file_digest(photos / name) for name in names], object),
         label=label,
         class_name=np.array(list(classes), object),
@@ -165,6 +174,11 @@ def _metrics(label: np.ndarray) -> Metrics:
         chance=np.array([[0.4, 0.1, np.nan]]),
     )
     return metrics
+
+
+def _levels(label: np.ndarray) -> Levels:
+    part = np.where((label == 0) & (np.arange(len(label)) >= 15), K, label)
+    return Levels(coarse=np.array([0, 0, 1]), fine=part, number=np.array([2, K, K + 1]))
 
 
 def _curation(n: int) -> Curation:

@@ -41,9 +41,7 @@ const DOES = {
 };
 
 function mostOf(values) {
-  const tally = new Map();
-  for (const value of values) tally.set(value, (tally.get(value) ?? 0) + 1);
-  return [...tally].sort((a, b) => b[1] - a[1])[0][0];
+  return [...groupBy(values, (value) => value)].sort((a, b) => b[1].length - a[1].length)[0][0];
 }
 
 // ---------------------------------------------------------------- undo and redo
@@ -93,17 +91,12 @@ function reference(state, k) {
   return { number: k, size: rows.length + state.hidden[k], images: named(rows.slice(0, NAMING)) };
 }
 
-function byCluster(state, rows) {
-  const found = new Map();
-  for (const i of rows) found.set(state.cluster[i], [...(found.get(state.cluster[i]) ?? []), i]);
-  return [...found].filter(([k]) => k >= 0);
-}
-
 function lines(state, act) {
   const { time, rows = [], clusters = [] } = act;
   const line = { act: act.act, time };
   if (act.act === "reject" || act.act === "pin") {
-    return byCluster(state, rows).map(([k, own]) => ({ ...line, images: named(own), clusters: [reference(state, k)] }));
+    const own = groupBy(rows.filter((i) => state.cluster[i] >= 0), (i) => state.cluster[i]);
+    return [...own].map(([k, rows]) => ({ ...line, images: named(rows), clusters: [reference(state, k)] }));
   }
   if (rows.length) line.images = named(rows);
   if (clusters.length) line.clusters = clusters.map((k) => reference(state, k));

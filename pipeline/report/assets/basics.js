@@ -33,6 +33,17 @@ const identity = (i) => images.id?.[i] ?? images.name[i]; // as the run knows it
 const className = (i) => (images.label[i] >= 0 ? classes[images.label[i]] : "");
 const collator = new Intl.Collator("en", { numeric: true });
 
+// What has the same key, in the order given: a map from keys to lists.
+function groupBy(values, keyOf) {
+  const found = new Map();
+  for (const value of values) {
+    const key = keyOf(value);
+    if (found.has(key)) found.get(key).push(value);
+    else found.set(key, [value]);
+  }
+  return found;
+}
+
 // The first `most` names, and how many more there are.
 function listed(names, most = 3) {
   const more = names.length > most ? ` and ${number(names.length - most)} more` : "";

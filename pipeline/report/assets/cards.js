@@ -52,21 +52,30 @@ function card(k, rows) {
   return found;
 }
 
-function showCards(only = null) {
+// Cards of all clusters, or of a group, or of the groups.
+function showCards(group) {
   const { query, flag } = wanted();
-  const cards = new Map();
-  const chosen = only ?? present();
-  for (const k of [...chosen].sort(CARD_ORDER[$("#order").value])) {
-    const rows = rowsOf(k).filter(flag);
-    if (rows.length && (!query || matches(k, query))) cards.set(k, card(k, rows));
-  }
-  const found = query && !only ? byName(query, flag) : [];
-  const loose = query || only ? [] : rowsOf(-1).filter(flag);
-  $("#cards").replaceChildren(...cards.values());
+  const chosen = present().filter((k) => group < 0 || groupOf(k) === group);
+  const isSearch = query !== "" || $("#flag").value !== "all";
+  const found = query && group < 0 ? byName(query, flag) : [];
+  const loose = query || group >= 0 ? [] : rowsOf(-1).filter(flag);
+  const cards = group < 0 && !isSearch && isSurvey() ? groupCards() : clusterCards(chosen, found.length);
+  $("#cards").replaceChildren(...cards);
+  $("#group").replaceChildren(...(group < 0 ? [] : groupHead(group)));
   $("#gallery").replaceChildren(...[gallery("Images of that name", found), gallery("In no cluster", loose)].filter(Boolean));
   $("#gallery").hidden = !$("#gallery").childElementCount;
   $("#cards").hidden = false;
-  $("#count").textContent = `${number(cards.size)} of ${counted(chosen.length, "cluster")}` + (found.length ? `, ${counted(found.length, "image")}` : "");
+}
+
+function clusterCards(chosen, found) {
+  const { query, flag } = wanted();
+  const cards = [];
+  for (const k of [...chosen].sort(CARD_ORDER[$("#order").value])) {
+    const rows = rowsOf(k).filter(flag);
+    if (rows.length && (!query || matches(k, query))) cards.push(card(k, rows));
+  }
+  $("#count").textContent = `${number(cards.length)} of ${counted(chosen.length, "cluster")}` + (found ? `, ${counted(found, "image")}` : "");
+  return cards;
 }
 
 function byName(query, flag) {

@@ -55,8 +55,7 @@ function rebuild() {
 
 // Names of which equal ones have a second word: the first of their own that the others do not have.
 function distinct(names, wordsOf, counts = () => true) {
-  const twins = new Map();
-  names.forEach((name, k) => counts(k) && twins.set(name, [...(twins.get(name) ?? []), k]));
+  const twins = groupBy([...names.keys()].filter(counts), (k) => names[k]);
   const found = [...names];
   for (const [name, same] of twins) {
     if (same.length < 2) continue;
@@ -76,12 +75,10 @@ function distinct(names, wordsOf, counts = () => true) {
 function makeup(k) {
   if (!now.touched.has(k)) return machine[k];
   const rows = rowsOf(k);
-  const known = new Map();
-  for (const i of rows) if (className(i)) known.set(className(i), (known.get(className(i)) ?? 0) + 1);
-  const [majority, most] = [...known].sort((a, b) => b[1] - a[1])[0] ?? ["", 0];
-  const labelled = [...known.values()].reduce((sum, value) => sum + value, 0);
+  const labelled = rows.filter(className);
+  const [majority, own] = [...groupBy(labelled, className)].sort((a, b) => b[1].length - a[1].length)[0] ?? ["", []];
   const confidence = rows.reduce((sum, i) => sum + likelihood(i), 0) / Math.max(rows.length, 1);
-  return { confidence, majority, share: labelled ? most / labelled : 0 };
+  return { confidence, majority, share: own.length / Math.max(labelled.length, 1) };
 }
 
 const isMinority = (i) => className(i) !== "" && clusterOf(i) >= 0 && className(i) !== makeup(clusterOf(i)).majority;

@@ -1,9 +1,7 @@
 // Near-duplicates side by side, and images like no other.
 const GROUPS_SHOWN = 24;
-const twins = new Map(); // from the number of a group to its rows, the one to keep first
-(images.group ?? []).forEach((g, i) => {
-  if (g >= 0) twins.set(g, [...(twins.get(g) ?? []), i]);
-});
+// From the number of a group to its rows, the one to keep first.
+const twins = groupBy([...images.name.keys()].filter((i) => images.group?.[i] >= 0), (i) => images.group[i]);
 for (const rows of twins.values()) {
   rows.sort((a, b) => images.kept[b] - images.kept[a] || images.similarity[b] - images.similarity[a]);
 }

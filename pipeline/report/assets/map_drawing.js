@@ -20,12 +20,7 @@ const pictures = new Map(); // by row, its thumbnail
 
 function regroup() {
   const { of, colour } = COLOURING[$("#colour").value];
-  const rows = new Map();
-  for (let i = 0; i < count; i++) {
-    if (!rows.has(of(i))) rows.set(of(i), []);
-    rows.get(of(i)).push(i);
-  }
-  groups = [...rows].sort(([a], [b]) => a - b).map(([group, rows]) => ({ group, colour: colour(group), rows }));
+  groups = [...groupBy(images.name.keys(), of)].sort(([a], [b]) => a - b).map(([group, rows]) => ({ group, colour: colour(group), rows }));
   centres = present().filter((k) => rowsOf(k).length).map((k) => ({ k, size: sizeOf(k), ...densest(rowsOf(k)) })).sort((a, b) => b.size - a.size);
   samples = new Map();
   showLegend();

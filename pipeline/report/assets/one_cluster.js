@@ -22,7 +22,8 @@ function ways(k) {
   const found = make(
     "p",
     { className: "tools ways" },
-    make("a", { href: "#clusters", textContent: "← all clusters", title: "Esc" }),
+    make("a", { href: "#clusters", textContent: isSurvey() ? "← all groups" : "← all clusters", title: listing === "#clusters" ? "Esc" : "" }),
+    hasGroups() && groupOf(k) >= 0 ? make("a", { href: `#group-${groupOf(k)}`, textContent: `← ${groupNames().get(groupOf(k))}` }) : null,
     step(others.findLast((other) => other < k), "previous"),
     step(others.find((other) => other > k), "next"),
     make("a", { href: "#map", textContent: "on the map" }),
@@ -50,6 +51,7 @@ function showCluster(k) {
   const heading = make("h3", { tabIndex: -1, className: "cluster" }, make("span", { className: "name", textContent: title(k) }), make("small", { textContent: aboutCluster(k, rowsOf(k)) }));
   heading.firstChild.style.setProperty("--dot", colour(k, machine.length));
   const tools = isEditing ? clusterTools(k, rows) : null;
+  $("#group").replaceChildren();
   $("#gallery").replaceChildren(...[ways(k), heading, phrases(k), tools, ...parts(k, rows)].filter(Boolean));
   $("#gallery").hidden = false;
   $("#cards").hidden = true;

@@ -71,8 +71,7 @@ function askForPieces(k) {
 
 // Rows of each finer part of a cluster, the largest first.
 function piecesOf(k) {
-  const found = new Map();
-  for (const i of rowsOf(k)) if (images.part?.[i] >= 0) found.set(images.part[i], [...(found.get(images.part[i]) ?? []), i]);
+  const found = groupBy(rowsOf(k).filter((i) => images.part?.[i] >= 0), (i) => images.part[i]);
   return [...found.values()].sort((a, b) => b.length - a.length);
 }
 

@@ -20,7 +20,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="package")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    done = finished_run(tmp_path_factory.mktemp("report"))
+    done = finished_run(tmp_path_factory.mktemp("report"), levels=True)
     settings = ReportSettings(map="pca")
     return write_report(
         read_results(done.run, done.config.source), done.config, settings=settings

@@ -2,16 +2,18 @@
 
 import json
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser import all_of, choose, click, emulate, visit, wait_for
-from finished_run import CAPTIONS, NAMES, finished_run
+from browser import all_of, choose, click, emulate, press, visit, wait_for
+from finished_run import CAPTIONS, NAMES, K, finished_run
 
 from clusterpipe.pipeline.report import ReportSettings, write_report
+from clusterpipe.pipeline.report.page import percent
 from clusterpipe.pipeline.results.reading import read_results
 
 HOSTILE = [
@@ -78,6 +80,141 @@ def test_click_leads_to_the_original(opened: Any, page: Path) -> None:
     assert wait_for(opened, "document.querySelector('#viewer img').naturalWidth") == 64
     assert NAMES[1] in opened.find_element("css selector", "#viewer figcaption").text
     assert opened.find_element("css selector", "#viewer a").get_attribute("href") == shown
+
+
+def test_every_tile_leads_to_what_it_counts(opened: Any) -> None:
+    tiles = all_of(opened, ".tiles li")
+    assert len(tiles) == len(all_of(opened, ".tiles a"))
+    counted = opened.find_element("css selector", '.tiles a[href="#show-doubtful"] strong').text
+    click(opened, '.tiles a[href="#show-doubtful"]')
+    shown = [int(about.text.split(" · ")[1].split()[0]) for about in all_of(opened, ".card .about")]
+    assert sum(shown) == int(counted) > 0
+    click(opened, '.tiles a[href="#metrics"]')
+    assert opened.find_element("css selector", "#metrics table").is_displayed()
+    for target in {
+        tile.get_attribute("href").partition("#")[2] for tile in all_of(opened, ".tiles a")
+    }:
+        assert target.startswith("show-") or all_of(opened, f"#{target}")
+
+
+LISTED = "!document.querySelector('#cards').hidden"
+
+
+def test_order_inside_a_cluster_and_the_way_back(opened: Any) -> None:
+    from selenium.webdriver import Keys
+
+    emulate(opened, width=500, height=600)
+    opened.execute_script("document.querySelectorAll('.card')[2].scrollIntoView()")
+    before = wait_for(opened, "scrollY")
+    all_of(opened, ".card")[2].click()
+    choose(opened, "inside", "unsure")
+    rows = [int(tile.get_attribute("data-row")) for tile in all_of(opened, "#gallery .image")]
+    assert rows[:2] == [5, 2]  # exemplars, the less sure first
+    choose(opened, "inside", "best")
+    opened.execute_script("scrollTo(0, 0)")
+    press(opened, Keys.ESCAPE)
+    assert wait_for(opened, LISTED)
+    assert names(opened) == CAPTIONS
+    assert opened.execute_script("return scrollY") == before
+    assert opened.switch_to.active_element.get_attribute("href").endswith("#cluster-2")
+    opened.back()
+    assert wait_for(opened, f"!({LISTED})")
+    opened.back()
+    assert wait_for(opened, LISTED)
+    assert opened.execute_script("return scrollY") == before
+
+
+def test_groups_open_into_clusters(opened: Any) -> None:
+    from selenium.webdriver import Keys
+
+    choose(opened, "level", "groups")
+    assert names(opened) == ["red bicycle, grey cat", "blue boat"]
+    click(opened, ".card")
+    assert names(opened) == CAPTIONS[:2]
+    click(opened, ".card", 1)
+    press(opened, Keys.ESCAPE)
+    assert wait_for(opened, LISTED)
+    assert opened.execute_script("return location.hash") == "#group-0"
+    press(opened, Keys.ESCAPE)
+    assert wait_for(opened, "document.querySelector('#group').childElementCount === 0")
+    assert len(names(opened)) == 2
+    click(opened, ".card", 1)  # a group of one cluster is that cluster
+    assert opened.execute_script("return location.hash") == "#cluster-2"
+    click(opened, ".ways a", 1)
+    assert names(opened) == ["blue boat"]
+
+
+def altered(page: Path, folder: Path, change: Callable[[Any], None]) -> Path:
+    """A copy of the report with other data."""
+    shutil.copytree(page.parent, folder)
+    head, _, text = (folder / "data.js").read_text().partition("=")
+    data = json.loads(text.rstrip(";\n"))
+    change(data)
+    (folder / "data.js").write_text(f"{head}={json.dumps(data)};")
+    return folder / "index.html"
+
+
+def test_equal_captions_have_a_second_word(driver: Any, page: Path, tmp_path: Path) -> None:
+    def change(data: Any) -> None:
+        phrases = (["thing", "striped"], ["thing", "plain"], ["thing"])
+        for cluster, words in zip(data["clusters"], phrases, strict=True):
+            cluster |= {"caption": "jersey", "phrases": [[word, 0.5] for word in words]}
+
+    for opened in visit(driver, altered(page, tmp_path / "report", change)):
+        assert names(opened) == ["jersey, striped", "jersey, plain", "jersey, thing"]
+
+
+def test_percentages_are_whole_and_written_alike(driver: Any, page: Path, tmp_path: Path) -> None:
+    values = [0, 0.001, 0.0149, 0.5, 0.994, 0.99, 1, 0.7]
+
+    def change(data: Any) -> None:
+        data["images"]["probability"] = list(np.repeat(values, K))
+
+    expected = ["0%", "<1%", "1%", "50%", ">99%", "99%", "100%", "70%"]
+    assert [percent(value) for value in values] == expected
+    for opened in visit(driver, altered(page, tmp_path / "report", change)):
+        opened.execute_script("location.hash = '#cluster-0'")
+        shown = [label.text.split(" · ")[0] for label in all_of(opened, "#gallery .image small")]
+        assert sorted(shown) == sorted(expected)
+
+
+def test_the_viewer_says_what_is_known_and_what_is_missing(
+    driver: Any, page: Path, tmp_path: Path
+) -> None:
+    def change(data: Any) -> None:
+        data["images"] |= {"original": [""] * N, "gone": [1] * N}
+        data["images"]["thumb"][9] = 0
+
+    for opened in visit(driver, altered(page, tmp_path / "report", change)):
+        opened.execute_script("location.hash = '#cluster-0'")
+        assert wait_for(opened, f"!({LISTED})")
+        click(opened, '.image[data-row="0"]')
+        caption = opened.find_element("css selector", "#viewer figcaption").text
+        for fact in ("or grey cat 1%", "64 × 64 pixels", "its 2 near-duplicates", "1 of 2"):
+            assert fact in caption
+        missing = opened.find_element("css selector", "#viewer .missing")
+        assert missing.text == "The original is no longer where the run found it."
+        assert wait_for(opened, "document.querySelector('#viewer img').naturalWidth") == 64
+        opened.find_element("css selector", "#viewer .link").click()
+        assert "2 of 2" in opened.find_element("css selector", "#viewer figcaption").text
+        opened.find_element("css selector", "#viewer .close").click()
+        click(opened, '.image[data-row="9"]')
+        assert missing.is_displayed()
+        assert not opened.find_element("css selector", "#viewer img").is_displayed()
+
+
+def test_without_pictures_there_are_no_empty_strips(
+    driver: Any, page: Path, tmp_path: Path
+) -> None:
+    def change(data: Any) -> None:
+        data["images"] |= {"original": [""] * N, "thumb": [0] * N}
+
+    for opened in visit(driver, altered(page, tmp_path / "report", change)):
+        assert names(opened) == CAPTIONS
+        assert all_of(opened, ".strip, img[src]") == []
+        click(opened, ".card")
+        assert all_of(opened, "#gallery .image")[0].text.splitlines()[0] == NAMES[0]
+        assert all_of(opened, "#gallery .image")[0].rect["height"] < 80
 
 
 def test_filters(opened: Any) -> None:
@@ -221,40 +358,43 @@ def test_hostile_names_and_captions_are_text(driver: Any, tmp_path: Path) -> Non
 
 
 def test_a_map_of_fifty_thousand_is_smooth(driver: Any, page: Path, tmp_path: Path) -> None:
-    """Without a GPU and on a busy machine: a frame, and the image under the pointer."""
+    """Without a GPU and on a busy machine: a frame from afar and from near, with names and
+    thumbnails, and the image under the pointer."""
     many = 50_000
     rng = np.random.default_rng(0)
-    data = json.loads((page.parent / "data.js").read_text().partition("=")[2].rstrip(";\n"))
-    small = data["images"]
-    data["images"] = {name: (values * many)[:many] for name, values in small.items()}
-    for axis in "xy":
-        data["images"][axis] = rng.random(many).round(4).tolist()
-    copy = tmp_path / "report"
-    copy.mkdir()
-    for name in ("index.html", "report.css", "report.js"):
-        (copy / name).write_text((page.parent / name).read_text())
-    (copy / "data.js").write_text(f"const CLUSTERPIPE = {json.dumps(data)};")
-    driver.get((copy / "index.html").as_uri())
+
+    def change(data: Any) -> None:
+        data["images"] = {name: (each * many)[:many] for name, each in data["images"].items()}
+        data["images"] |= {axis: rng.random(many).round(4).tolist() for axis in "xy"}
+
+    driver.get(altered(page, tmp_path / "report", change).as_uri())
     emulate(driver)
-    times = driver.execute_async_script(SWEEP)
-    assert len(times["draw"]) >= 10
-    assert np.median(times["draw"]) < 100
-    assert np.median(times["find"]) < 10
+    for closer in (0, 30):
+        times = driver.execute_async_script(SWEEP, closer)
+        assert len(times["draw"]) >= 10
+        assert np.median(times["draw"]) < 50
+        assert np.median(times["frame"]) < 100
+        assert np.median(times["find"]) < 10
 
 
 SWEEP = """
-const done = arguments[0], canvas = document.querySelector('canvas'), draw = [], find = [];
+const [closer, done] = arguments, canvas = document.querySelector('canvas');
+const draw = [], find = [], frame = [];
 canvas.scrollIntoView();
+const at = {clientX: 300, clientY: 200, bubbles: true, cancelable: true};
+const wheel = (deltaY) => canvas.dispatchEvent(new WheelEvent('wheel', {...at, deltaY}));
+for (let i = 0; i < closer; i++) wheel(-40);
 new PerformanceObserver((list) => draw.push(...list.getEntries().map((e) => e.duration)))
   .observe({entryTypes: ['measure']});
-let step = 0;
-(function next() {
-  const at = {offsetX: 300, offsetY: 200, clientX: 300, clientY: 200, bubbles: true};
-  if (step++ === 20) { setTimeout(() => done({draw, find}), 300); return; }
+let step = 0, last = 0;
+requestAnimationFrame(function next(now) {
+  if (last) frame.push(now - last);
+  last = now;
+  if (step++ === 30) { setTimeout(() => done({draw, find, frame}), 300); return; }
   const began = performance.now();
   canvas.dispatchEvent(new PointerEvent('pointermove', at));
   find.push(performance.now() - began);
-  canvas.dispatchEvent(new WheelEvent('wheel', {deltaY: step % 2 ? -40 : 40, cancelable: true}));
-  requestAnimationFrame(() => requestAnimationFrame(next));
-})();
+  wheel(step % 2 ? -40 : 40);
+  requestAnimationFrame(next);
+});
 """
