@@ -58,8 +58,7 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
 # Raster formats only: Pillow would hand PostScript, whatever the file is called, to Ghostscript.
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "AVIF", "JPEG2000", "PPM", "TGA")
 
-# Pillow's plug-ins let whatever a damaged header provokes through.
-_DAMAGE: tuple[type[Exception], ...] = (
+DAMAGE: tuple[type[Exception], ...] = (
     OSError,
     SyntaxError,
     ValueError,
@@ -74,6 +73,7 @@ _DAMAGE: tuple[type[Exception], ...] = (
     struct.error,
     zlib.error,
 )
+"""What Pillow's plug-ins raise at a damaged header."""
 
 _ENDS_EARLY = ("truncated", "but only got", "unexpected end")
 _ORIGINAL = "clusterpipe size"  # in the `info` of an image that was decoded at a smaller scale
@@ -156,6 +156,18 @@ def unpack(data: bytes) -> Image:
     return Image.frombytes("RGB", size, data[_SIZE.size :])
 
 
+def exif_block(data: bytes, limits: Limits = USUAL) -> bytes:
+    """The EXIF block of an image file, which a TIFF file is itself; empty where there is none.
+
+    Nothing is decoded. Raises `UnreadableImage` or one of `DAMAGE` for what is no image.
+    """
+    kind = kind_of(data[:HEAD])
+    if kind is TIFF:
+        return data
+    plain = png_chunks.without_extras(data) if kind.name == "PNG" else data
+    return bytes(_opened(plain, kind, limits).info.get("exif", b""))
+
+
 @contextmanager
 def _damage_is_unreadable(kind: Kind) -> Iterator[None]:
     from PIL.Image import DecompressionBombError, DecompressionBombWarning
@@ -164,7 +176,7 @@ def _damage_is_unreadable(kind: Kind) -> Iterator[None]:
         yield
     except (DecompressionBombError, DecompressionBombWarning) as error:  # of a plug-in's own
         raise UnreadableImage(f"too many pixels: {error}") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UnreadableImage(_reason(error, kind)) from error
 
 
@@ -313,7 +325,7 @@ def _scale(size: tuple[int, int], needed: int) -> int:
 def _turn_upright(image: Image) -> None:
     from PIL import ImageOps
 
-    with suppress(*_DAMAGE):  # damaged EXIF does not tell which way is up
+    with suppress(*DAMAGE):  # damaged EXIF does not tell which way is up
         ImageOps.exif_transpose(image, in_place=True)
 
 

@@ -149,6 +149,18 @@ class Embeddings(Artifact):
     )
     class_name: StringArray | None = dataset("c", "str", optional=True, doc="ground-truth names")
     split: StringArray | None = dataset("n", "str", optional=True, doc="train, test, ...")
+    taken: StringArray | None = dataset(
+        "n", "str", optional=True, doc="local time the image was taken, ISO 8601; empty unknown"
+    )
+    camera: StringArray | None = dataset(
+        "n", "str", optional=True, doc="maker and model of the camera; empty unknown"
+    )
+    latitude: FloatArray | None = dataset(
+        "n", "float", optional=True, unit="degrees north", doc="place by EXIF; NaN unknown"
+    )
+    longitude: FloatArray | None = dataset(
+        "n", "float", optional=True, unit="degrees east", doc="place by EXIF; NaN unknown"
+    )
     skipped_path: StringArray = dataset(
         "x", "str", path="skipped/path", doc="paths of unreadable images"
     )

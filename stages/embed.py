@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache import artifact, inventory
-from clusterpipe.cache.errors import SourceError, UsageError
+from clusterpipe.cache.errors import SourceError, UnreadableImage, UsageError
+from clusterpipe.cache.exif import NOTHING, Exif, read_exif
 from clusterpipe.cache.images import DECODER
 from clusterpipe.cache.inventory import Survey
 from clusterpipe.cache.limits import may_succeed
@@ -84,6 +85,12 @@ class EmbedConfig:
     )
     shard_size: int = option(
         1024, "Images per shard, the most that a kill can cost.", affects_result=False, least=1
+    )
+    exif: str = option(
+        "time",
+        "EXIF to keep: time = when it was taken, and the camera; all = the place as well.",
+        choices=("none", "time", "all"),
+        absent="time",
     )
     max_bad: float = option(
         0.1,
@@ -189,6 +196,8 @@ def embed(
                 source, target, config, compute, shard_seconds, found, progress
             )
     index = _index(source.manifest, ledgers, found)
+    if config.exif != "none":
+        index = _with_exif(index, source, previous, found, config.exif == "all", progress)
     _refuse_too_many_bad(index, config.max_bad)
     return index
 
@@ -261,15 +270,19 @@ def _local_paths(spec: BackboneSpec) -> dict[str, Path]:
 
 @dataclass
 class _Findings:
-    """Of each row of the source its digest, empty if it was not read; and why it could not be."""
+    """Of each row of the source its digest, empty if it was not read; why it could not be; and by
+    digest the EXIF of those that were decoded."""
 
     digest: list[str]
     unreadable: dict[int, str] = field(default_factory=dict)
+    exif: dict[str, Exif] = field(default_factory=dict)
 
     def add(self, loaded: "Loaded") -> None:
         self.digest[loaded.row] = loaded.digest
         if not loaded.digest:
             self.unreadable[loaded.row] = loaded.reason
+        if loaded.pixels is not None:
+            self.exif[loaded.digest] = loaded.exif
 
 
 def _known(
@@ -322,6 +335,7 @@ def _complete(
         batch_size=config.batch_size,
         workers=config.workers,
         deterministic=compute.deterministic,
+        place=config.exif == "all",
     )
     with progress(f"embedding with {target}", total=len(todo), unit="images") as advance:
         try:
@@ -493,6 +507,57 @@ def _skipped(
         "skipped_digest": strings([*(found.digest[row] for row in bad), *[""] * (m + y)]),
         "skipped_image": np.repeat(np.array([1, 0], np.int64), [len(bad) + m, y]),
     }
+
+
+def _with_exif(
+    index: Embeddings,
+    source: ImageSource,
+    previous: Embeddings | None,
+    found: _Findings,
+    place: bool,
+    progress: Progress,
+) -> Embeddings:
+    """The index with EXIF; files embedded earlier, of which no index tells it, are read again."""
+    known = {**_recorded_exif(previous, place), **found.exif}
+    row_of = {image: row for row, image in enumerate(found.digest)}
+    unknown = [row_of[image] for image in set(index.digest.tolist()) - set(known)]
+    with progress("reading EXIF", total=len(unknown), unit="images") as advance:
+        for row in sorted(unknown):
+            known[found.digest[row]] = _exif(source, row, place)
+            advance(1)
+    exif = [known[image] for image in index.digest]
+    where = {
+        "latitude": np.array([one.latitude for one in exif]),
+        "longitude": np.array([one.longitude for one in exif]),
+    }
+    return replace(
+        index,
+        taken=strings(one.taken for one in exif),
+        camera=strings(one.camera for one in exif),
+        **where if place else {},
+    )
+
+
+def _recorded_exif(previous: Embeddings | None, place: bool) -> dict[str, Exif]:
+    """EXIF by digest, as far as an earlier index tells all that is wanted."""
+    if previous is None or previous.taken is None or previous.camera is None:
+        return {}
+    nowhere = np.full(len(previous.id), np.nan)
+    latitude, longitude = previous.latitude, previous.longitude
+    if latitude is None or longitude is None:
+        if place:
+            return {}
+        latitude = longitude = nowhere
+    columns = (previous.taken, previous.camera, latitude, longitude)
+    each = zip(*(column.tolist() for column in columns), strict=True)
+    return dict(zip(previous.digest.tolist(), (Exif(*one) for one in each), strict=True))
+
+
+def _exif(source: ImageSource, row: int, place: bool) -> Exif:
+    try:
+        return read_exif(source.read(row), place=place)
+    except (OSError, UnreadableImage, MemoryError):
+        return NOTHING
 
 
 def _refuse_too_many_bad(index: Embeddings, max_bad: float) -> None:

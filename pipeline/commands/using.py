@@ -37,6 +37,12 @@ def export(
     unique: Annotated[
         bool, typer.Option("--unique", help="Take one image of each group of near-duplicates.")
     ] = False,
+    exif: Annotated[
+        bool, typer.Option("--exif", help="Add when, and if embed kept it where, it was taken.")
+    ] = False,
+    by_month: Annotated[
+        bool, typer.Option("--by-month", help="Put folders into one per month, like 2021-06.")
+    ] = False,
     raw: Annotated[
         bool,
         typer.Option("--raw", help="Leave csv cells that begin like a formula (= + - @) unquoted."),
@@ -70,6 +76,8 @@ def export(
         dry_run=dry_run,
         raw=raw,
         unique=unique,
+        exif=exif,
+        by_month=by_month,
         seed=config.seed,
         progress=reporter.progress,
     )

@@ -119,12 +119,14 @@ class Run:
         """The HDF5 files that are there, by name: embeddings, refined, assignments, ..."""
         return result(self._directory, ()).artifacts
 
-    def table(self) -> Any:
+    def table(self, *, exif: bool = False) -> Any:
         """One row per image: id, path, cluster, caption, probability, ..., as `export` has them.
 
-        A pandas data frame where pandas is installed, else a dict of arrays (n,).
+        A pandas data frame where pandas is installed, else a dict of arrays (n,). With `exif` when
+        and with what camera images were taken, and where if embed kept it, too; raises UsageError
+        if it kept nothing.
         """
-        return _frame(export.columns(self.results))
+        return _frame(export.columns(self.results, exif=exif))
 
     def search(
         self,

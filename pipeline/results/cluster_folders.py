@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UnreadableImage, UsageError
 from clusterpipe.cache.names import LONGEST, safe_name, shortened
-from clusterpipe.cache.progress import Progress
+from clusterpipe.cache.progress import Progress, silent
 from clusterpipe.cache.provenance import file_digest
 from clusterpipe.cache.sources import ImageSource
 from clusterpipe.cache.storage import explained, replacing, write_text
@@ -22,7 +22,7 @@ from clusterpipe.pipeline.results.pictures import cluster_name, positions
 from clusterpipe.pipeline.results.reading import Results
 
 RECORD = ".clusterpipe.json"
-UNASSIGNED = "unassigned"
+UNASSIGNED, UNDATED = "unassigned", "undated"
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,54 @@ def write_folders(
             made = _fill(folder, there, source, copy=copy, progress=progress)
     sizes = Counter(place.name.partition("/")[0] for place in made)
     return Folders(dict(sorted(sizes.items())), len(places) - len(made), len(earlier))
+
+
+def by_month_folders(
+    results: Results,
+    source: ImageSource,
+    folder: Path,
+    *,
+    rows: NDArray[np.intp],
+    copy: bool,
+    dry_run: bool,
+    progress: Progress,
+) -> Folders:
+    """Fills `folder` with a folder per month, like 2021-06, each as `write_folders` would.
+
+    Images that do not say when they were taken are in `undated`. Raises UsageError as
+    `write_folders` does, and where no image says it.
+    """
+    month = months(results)[rows]
+    sizes, missing, replaced = dict[str, int](), 0, 0
+    with progress("months", total=len(np.unique(month)), unit="months") as advance:
+        for name in np.unique(month):
+            done = write_folders(
+                results,
+                source,
+                folder / name,
+                rows=rows[month == name],
+                copy=copy,
+                dry_run=dry_run,
+                progress=silent,
+            )
+            sizes |= {f"{name}/{cluster}": size for cluster, size in done.sizes.items()}
+            missing, replaced = missing + done.missing, replaced + done.replaced
+            advance(1)
+    return Folders(sizes, missing, replaced)
+
+
+def months(results: Results) -> NDArray[np.str_]:
+    """The month (n,) each image was taken in, like 2021-06; `UNDATED` where it is not known.
+
+    Raises UsageError where it is known of none.
+    """
+    taken = results.index.taken
+    if taken is None or not any(taken):
+        raise UsageError(
+            "no image says when it was taken, or embed.exif was none when they were embedded: "
+            "--to folders without --by-month has all of them"
+        )
+    return np.array([time[:7] or UNDATED for time in taken])
 
 
 def _places(

@@ -21,7 +21,7 @@ from clusterpipe.cache.sources import ImageSource, SourceConfig, open_source, st
 from clusterpipe.cache.sources.cells import harmless
 from clusterpipe.cache.storage import replacing
 from clusterpipe.pipeline.results import other_tools
-from clusterpipe.pipeline.results.cluster_folders import write_folders
+from clusterpipe.pipeline.results.cluster_folders import by_month_folders, write_folders
 from clusterpipe.pipeline.results.reading import Results
 
 COLUMNS: Mapping[str, type] = {
@@ -48,18 +48,25 @@ COLUMNS: Mapping[str, type] = {
     "height": int,
     "digest": str,
 }
+EXIF: Mapping[str, type] = {  # of which a table has those that embed kept, if they are asked for
+    "taken": str,  # local time, 2021-06-03T12:30:01; empty where unknown
+    "camera": str,
+    "latitude": float,  # degrees
+    "longitude": float,
+}
 FORMATS = (
     *("csv", "json", "parquet", "folders", "copies"),
     *("label-studio", "fiftyone", "embedding-atlas"),
 )
 _NAMES: Mapping[str, str] = {  # of files or folders that are not named by their format
     "folders": "clusters",
+    "months": "months",
     "copies": "copies.csv",
     "label-studio": "label-studio",
     "fiftyone": "fiftyone",
     "embedding-atlas": "embedding-atlas.parquet",
 }
-_FOLDERS = ("folders", "label-studio", "fiftyone")
+_FOLDERS = ("folders", "months", "label-studio", "fiftyone")
 _TABLES = ("csv", "json", "parquet")
 
 Columns = Mapping[str, list[Any]]
@@ -91,6 +98,8 @@ def export(
     dry_run: bool = False,
     raw: bool = False,
     unique: bool = False,
+    exif: bool = False,
+    by_month: bool = False,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Exported:
@@ -98,7 +107,9 @@ def export(
 
     With `copy`, folders hold copies instead of links; with `dry_run`, nothing is written; with
     `raw`, csv keeps what a spreadsheet would take for a formula as it is; with `unique`, one image
-    of each group of near-duplicates is taken. `seed` is that of a map.
+    of each group of near-duplicates is taken; with `exif`, tables have the columns of `EXIF` that
+    embed kept; with `by_month`, folders lie in one of the month that the images were taken in, such
+    as 2021-06, or in `undated`. `seed` is that of a map.
     Originals are only ever read. Raises UsageError for another format, a place that is not ours to
     write to, or a missing pyarrow; StorageError.
     """
@@ -108,7 +119,9 @@ def export(
             f"--to takes {', '.join(FORMATS)}, not {to!r}"
             + (f"; did you mean {near[0]}?" if near else "")
         )
-    path = _place(results.run, output, to)
+    if by_month and to != "folders":
+        raise UsageError("--by-month sorts folders: add --to folders")
+    path = _place(results.run, output, "months" if by_month else to)
     if output:
         refuse_the_source(path, source)
     if to == "folders":
@@ -116,14 +129,15 @@ def export(
         if not isinstance(images, ImageSource):
             raise UsageError(f"{source.path} holds features: there are no images to put in folders")
         rows = _rows_taken(results, unique)
-        done = write_folders(
+        write = by_month_folders if by_month else write_folders
+        done = write(
             results, images, path, rows=rows, copy=copy, dry_run=dry_run, progress=progress
         )
         n = sum(done.sizes.values())
         return Exported(path, n, done.missing, done.replaced, done.sizes, dry_run)
     replaced = int(path.exists())
     rows = _rows_taken(results, unique)
-    table = copies(results) if to == "copies" else _taken(columns(results), rows)
+    table = copies(results) if to == "copies" else _taken(columns(results, exif=exif), rows)
     if to in ("label-studio", "fiftyone"):
         other_tools.refuse_without_files(table, to)
     if to == "embedding-atlas" and not dry_run:
@@ -177,8 +191,11 @@ def copies(results: Results) -> dict[str, list[Any]]:
     }
 
 
-def columns(results: Results) -> dict[str, list[Any]]:
-    """The table, column by column, as plain values and None; ready for `pandas.DataFrame`."""
+def columns(results: Results, *, exif: bool = False) -> dict[str, list[Any]]:
+    """The table, column by column, as plain values and None; ready for `pandas.DataFrame`.
+
+    With `exif` the columns of `EXIF` that embed kept, too.
+    """
     clusters, index = results.clusters, results.index
     n = len(index.id)
     label = clusters.label.tolist()
@@ -202,7 +219,19 @@ def columns(results: Results) -> dict[str, list[Any]]:
         "height": index.height.tolist(),
         "digest": index.digest.tolist(),
     }
-    return {name: found[name] for name in COLUMNS}
+    return {name: found[name] for name in COLUMNS} | (_exif(results) if exif else {})
+
+
+def _exif(results: Results) -> dict[str, list[Any]]:
+    """Raises UsageError where embed kept none."""
+    kept = {name: getattr(results.index, name) for name in EXIF}
+    found = {name: column for name, column in kept.items() if column is not None}
+    if not found:
+        raise UsageError(
+            "this run keeps no EXIF: `clusterpipe embed --set embed.exif=time --force --run-dir "
+            f"{results.run.folder}` reads it, and embeds nothing again"
+        )
+    return {n: _numbers(c) if EXIF[n] is float else c.tolist() for n, c in found.items()}
 
 
 def _levels(results: Results) -> dict[str, list[Any]]:
@@ -248,7 +277,7 @@ def _rows(table: Columns) -> Iterator[tuple[Any, ...]]:
 
 def _write_csv(table: Columns, path: Path) -> None:
     """A table that no spreadsheet computes with."""
-    texts = {name for name in table if COLUMNS.get(name, str) is str}
+    texts = {name for name in table if {**COLUMNS, **EXIF}.get(name, str) is str}
     safe = {
         name: [harmless(cell) if isinstance(cell, str) else cell for cell in column]
         if name in texts
@@ -299,7 +328,7 @@ def _write_parquet(
         float: pyarrow.float64(),
         bool: pyarrow.bool_(),
     }
-    schema = pyarrow.schema([(name, kinds[COLUMNS[name]]) for name in table])
+    schema = pyarrow.schema([(name, kinds[{**COLUMNS, **EXIF}[name]]) for name in table])
     written = pyarrow.table(dict(table), schema=schema)
     for name, column in more.items():
         written = written.append_column(name, column)

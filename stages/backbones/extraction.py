@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UnreadableImage
+from clusterpipe.cache.exif import NOTHING, Exif, read_exif
 from clusterpipe.cache.images import middle, size_of
 from clusterpipe.cache.provenance import digest
 from clusterpipe.cache.sources import ImageSource
@@ -39,6 +40,7 @@ class Loaded:
     reason: str = ""
     width: int = 0
     height: int = 0
+    exif: Exif = NOTHING
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def extract(
     batch_size: int = 0,
     workers: int = 0,
     deterministic: bool = False,
+    place: bool = False,
 ) -> Iterator[Extract]:
     """Features of the images at `rows` of `source`, batch by batch, in order.
 
@@ -75,7 +78,7 @@ def extract(
     boundary computes the same numbers. They are encoded in padded blocks of one size: on a CPU of 8
     pictures at most, if `deterministic` of a single image, whose numbers then depend on nothing
     else. Images whose digest is `known` are neither decoded nor encoded. Unreadable images are
-    reported, not raised.
+    reported, not raised. Of EXIF the place is read if `place`.
     """
     pictures = batch_size or (32 if backbone.device == "cpu" else 256)
     size = max(1, pictures // max(1, views))
@@ -83,7 +86,7 @@ def extract(
     block = 1 if deterministic else min(size, max(1, together // max(1, views)))
 
     def load(row: int) -> Loaded:
-        return _load(source, backbone, known, views, row)
+        return _load(source, backbone, known, views, place, row)
 
     for loaded in _batches(rows, load, size, workers or cores()):
         parts = [loaded[start : start + block] for start in range(0, len(loaded), block)]
@@ -116,7 +119,12 @@ def _batches(
 
 
 def _load(
-    source: ImageSource, backbone: Backbone, known: Callable[[str], bool], views: int, row: int
+    source: ImageSource,
+    backbone: Backbone,
+    known: Callable[[str], bool],
+    views: int,
+    place: bool,
+    row: int,
 ) -> Loaded:
     try:
         data = source.read(row)
@@ -138,7 +146,7 @@ def _load(
         what = " ".join(str(error).split()) or type(error).__name__
         size = f"{image.width:,} x {image.height:,} pixels"
         return Loaded(row, name, reason=f"{size}, which cannot be scaled for the model: {what}")
-    return Loaded(row, name, pixels, "", *size_of(image))
+    return Loaded(row, name, pixels, "", *size_of(image), read_exif(data, place=place))
 
 
 def _prepared(backbone: Backbone, image: "Image", name: str, views: int) -> NDArray[np.float32]:

@@ -709,3 +709,36 @@ def test_the_result_is_usable_before_it_is_written(run: Run, config: EmbedConfig
     assert whole(rows).shape == (N, 64)
     run.embed(config)
     assert_array_equal(whole(rows), whole(run.index().spaces["tiny"].features))
+
+
+def test_exif_is_kept_once_asked_for_and_nothing_is_embedded_again(
+    run: Run, config: EmbedConfig
+) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "2021:06:03 12:30:01"
+    exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 30.0, 0.0), 3: "E", 4: (2.0, 0.0, 0.0)})
+    draw(1, 99).save(run.source / "dated.jpg", exif=exif)
+    run.embed(replace(config, exif="none"))
+    assert run.index().taken is None
+    features = run.content()
+
+    def dated() -> tuple[Any, ...]:
+        index = run.index()
+        row = index.id.tolist().index("dated.jpg")
+        assert index.taken is not None
+        assert np.count_nonzero(index.taken) == 1
+        where = None if index.latitude is None else index.latitude[row]
+        return index.taken[row], where
+
+    assert run.embed(config).embedded == {}
+    assert dated() == ("2021-06-03T12:30:01", None)
+    assert run.embed(replace(config, exif="all")).embedded == {}
+    assert dated() == ("2021-06-03T12:30:01", 48.5)
+    run.embed(config)
+    assert dated() == ("2021-06-03T12:30:01", None)
+    assert run.content() == features
+    for shard in run.folder.glob("embeddings/*"):
+        shutil.rmtree(shard)
+    run.path.unlink()
+    run.embed(replace(config, exif="all"))
+    assert dated() == ("2021-06-03T12:30:01", 48.5)

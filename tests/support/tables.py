@@ -7,7 +7,7 @@ from typing import Any
 
 from pyarrow import parquet
 
-from clusterpipe.pipeline.results.export import COLUMNS
+from clusterpipe.pipeline.results.export import COLUMNS, EXIF
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -25,5 +25,5 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def _value(name: str, cell: str) -> Any:
-    kind = COLUMNS[name]
+    kind = {**COLUMNS, **EXIF}[name]
     return cell == "True" if kind is bool else kind(cell)

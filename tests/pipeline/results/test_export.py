@@ -151,6 +151,49 @@ def test_equal_names_are_numbered(results: Results, source: SourceConfig) -> Non
     assert names == {f"00{i}{suffix}.png" for i in range(4) for suffix in ("", "_2", "_3")}
 
 
+def dated(results: Results) -> Results:
+    """The images taken in two months, one of them unknown."""
+    taken = [f"2021-0{6 + row % 2}-03T12:30:01" if row else "" for row in range(N)]
+    index = replace(results.index, taken=np.array(taken, object), latitude=np.full(N, np.nan))
+    return replace(results, index=index)
+
+
+def test_folders_lie_in_their_months(results: Results, source: SourceConfig) -> None:
+    done = export(dated(results), source, to="folders", by_month=True)
+    assert {name.split("/")[0] for name in done.folders} == {"2021-06", "2021-07", "undated"}
+    assert (done.path.name, done.images) == ("months", N)
+    assert sum(path.is_symlink() for path in done.path.glob("*/*/*")) == N
+    again = export(dated(results), source, to="folders", by_month=True)
+    assert (again.replaced, again.images) == (N, N)
+
+
+def test_months_need_a_time_and_folders(results: Results, source: SourceConfig) -> None:
+    nothing = replace(results, index=replace(results.index, taken=None))
+    with pytest.raises(UsageError, match="no image says when"):
+        export(nothing, source, to="folders", by_month=True)
+    with pytest.raises(UsageError, match="--to folders"):
+        export(results, source, to="csv", by_month=True)
+
+
+@pytest.mark.parametrize("to", ["csv", "json", "parquet"])
+def test_exif_is_exported_if_asked_for(results: Results, source: SourceConfig, to: str) -> None:
+    index = replace(dated(results).index, camera=np.full(N, "=1+1", object), longitude=None)
+    with_exif = replace(results, index=index)
+    assert "taken" not in read(export(with_exif, source, to=to).path)[0]
+    table = read(export(with_exif, source, to=to, exif=True).path)
+    assert table[1]["taken"] == "2021-07-03T12:30:01"
+    assert not table[1]["latitude"]
+    assert "longitude" not in table[1]
+    assert table[1]["camera"] == ("'=1+1" if to == "csv" else "=1+1")
+
+
+def test_a_run_without_exif_says_how_to_have_it(results: Results, source: SourceConfig) -> None:
+    none = dict.fromkeys(("taken", "camera", "latitude", "longitude"))
+    bare = replace(results, index=replace(results.index, **none))
+    with pytest.raises(UsageError, match=r"embed\.exif=time"):
+        export(bare, source, to="csv", exif=True)
+
+
 def test_where_symlinks_fail_hard_links_are_made_and_then_copies(
     results: Results, source: SourceConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
