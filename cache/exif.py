@@ -1,4 +1,4 @@
-"""When, where and with what a photograph was taken, as the camera wrote it into the file."""
+"""EXIF of a photograph: time, place and camera, as the camera wrote them into the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST = 64  # characters of a camera's name
 
 @dataclass(frozen=True)
 class Exif:
-    """What a file says of its photograph; empty or NaN where it says nothing.
+    """Statements of a file on its photograph; empty or NaN where it makes none.
 
     taken: ISO 8601 to the second, by the clock of the camera, without a time zone. camera: maker
     and model. latitude, longitude: degrees, north and east positive.

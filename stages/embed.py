@@ -526,7 +526,7 @@ def _with_exif(
             known[found.digest[row]] = _exif(source, row, place)
             advance(1)
     exif = [known[image] for image in index.digest]
-    where = {
+    where: dict[str, Any] = {
         "latitude": np.array([one.latitude for one in exif]),
         "longitude": np.array([one.longitude for one in exif]),
     }

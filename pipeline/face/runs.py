@@ -1,6 +1,6 @@
 """A run as an object: `run` and `open_run` give one, and a notebook shows what is in it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -39,6 +39,7 @@ def run(
     seed: int | None = None,
     until: str = "",
     force: Collection[str] = (),
+    encode: Callable[[Any], Any] | None = None,
     quiet: bool = False,
 ) -> "Run":
     """Brings a run up to date, as `clusterpipe run-all SOURCE` does, and opens it.
@@ -47,7 +48,9 @@ def run(
     demonstration, or what `run_dir` remembers. `run_dir` is by default runs/<name of the source>.
     `settings` maps "table.field" to a value, as in {"assign.k": 10}; a `config` stands in the place
     of what the run remembers and of ./pipeline.toml. Only what is stale runs, up to the stage
-    `until`; stages in `force` run anyway. Progress goes to stderr, or into the notebook, unless
+    `until`; stages in `force` run anyway. `encode` embeds in the place of a backbone: it takes a
+    list of RGB PIL images, of 224 x 224 pixels or of `encode.size`, and gives features (b, d);
+    another source of it makes features stale. Progress goes to stderr, or into the notebook, unless
     `quiet`.
 
     Raises the errors of `clusterpipe.cache.errors`, such as UsageError for an unknown setting.
@@ -55,7 +58,12 @@ def run(
     folder = Path(run_dir) if run_dir else None
     several = [source] if isinstance(source, str | Path) else source or ()
     given = [str(one) for one in several]
-    resolved, directory = configured(given, folder, None, None, seed, settings or {}, start=config)
+    chosen = dict(settings or {})
+    if encode:
+        from clusterpipe.stages.backbones.python_function import given as embedding_by
+
+        chosen["embed.backbones"] = (embedding_by(encode),)
+    resolved, directory = configured(given, folder, None, None, seed, chosen, start=config)
     reporter = Reporter(quiet)
     run_all(
         resolved,

@@ -129,10 +129,8 @@ def export(
         if not isinstance(images, ImageSource):
             raise UsageError(f"{source.path} holds features: there are no images to put in folders")
         rows = _rows_taken(results, unique)
-        write = by_month_folders if by_month else write_folders
-        done = write(
-            results, images, path, rows=rows, copy=copy, dry_run=dry_run, progress=progress
-        )
+        fill = by_month_folders if by_month else write_folders
+        done = fill(results, images, path, rows=rows, copy=copy, dry_run=dry_run, progress=progress)
         n = sum(done.sizes.values())
         return Exported(path, n, done.missing, done.replaced, done.sizes, dry_run)
     replaced = int(path.exists())

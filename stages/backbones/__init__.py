@@ -2,9 +2,9 @@
 
 A backbone is written `name=family:model@weights?options`, such as
 `clip=open_clip:ViT-L-14@openai`, `timm:resnet18.a1_in1k@weights.safetensors`,
-`dino=timm:vit_small_patch14_dinov2.lvd142m?size=224&pool=class+average` or
-`packaged:efficientnet-lite0`; a preset (`presets`) stands for two. This module imports no torch;
-the families are imported when a backbone is opened.
+`dino=timm:vit_small_patch14_dinov2.lvd142m?size=224&pool=class+average`, `onnx:model.onnx`,
+`python:my_module.encode` or `packaged:efficientnet-lite0`; a preset (`presets`) stands for two.
+This module imports no torch; the families are imported when a backbone is opened.
 """
 
 import re
@@ -38,10 +38,11 @@ __all__ = [
     "parse",
 ]
 
-_DEFAULT_NAMES = {"open_clip": "clip", "timm": "timm", "packaged": "packaged"}
+_DEFAULT_NAMES = {"open_clip": "clip"}  # other spaces are called like their family
+_FUNCTION = re.compile(r"\w+(\.\w+)+")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _OPTIONS = re.compile(r"\?((?:[a-z]+=[^&=/?]*)(?:&[a-z]+=[^&=/?]*)*)$")
-_FILE_ENDINGS = {".safetensors", ".pt", ".pth", ".bin", ".npz", ".ckpt"}
+_FILE_ENDINGS = {".safetensors", ".pt", ".pth", ".bin", ".npz", ".ckpt", ".onnx"}
 
 
 def parse(text: str) -> BackboneSpec:
@@ -56,9 +57,9 @@ def parse(text: str) -> BackboneSpec:
     family, colon, model = definition.partition(":")
     if not colon or family not in EXAMPLES:
         raise UsageError(f"backbone {text!r}: {_unknown_family(family)}")
-    model, _, weights = model.partition("@")
+    model, _, weights = model.partition("@") if family != "onnx" else ("", "", model)
     _check_model(text, family, model, weights)
-    space = _space_name(text, name or _DEFAULT_NAMES[family])
+    space = _space_name(text, name or _DEFAULT_NAMES.get(family, family))
     options = _options(text, family, asked[1]) if asked else {}
     return BackboneSpec(space, family, model, weights, **options)
 
@@ -83,6 +84,14 @@ def open_backbone(
         from clusterpipe.stages.backbones.timm_model import Timm
 
         return Timm.open(spec, device=device, precision=precision, download=download)
+    if spec.family == "onnx":
+        from clusterpipe.stages.backbones.onnx_model import Onnx
+
+        return Onnx.open(spec, device=device, precision=precision)
+    if spec.family == "python":
+        from clusterpipe.stages.backbones.python_function import PythonFunction
+
+        return PythonFunction.open(spec, device=device)
     from clusterpipe.stages.backbones.packaged import EfficientNetLite0
 
     return EfficientNetLite0.open(spec, device=device, precision=precision)
@@ -97,10 +106,12 @@ def _unknown_family(family: str) -> str:
 
 
 def _check_model(text: str, family: str, model: str, weights: str) -> None:
-    if not model:
+    if not (model or weights):
         raise UsageError(f"backbone {text!r} names no model. An example: {EXAMPLES[family]}")
     if family == "packaged" and (model != "efficientnet-lite0" or weights):
         raise UsageError(f"backbone {text!r}: the packaged one is {EXAMPLES[family]}")
+    if family == "python" and not _FUNCTION.fullmatch(model):
+        raise UsageError(f"backbone {text!r} names no function. An example: {EXAMPLES[family]}")
 
 
 def _options(text: str, family: str, asked: str) -> dict[str, Any]:
@@ -141,6 +152,8 @@ def _reserved() -> set[str]:
 
 
 def _check_file(spec: BackboneSpec) -> None:
-    looks_like_file = "/" in spec.weights or Path(spec.weights).suffix in _FILE_ENDINGS
+    looks_like_file = (
+        spec.family == "onnx" or "/" in spec.weights or Path(spec.weights).suffix in _FILE_ENDINGS
+    )
     if looks_like_file and local_weights(spec) is None:
         raise UsageError(f"backbone {spec}: there is no file {spec.weights}")

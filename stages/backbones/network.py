@@ -1,11 +1,11 @@
 """Base of the families: a torch model on a device, run without gradients."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pickle import UnpicklingError
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from clusterpipe.cache.errors import UsageError
-from clusterpipe.stages.backbones.protocol import EXAMPLES, BackboneSpec, Words
+from clusterpipe.stages.backbones.protocol import BackboneSpec
+from clusterpipe.stages.backbones.wordless import Wordless
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 UNREADABLE = (
@@ -30,21 +31,15 @@ UNREADABLE = (
 )
 """What the libraries raise for a weights file that is damaged or holds something else."""
 
-_REMEDY = (
-    f"for words of your own, embed with an open_clip backbone, such as {EXAMPLES['open_clip']}"
-)
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Network(ABC):
+class Network(Wordless, ABC):
     """A frozen torch model with its preprocessing; the families say how it is called.
 
     `transform` is the library's own, from an upright RGB image to a (3, h, w) tensor. Weights
     stay float32; `precision` is that of the arithmetic (autocast). Channels-last memory, which
     is faster for convolutions on a CPU.
     """
-
-    words: ClassVar[Words] = "none"
 
     spec: BackboneSpec
     model: Any
@@ -75,18 +70,6 @@ class Network(ABC):
         with torch.inference_mode(), self._arithmetic():
             features = self._forward(pixels.contiguous(memory_format=torch.channels_last))
         return self._finite(features)
-
-    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        raise UsageError(f"{self.spec.definition} encodes no texts; {_REMEDY}")
-
-    def vocabulary(self) -> tuple[str, ...]:
-        raise UsageError(f"{self.spec.definition} has no vocabulary of its own; {_REMEDY}")
-
-    def word_probabilities(self, features: NDArray[Any]) -> NDArray[np.float32]:
-        raise UsageError(f"{self.spec.definition} scores no words of its own; {_REMEDY}")
-
-    def word_directions(self) -> NDArray[np.float32]:
-        raise UsageError(f"{self.spec.definition} has no vocabulary of its own; {_REMEDY}")
 
     @abstractmethod
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:

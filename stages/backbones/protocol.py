@@ -20,6 +20,8 @@ EXAMPLES: Mapping[str, str] = {
     "open_clip": "clip=open_clip:ViT-L-14@openai",
     "timm": "dino=timm:vit_small_patch14_dinov2.lvd142m",
     "packaged": "packaged=packaged:efficientnet-lite0",
+    "onnx": "mine=onnx:model.onnx",
+    "python": "mine=python:my_module.encode",
 }
 
 
@@ -27,7 +29,8 @@ EXAMPLES: Mapping[str, str] = {
 class BackboneSpec:
     """Backbone as the user wrote it: the space's `name`, and where its features come from.
 
-    `weights` is a pretrained tag, the path of a local file, or "" for the model's default. `size`
+    `weights` is a pretrained tag, the path of a local file, or "" for the model's default; of a
+    family whose files hold the model as well, `model` is "". `size`
     is the pixels of the square input, 0 for the model's own; `pool` says which tokens of a vision
     transformer become the features: class, average, class+average, or "" for what its authors
     evaluate.
@@ -46,8 +49,8 @@ class BackboneSpec:
     @property
     def definition(self) -> str:
         """The backbone without the name of its space: `family:model@weights?options`."""
-        weights = f"@{self.weights}" if self.weights else ""
-        return f"{self.family}:{self.model}{weights}{self.options}"
+        where = "@".join(filter(None, (self.model, self.weights)))
+        return f"{self.family}:{where}{self.options}"
 
     @property
     def options(self) -> str:

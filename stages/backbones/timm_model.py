@@ -26,7 +26,7 @@ from clusterpipe.stages.backbones.weights import (
     sha256,
 )
 
-_FORM = SettingsForm(
+FORM = SettingsForm(
     example={
         "input_size": [3, 224, 224],
         "interpolation": "bicubic",
@@ -160,7 +160,7 @@ def _local_settings(spec: BackboneSpec, name: str, file: Path) -> Mapping[str, A
     """The preprocessing of a local file: stated beside it, by the tag, or by all tags alike."""
     stated = local_settings(spec)
     if stated:
-        return _FORM.read(stated)
+        return FORM.read(stated)
     tags = [name] if "." in name else timm.list_pretrained(f"{name}.*")
     known = agreed([_settings(timm.get_pretrained_cfg(tag)) for tag in tags])
     if known is None:
@@ -168,13 +168,13 @@ def _local_settings(spec: BackboneSpec, name: str, file: Path) -> Mapping[str, A
             f"which preprocessing do the weights in {file} expect? {name} has been trained with "
             f"several. Name the tag if they are timm's own ({_some(tags, name)}), as in "
             f"{spec.name}=timm:{name}.TAG@{spec.weights}. "
-            f"Otherwise: {_FORM.show(file.with_suffix('.json'))}"
+            f"Otherwise: {FORM.show(file.with_suffix('.json'))}"
         )
     return known
 
 
 def _settings(source: Any) -> dict[str, Any]:
-    return {key: _plain(getattr(source, key)) for key in _FORM.example}
+    return {key: _plain(getattr(source, key)) for key in FORM.example}
 
 
 def _some(tags: list[str], name: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterpipe.cache.errors import DamagedArtifact, UsageError, WeightsMissing
+from clusterpipe.stages.backbones.functions import source_file
 from clusterpipe.stages.backbones.protocol import BackboneSpec
 
 _SETTINGS_FILES = {"open_clip": "open_clip_config.json", "timm": "config.json"}
@@ -47,6 +48,8 @@ def local_weights(spec: BackboneSpec) -> Path | None:
     """
     if spec.family == "packaged":
         return packaged_file()
+    if spec.family == "python":
+        return source_file(spec)
     path = Path(spec.weights).expanduser()
     return path if spec.weights and path.is_file() else None
 
@@ -54,7 +57,7 @@ def local_weights(spec: BackboneSpec) -> Path | None:
 def local_settings(spec: BackboneSpec) -> Path | None:
     """The JSON file beside local weights that states their preprocessing, if there is one."""
     file = local_weights(spec)
-    if file is None or spec.family == "packaged":
+    if file is None or spec.family in ("packaged", "python"):
         return None
     return settings_file(file, spec.family)
 
@@ -192,7 +195,8 @@ class SettingsForm:
 
 def settings_file(weights: Path, family: str) -> Path | None:
     """`<stem>.json` beside the weights, or the configuration that the family publishes."""
-    beside = [weights.with_suffix(".json"), weights.with_name(_SETTINGS_FILES[family])]
+    published = _SETTINGS_FILES.get(family, "config.json")
+    beside = [weights.with_suffix(".json"), weights.with_name(published)]
     return next((file for file in beside if file.is_file()), None)
 
 
