@@ -62,12 +62,20 @@ def survey(
     *,
     rehash: bool = False,
     retry: bool = False,
+    known: str = "",
 ) -> Survey:
     """Compares `source` with the index an earlier run left.
 
     With `rehash`, every file is read; with `retry`, all that was skipped is to be tried again.
+    `known` is the identity of the source that `index` was made from, which spares digesting one
+    that has not changed: then columns are compared, and nothing is looked up row by row.
     """
     columns = tuple(c for c in COLUMNS if not _same_column(source.manifest, index, c))
+    if known and not rehash and (bad := untouched(source.manifest, index)) is not None:
+        if not isinstance(source, FeatureSource):
+            again = _worth_retrying(source, index, bad, retry)
+            return Survey(known, 0, 0, 0, 0, columns, again, _others_differ(source, index))
+        return Survey(known, 0, 0, 0, 0, columns)
     if isinstance(source, FeatureSource):
         return _survey_features(source, index, columns)
     recorded = recorded_digests(index)
@@ -88,8 +96,48 @@ def survey(
         ),
         columns=columns,
         retry=_worth_retrying(source, index, set(ids), retry),
-        others=sorted(source.manifest.other_path) != sorted(index.skipped_path[~images(index)]),
+        others=_others_differ(source, index),
     )
+
+
+def untouched(manifest: Manifest, index: Embeddings) -> set[str] | None:
+    """The ids of listed files that could not be read, if every file is as the index has it.
+
+    None where anything differs. Columns are compared whole; only what was skipped is looked up.
+    """
+    unread, bad = unread_digests(index), set(index.skipped_path[images(index)])
+    rows = np.array(
+        [row for row, name in enumerate(manifest.id) if name in bad] if bad else [], int
+    )
+    again = seen(manifest.take(rows))
+    missing = {name for name in manifest.skipped_path if unread.get(Seen(name, 0, 0)) == ""}
+    if len(rows) + len(missing) != len(bad) or len(missing) != len(manifest.skipped_path):
+        return None
+    if any(recall(file, unread) is None for file in again):
+        return None
+    kept = manifest.take(np.delete(np.arange(len(manifest)), rows)) if len(rows) else manifest
+    return {file.id for file in again} if _as_recorded(kept, index) else None
+
+
+def _as_recorded(manifest: Manifest, index: Embeddings) -> bool:
+    """True if the files are those of the index, with the same sizes, times and stamps."""
+    n = len(manifest)
+    if n != len(index.id):
+        return False
+    now: Any = slice(None)
+    was: Any = slice(None)
+    if not np.array_equal(manifest.id, index.id):
+        now, was = np.argsort(manifest.id), np.argsort(index.id)
+    nothing = np.zeros(n, np.int64)
+    stamp, before = (nothing if one.stamp is None else one.stamp for one in (manifest, index))
+    pairs = ((manifest.id, index.id), (manifest.size, index.size), (manifest.mtime, index.mtime))
+    return all(np.array_equal(a[now], b[was]) for a, b in pairs) and bool(
+        ((stamp[now] == before[was]) | (before[was] == 0)).all()
+    )
+
+
+def _others_differ(source: ImageSource, index: Embeddings) -> bool:
+    return sorted(source.manifest.other_path) != sorted(index.skipped_path[~images(index)])
 
 
 def _worth_retrying(source: ImageSource, index: Embeddings, ids: set[str], every: bool) -> int:
@@ -141,6 +189,11 @@ def recorded_digests(index: Embeddings) -> dict[Seen, str]:
     """The digest of each file the index knows, readable image or not."""
     n, size, mtime = len(index.id), index.size.tolist(), index.mtime.tolist()
     good = zip(index.id, size, mtime, stamps(index.stamp, n), index.digest, strict=True)
+    return {Seen(*file): was for *file, was in good} | unread_digests(index)
+
+
+def unread_digests(index: Embeddings) -> dict[Seen, str]:
+    """The digest of each file that the index knows and that could not be read."""
     bad = zip(
         index.skipped_path,
         index.skipped_size.tolist(),
@@ -150,7 +203,7 @@ def recorded_digests(index: Embeddings) -> dict[Seen, str]:
         strict=True,
     )
     unread = compress(bad, images(index)) if len(index.skipped_size) else ()
-    return {Seen(*file): was for *file, was in [*good, *unread]}
+    return {Seen(*file): was for *file, was in unread}
 
 
 def seen(manifest: Manifest) -> list[Seen]:
@@ -204,6 +257,8 @@ def _same_column(manifest: Manifest, index: Embeddings, name: str) -> bool:
         return now is was
     if name == "class_name":
         return list(now) == list(was)
+    if np.array_equal(manifest.id, index.id):
+        return bool(np.array_equal(now, was))
     row = {i: r for r, i in enumerate(manifest.id)}
     kept = [(row[i], r) for r, i in enumerate(index.id) if i in row]
     return all(now[a] == was[b] for a, b in kept)

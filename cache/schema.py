@@ -20,7 +20,8 @@ FORMAT = "clusterpipe"
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 IntArray: TypeAlias = NDArray[np.integer[Any]]
-StringArray: TypeAlias = NDArray[np.object_]
+StringArray: TypeAlias = NDArray[np.object_]  # or of dtype TEXT, whose items are strings as well
+TEXT: Any = np.dtypes.StringDType()  # holds a million short strings in 16 MB, not in 60
 Kind: TypeAlias = Literal["int", "float", "str"]
 
 
@@ -635,9 +636,11 @@ class Curation(Artifact):
         "to all images, on average",
     )
     outlier: IntArray = dataset("n", "int", doc="1 for the most isolated images")
-    recall: float = attribute(
+    recall: float | None = dataset(
+        "",
+        "float",
+        optional=True,
         doc="share of the nearest images that was found, on 1,000 random ones; 1 = looked at all",
-        default=1.0,
     )
 
 

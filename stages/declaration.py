@@ -241,13 +241,14 @@ class Outside:
     What an image holds is known only when it has been read, so the source counts in the key by what
     the artifact says of it.
 
-    survey: difference of the source from an artifact, survey(source, artifact, config).
+    survey: difference of the source from an artifact, survey(source, artifact, config, known),
+    where `known` is the identity that the artifact was made from.
     identity: the source that an artifact was made from, in a digest.
     unfinished: what is there of an artifact that is not, in words, unfinished(source, folder,
     config).
     """
 
-    survey: Callable[[Any, Any, Any], Survey]
+    survey: Callable[[Any, Any, Any, str], Survey]
     identity: Callable[[Any], str]
     unfinished: Callable[[Any, Path, Any], tuple[str, ...]]
 

@@ -132,8 +132,10 @@ def _reads(config: EmbedConfig) -> dict[str, Read]:
     return {**own, **files}
 
 
-def _survey(source: Source, index: Embeddings, config: EmbedConfig) -> Survey:
-    return inventory.survey(source, index, rehash=config.rehash, retry=config.retry_skipped)
+def _survey(source: Source, index: Embeddings, config: EmbedConfig, known: str) -> Survey:
+    return inventory.survey(
+        source, index, rehash=config.rehash, retry=config.retry_skipped, known=known
+    )
 
 
 def _unfinished(source: Source, folder: Path, config: EmbedConfig) -> tuple[str, ...]:

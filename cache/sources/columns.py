@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterpipe.cache.errors import UsageError
-from clusterpipe.cache.schema import StringArray
+from clusterpipe.cache.schema import TEXT, StringArray
 from clusterpipe.cache.sources.containers import ArrayFile, describe
 from clusterpipe.cache.sources.files import mtime_of
 from clusterpipe.cache.sources.manifest import Labels, Manifest, encode_labels, strings
@@ -28,7 +28,7 @@ def array_manifest(file: ArrayFile, *, n: int, bytes_per_row: int) -> Manifest:
     labels = _labels(file, n)
     return Manifest(
         id=_ids(file, n),
-        path=strings([""] * n),
+        path=np.zeros(n, TEXT),
         size=np.full(n, bytes_per_row, np.int64),
         mtime=np.full(n, mtime_of(file.path.stat()), np.int64),
         label=None if labels is None else labels.label,
@@ -55,7 +55,7 @@ def _memory() -> int:
 
 def _ids(file: ArrayFile, n: int) -> StringArray:
     if "ids" not in file.arrays:
-        return strings(map(str, range(n)))
+        return np.arange(n).astype(TEXT)
     ids = texts(file, "ids", n)
     first: dict[str, int] = {}
     for row, name in enumerate(ids):

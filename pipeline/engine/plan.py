@@ -202,10 +202,11 @@ def _state_from_outside(resolved: Resolved, outside: Outside) -> StageState:
     """State of a stage that reads the source."""
     stage, source, settings = resolved.stage, resolved.source, resolved.settings
     path = resolved.run.artifact(stage.writes)
-    record, stored = artifact.read(path, stage.writes), artifact.header(path).identity
+    record = artifact.read(path, stage.writes, compact=True)
+    stored = artifact.header(path).identity
     if source is None:
         return StageState(stage.name, "fresh", ("the source was not looked at",))
-    found = outside.survey(source, record, settings)
+    found = outside.survey(source, record, settings, stored.inputs.get("source", ""))
     now = resolved.identity(found.identity or "")
     stored = brought_up(stored, now, stage, settings)
     changes = [c for c in differences(stored, now) if (c.kind, c.name) != ("input", "source")]

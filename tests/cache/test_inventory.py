@@ -12,7 +12,7 @@ from records import sample
 
 from clusterpipe.cache import inventory
 from clusterpipe.cache.errors import UsageError
-from clusterpipe.cache.inventory import Survey, index_identity, reordered, survey
+from clusterpipe.cache.inventory import Survey, index_identity, reordered
 from clusterpipe.cache.provenance import digest
 from clusterpipe.cache.schema import Embeddings
 from clusterpipe.cache.shards import row_digests
@@ -21,6 +21,14 @@ from clusterpipe.cache.sources.folder import open_folder
 from clusterpipe.cache.sources.manifest import Manifest, strings
 
 UNCHANGED: dict[str, Any] = {"new": 0, "changed": 0, "removed": 0, "touched": 0, "columns": ()}
+
+
+def survey(source: Any, index: Embeddings, **how: bool) -> Survey:
+    """The survey, which is the same if the run remembers what it was made from."""
+    found = inventory.survey(source, index, **how)
+    known = index_identity(index)
+    assert inventory.survey(source, index, **how, known=known) == found
+    return found
 
 
 @pytest.fixture
