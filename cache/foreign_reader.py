@@ -38,17 +38,21 @@ def main() -> None:
 
 
 def _reply(question: Question, out: IO[bytes]) -> None:
-    try:
-        _limit(question["seconds"], question["memory"])
-        content = sys.stdin.buffer.read(question["content"])
-        answer = _ANSWERS[question["what"]](question, content)
-    except MemoryError:
-        answer = Answer({"refused": f"it needs more than {question['memory'] >> 30} GiB"}, b"")
-    except (structure.Unsound, ClusterpipeError, UnreadableImage, *_DAMAGE) as error:
-        answer = Answer({"refused": str(error)}, b"")
-    out.write(json.dumps({**answer.told, "bytes": len(answer.data)}).encode() + b"\n")
-    out.write(answer.data)
+    _limit(question["seconds"], question["memory"])
+    told = answer(question, sys.stdin.buffer.read(question["content"]))
+    out.write(json.dumps({**told.told, "bytes": len(told.data)}).encode() + b"\n")
+    out.write(told.data)
     out.flush()
+
+
+def answer(question: Question, content: bytes = b"") -> Answer:
+    """Answer to a question, or the reason that the file is refused for."""
+    try:
+        return _ANSWERS[question["what"]](question, content)
+    except MemoryError:
+        return Answer({"refused": f"it needs more than {question['memory'] >> 30} GiB"}, b"")
+    except (structure.Unsound, ClusterpipeError, UnreadableImage, *_DAMAGE) as error:
+        return Answer({"refused": str(error)}, b"")
 
 
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, OverflowError)

@@ -224,6 +224,8 @@ class _Stream(BytesIO):
 
 def _opened(data: bytes, kind: Kind, limits: Limits) -> ImageFile:
     """The image, not decoded yet. Raises UnreadableImage for what `limits` refuse."""
+    if kind in EXTRA and not kind.readable:
+        raise wanting(kind)
     image = _identified(data, [_plugin(kind)] if kind in EXTRA else _known_formats(), limits)
     limits.refuse_size(image.size)
     if kind.name == "JPEG":
@@ -249,9 +251,7 @@ def _identified(data: bytes, names: Iterable[str], limits: Limits) -> ImageFile:
 
 @cache
 def _plugin(kind: Kind) -> str:
-    """The name in Pillow of a kind that needs a package. Raises UnreadableImage without it."""
-    if not kind.readable:
-        raise wanting(kind)
+    """The name in Pillow of a kind that needs a package."""
     from PIL import Image
 
     module = import_module(kind.module)

@@ -1,7 +1,6 @@
 """Every kind of image file that people have, and every kind of file that is none."""
 
 import struct
-import sys
 import threading
 import time
 import zlib
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageCms
 
+from clusterpipe.cache import signatures
 from clusterpipe.cache.errors import UnreadableImage
 from clusterpipe.cache.images import (
     IMAGE_SUFFIXES,
@@ -260,7 +260,7 @@ def test_the_limit_of_pillow_itself_decides_nothing(monkeypatch: pytest.MonkeyPa
 
 
 def test_heic_without_its_package_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(signatures, "find_spec", lambda name: None)
     with pytest.raises(UnreadableImage, match=r"pip install pillow-heif$"):
         decode(b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf")
 
