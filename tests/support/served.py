@@ -78,11 +78,16 @@ def ended(request: dict[str, Any]) -> int:
         traceback.print_exc()
         code = 1
     threading._shutdown()  # type: ignore[attr-defined]
+    _limit_files(resource.RLIM_INFINITY)  # of what watches the tests
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
     return code
+
+
+def _limit_files(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def become(request: dict[str, Any]) -> None:
@@ -96,7 +101,7 @@ def become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     if request["largest_file"]:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
+        _limit_files(request["largest_file"])
     sys.argv = request["arguments"]
 
 
