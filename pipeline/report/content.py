@@ -84,6 +84,20 @@ def image_columns(
         "y": _rounded(points[:, 1], 4),
         **_curation(results, rows),
         **_parts(results, rows),
+        **_exif(results, rows),
+    }
+
+
+def _exif(results: Results, rows: NDArray[np.intp]) -> dict[str, list[Any]]:
+    """Of each shown image when it was taken and the camera, where any image says it; never where.
+
+    A report may be handed on.
+    """
+    columns = {"taken": results.index.taken, "camera": results.index.camera}
+    return {
+        name: [escaped(text) for text in column[rows]]
+        for name, column in columns.items()
+        if column is not None and any(column)
     }
 
 

@@ -90,6 +90,7 @@ def page_context(
         "remarks": remarks,
         "captions": results.captions,
         "classes": results.class_names,
+        "dated": index.taken is not None and any(index.taken),
         "map_note": MAP_NOTES[map_method],
         "curve": _curve(results, outcome.k_estimated is not None),
         "confusion": _confusion(results),

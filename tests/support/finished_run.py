@@ -112,6 +112,10 @@ def _index(
         height=np.full(n, 64),
         digest=np.array([file_digest(photos / name) for name in names], object),
         label=label,
+        taken=np.array(
+            [f"20{99 - row:02}-06-03T12:30:01" if row else "" for row in range(n)], object
+        ),
+        camera=np.array(["Canon EOS 5D"] * n, object),
         class_name=np.array(list(classes), object),
         skipped_path=np.array(list(skipped), object),
         skipped_reason=np.array(["truncated"] * len(skipped), object),

@@ -30,6 +30,7 @@ function colour(k, of) {
 const thumbnail = (i) => (images.thumb[i] ? `thumbnails/${images.digest[i].slice(0, 2)}/${images.digest[i]}.webp` : "");
 const isBare = !images.thumb.some(Boolean); // features only: nothing to look at
 const identity = (i) => images.id?.[i] ?? images.name[i]; // as the run knows it; the name is safe to show
+const isCalled = (i, query) => [images.name[i], images.taken?.[i], images.camera?.[i]].some((text) => text?.toLowerCase().includes(query));
 const className = (i) => (images.label[i] >= 0 ? classes[images.label[i]] : "");
 const collator = new Intl.Collator("en", { numeric: true });
 

@@ -79,5 +79,5 @@ function clusterCards(chosen, found) {
 }
 
 function byName(query, flag) {
-  return [...images.name.keys()].filter((i) => images.name[i].toLowerCase().includes(query) && flag(i));
+  return [...images.name.keys()].filter((i) => isCalled(i, query) && flag(i));
 }

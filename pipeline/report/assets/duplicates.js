@@ -39,7 +39,7 @@ let groupsShown = GROUPS_SHOWN;
 function showGroups() {
   if (!$("#groups")) return;
   const query = $("#twins").value.trim().toLowerCase();
-  const isNamedSo = (i) => images.name[i].toLowerCase().includes(query) || title(clusterOf(i)).toLowerCase().includes(query);
+  const isNamedSo = (i) => isCalled(i, query) || title(clusterOf(i)).toLowerCase().includes(query);
   const chosen = [...twins.keys()].sort((a, b) => a - b).filter((g) => REPEATS[$("#repeats").value](twins.get(g)) && twins.get(g).some(isNamedSo));
   $("#groups").replaceChildren(...chosen.slice(0, groupsShown).map(family));
   $("#groups-count").textContent = `${number(chosen.length)} of ${counted(twins.size, "group")}`;

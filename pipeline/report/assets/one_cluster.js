@@ -3,6 +3,7 @@ const INSIDE = {
   best: null, // as in `preferred`
   unsure: (a, b) => likelihood(a) - likelihood(b),
   far: (a, b) => images.distance[b] - images.distance[a],
+  taken: (a, b) => collator.compare(images.taken[a] || "unknown", images.taken[b] || "unknown"), // letters after digits
   name: (a, b) => collator.compare(images.name[a], images.name[b]),
 };
 
@@ -45,7 +46,7 @@ function parts(k, rows) {
 
 function showCluster(k) {
   const { query, flag } = wanted();
-  const rows = rowsOf(k).filter((i) => flag(i) && (!query || matches(k, query) || images.name[i].toLowerCase().includes(query)));
+  const rows = rowsOf(k).filter((i) => flag(i) && (!query || matches(k, query) || isCalled(i, query)));
   const order = INSIDE[$("#inside").value];
   if (order) rows.sort(order);
   const heading = make("h3", { tabIndex: -1, className: "cluster" }, make("span", { className: "name", textContent: title(k) }), make("small", { textContent: aboutCluster(k, rowsOf(k)) }));

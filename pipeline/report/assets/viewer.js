@@ -17,6 +17,7 @@ function facts(i) {
   }
   if (images.width[i]) found.push(`${number(images.width[i])} × ${number(images.height[i])} pixels`);
   found.push(`${images.distance[i].toFixed(2)} times as far from the centre as half of the cluster`);
+  found.push(...[images.taken?.[i].replace("T", " "), images.camera?.[i]].filter(Boolean));
   if (className(i)) found.push(`true class ${className(i)}`);
   return [images.name[i], ...found, `${number(at + 1)} of ${number(among.length)}`].join(" · ");
 }

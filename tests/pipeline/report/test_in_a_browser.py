@@ -110,6 +110,9 @@ def test_order_inside_a_cluster_and_the_way_back(opened: Any) -> None:
     choose(opened, "inside", "unsure")
     rows = [int(tile.get_attribute("data-row")) for tile in all_of(opened, "#gallery .image")]
     assert rows[:2] == [5, 2]  # exemplars, the less sure first
+    choose(opened, "inside", "taken")
+    rows = [int(tile.get_attribute("data-row")) for tile in all_of(opened, "#gallery .image")]
+    assert rows[:2] == [5, 2]  # the later row was taken earlier
     choose(opened, "inside", "best")
     opened.execute_script("scrollTo(0, 0)")
     press(opened, Keys.ESCAPE)
@@ -190,7 +193,13 @@ def test_the_viewer_says_what_is_known_and_what_is_missing(
         assert wait_for(opened, f"!({LISTED})")
         click(opened, '.image[data-row="0"]')
         caption = opened.find_element("css selector", "#viewer figcaption").text
-        for fact in ("or grey cat 1%", "64 × 64 pixels", "its 2 near-duplicates", "1 of 2"):
+        for fact in (
+            "or grey cat 1%",
+            "64 × 64 pixels",
+            "Canon EOS 5D",
+            "its 2 near-duplicates",
+            "1 of 2",
+        ):
             assert fact in caption
         missing = opened.find_element("css selector", "#viewer .missing")
         assert missing.text == "The original is no longer where the run found it."
@@ -225,6 +234,9 @@ def test_filters(opened: Any) -> None:
     opened.find_element("id", "query").send_keys("kind2/00")
     assert names(opened) == []
     assert len(all_of(opened, "#gallery .image")) == N // 3
+    opened.find_element("id", "query").clear()
+    opened.find_element("id", "query").send_keys("2098-06")
+    assert [tile.get_attribute("data-row") for tile in all_of(opened, "#gallery .image")] == ["1"]
     opened.find_element("id", "query").clear()
     choose(opened, "flag", "outlier")
     assert names(opened) == ["red bicycle"]
