@@ -118,9 +118,11 @@ function sampled(cell) {
   return samples.get(key);
 }
 
+const sampleKind = () => (isBare ? undefined : SAMPLES.find(({ from }) => sight.scale >= from));
+
 function drawSamples() {
-  const kind = SAMPLES.find(({ from }) => sight.scale >= from);
-  if (!kind || isBare) return;
+  const kind = sampleKind();
+  if (!kind) return;
   const half = kind.side / 2;
   for (const i of sampled(kind.cell)) {
     const [px, py] = [screenX(i), screenY(i)];
@@ -173,9 +175,10 @@ function drawNames() {
 
 // Above what is small, or below it where there is no room, and else in the middle.
 function nameY(y, top, bottom) {
-  const above = top * stretch() + edgeY() - 13;
+  const gap = 13 + (sampleKind()?.side ?? 0) / 2;
+  const above = top * stretch() + edgeY() - gap;
   if ((bottom - top) * stretch() > 60) return y * stretch() + edgeY();
-  return above > 10 ? above : bottom * stretch() + edgeY() + 13;
+  return above > 10 ? above : bottom * stretch() + edgeY() + gap;
 }
 
 function drawSelection(radius) {

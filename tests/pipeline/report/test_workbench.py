@@ -315,6 +315,15 @@ def test_a_split_waits_for_the_program(bench: Bench) -> None:
     assert line["clusters"][0]["size"] == 8
 
 
+def test_a_split_along_finer_parts_is_done_at_once(bench: Bench) -> None:
+    bench.driver.execute_script("document.querySelector('.card').focus()")
+    press(bench.driver, "s")
+    click(bench.driver, "#along")
+    assert bench.clusters() == {**dict.fromkeys(CAPTIONS, 8), "red bicycle": 5, "cluster 3": 3}
+    (line,) = map(json.loads, bench.take().read_text().splitlines())
+    assert (line["act"], list(line["images"])) == ("gather", [NAMES[15], NAMES[18], NAMES[21]])
+
+
 def test_a_thumb_hits_everything_on_a_phone(bench: Bench) -> None:
     driver = bench.driver
     emulate(driver, width=390, height=800)
