@@ -11,6 +11,7 @@ import typer
 
 from clusterpipe.cache.errors import ClusterpipeError
 from clusterpipe.pipeline.commands import correcting, looking, running, setting_up, using
+from clusterpipe.pipeline.engine.threads import use_threads
 from clusterpipe.pipeline.terminal.escaping import message
 from clusterpipe.pipeline.terminal.signals import end_in_time, raise_interrupted
 from clusterpipe.stages import STAGES
@@ -41,8 +42,17 @@ def _main_options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+    threads: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Threads to compute with. 0 = as OMP_NUM_THREADS says, else the cores that this "
+            "process may use.",
+        ),
+    ] = 0,
 ) -> None:
     """Options before the command."""
+    use_threads(threads)
 
 
 COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from clusterpipe.cache.cores import usable_cores
 from clusterpipe.cache.errors import UnreadableImage
 from clusterpipe.cache.progress import Progress
 from clusterpipe.cache.sources import ImageSource
 from clusterpipe.cache.storage import replacing
 from clusterpipe.pipeline.results.reading import Results
-from clusterpipe.stages.backbones.extraction import cores
 
 LONGEST = 224  # pixels
 LONGEST_WHOLE = 2048  # of an image that is no file, and can be seen nowhere else
@@ -48,7 +48,7 @@ def write_thumbnails(
 
     with (
         progress("thumbnails", total=len(todo), unit="images") as advance,
-        ThreadPoolExecutor(cores()) as pool,
+        ThreadPoolExecutor(usable_cores()) as pool,
     ):
         for start in range(0, len(todo), BATCH):
             for _ in pool.map(draw, todo[start : start + BATCH]):

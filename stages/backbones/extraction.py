@@ -1,6 +1,5 @@
 """Images through a backbone: read and decoded by threads while the batch before is encoded."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterpipe.cache.cores import usable_cores
 from clusterpipe.cache.errors import UnreadableImage
 from clusterpipe.cache.exif import NOTHING, Exif, read_exif
 from clusterpipe.cache.images import middle, size_of
@@ -88,17 +88,10 @@ def extract(
     def load(row: int) -> Loaded:
         return _load(source, backbone, known, views, place, row)
 
-    for loaded in _batches(rows, load, size, workers or cores()):
+    for loaded in _batches(rows, load, size, workers or usable_cores()):
         parts = [loaded[start : start + block] for start in range(0, len(loaded), block)]
         features = [_encode(backbone, part, block, views) for part in parts]
         yield Extract(loaded, np.concatenate(features))
-
-
-def cores() -> int:
-    """CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _batches(

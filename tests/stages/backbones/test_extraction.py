@@ -1,6 +1,5 @@
 """Images through a real backbone: order, batches, padding, and what is left out."""
 
-import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from clusterpipe.cache.sources import ImageSource
 from clusterpipe.cache.sources.folder import open_folder
 from clusterpipe.cache.sources.manifest import Manifest
 from clusterpipe.stages.backbones import Backbone, open_backbone, parse
-from clusterpipe.stages.backbones.extraction import Extract, cores, extract
+from clusterpipe.stages.backbones.extraction import Extract, extract
 
 N = 11
 
@@ -277,7 +276,3 @@ def test_errors_that_no_image_explains_are_raised(photos: Path, backbone: Backbo
         list(extract(source, range(N), backbone, known=nothing_known))
     with pytest.raises(UnreadableImage):
         source.source.decode(b"x")
-
-
-def test_cores_are_those_this_process_may_use() -> None:
-    assert 1 <= cores() <= (os.cpu_count() or 1)
