@@ -7,9 +7,9 @@ own, with the default settings, K given and one thread. "finish" is `run-all` af
 (captions and plots), "no-op" is `run-all` when nothing is left to do. FOLDER keeps the runs and
 `growth.jsonl`, one line per command: what is in there is not measured again, so that a broken run
 goes on; `--again COMMAND` measures one anew, `--only COMMAND ...` runs those only. With `--docs`,
-the table is written between two marks of `measurements/scale.md` below that folder, and the log-log
-plot to `pictures/growth.png`. `--most-data MB` limits each process's data (RLIMIT_DATA): one that
-needs more fails.
+the table is written between two marks of `measurements/scale.md` below that folder, and with two
+sizes or more the log-log plot to `pictures/growth.png`. `--most-data MB` limits each process's data
+(RLIMIT_DATA): one that needs more fails.
 
 The exponent is that of the last step, log(CPU ratio) / log(n ratio), once what importing the
 libraries costs has been subtracted; N log N is 1.08 from 100,000 to 1,000,000.
@@ -33,6 +33,7 @@ READING = ("finish", "no-op", "status", "metrics", "search", "predict", "export"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 ONE_THREAD = dict.fromkeys(THREADS, "1")
 BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
+PICTURE = "![CPU seconds and memory by the number of images](../pictures/growth.png)"
 CLEAR = 1.0  # CPU seconds over an empty run, below which no exponent is given
 
 
@@ -186,14 +187,17 @@ def plot(costs: Iterable[Cost], path: Path) -> None:
 
 
 def document(costs: Sequence[Cost], docs: Path, start: float) -> None:
-    """Writes the table between the marks of the page, and the plot beside it."""
+    """Writes the table between the marks of the page, and where there are sizes, the plot."""
     page = docs / "measurements" / "scale.md"
-    text = page.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
-    page.write_text(f"{before}{BEGIN}\n{table(costs, start)}\n{END}{after}", encoding="utf-8")
-    (docs / "pictures").mkdir(exist_ok=True)
-    plot(costs, docs / "pictures" / "growth.png")
+    parts = [table(costs, start)]
+    if len({cost.rows for cost in costs}) > 1:
+        (docs / "pictures").mkdir(exist_ok=True)
+        plot(costs, docs / "pictures" / "growth.png")
+        parts.append(PICTURE)
+    shown = "\n\n".join(parts)
+    page.write_text(f"{before}{BEGIN}\n{shown}\n{END}{after}", encoding="utf-8")
 
 
 def started() -> float:

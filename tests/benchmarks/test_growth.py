@@ -67,7 +67,7 @@ def test_the_page_gets_the_table_between_its_marks_and_the_plot(tmp_path: Path) 
     for _ in range(2):
         growth.document(N_LOG_N, tmp_path, 3.0)
     lines = page.read_text().splitlines()
-    assert (lines[0], lines[-1]) == ("before", "after")
+    assert (lines[0], lines[-1], growth.PICTURE in lines) == ("before", "after", True)
     assert lines[2].split(" | ")[-2:] == ["exponent", "bytes per row |"]
     assert lines[4] == "| curate | 3.9 / 510 | 14.5 / 600 | 141.2 / 1500 | 1.08 | 40 |"
     assert (tmp_path / "pictures" / "growth.png").stat().st_size > 5_000
