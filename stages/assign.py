@@ -23,7 +23,7 @@ from clusterpipe.cache.schema import (
 )
 from clusterpipe.cache.words import WordStore
 from clusterpipe.stages.declaration import Compute, FolderInput, Input, Read, check, option, stage
-from clusterpipe.stages.fits.choice import fit_and_judge, recorded
+from clusterpipe.stages.fits.choice import fit_and_judge, recorded, standing
 from clusterpipe.stages.fits.fitting import Data, finished
 from clusterpipe.stages.fits.labelling import assigned, with_appended, without_rows
 from clusterpipe.stages.fits.method_names import AUTO, BOTH, EMBEDDED, asked_for, part_of, possible
@@ -144,9 +144,14 @@ class AssignConfig:
         """The methods that auto and consensus choose from."""
         return tuple(self.heads["consensus"].candidates)
 
+    @property
+    def rival(self) -> str:
+        """The method that auto takes where it is better than the vote; '' for none."""
+        return str(self.heads["consensus"].rival)
+
     def in_use(self) -> dict[str, Any]:
         """The tables of the heads that will run, by name."""
-        kinds = {kind_of(name) for name in possible(self.methods, self.candidates)}
+        kinds = {kind_of(name) for name in possible(self.methods, self.candidates, self.rival)}
         kinds |= {self.finish, Consensus.name if self.methods == (AUTO,) else ""}
         kinds |= {Consensus.name} & set(self.methods)
         names = {table_of(head) for kind, head in {**ALL, **FINISHING}.items() if kind in kinds}
@@ -192,7 +197,7 @@ def _reads(config: AssignConfig) -> Mapping[str, Read]:
             "or assign.features = embeddings"
         )
     inputs: dict[str, Read] = {}
-    methods = possible(config.methods, config.candidates)
+    methods = possible(config.methods, config.candidates, config.rival)
     if not methods <= set(BY_WORDS) or not methods:
         inputs |= _features_read(refined)
     if refined and any(":" in name for name in methods):
@@ -347,7 +352,8 @@ def assign(
     by side. A consensus and the choice without labels then look at both; without `embedded`,
     candidates that name it are left out.
 
-    Where several methods ran, their fits are measured without labels (`fits.choice`).
+    'auto' stands by the vote, or by its rival where `fits.choice.standing` says so. Where several
+    methods ran, their fits are measured without labels (`fits.choice`).
 
     With `config.reject`, images whose `outlier` (n,) is 1 are in no cluster: -1, of probability 0,
     by every method and seed. They take part in the fit, and keep their likeliest clusters.
@@ -357,7 +363,9 @@ def assign(
     WeightsMissing when the text tower is not on disk.
     """
     config = check(config)
-    asked = asked_for(config.methods, config.candidates, several=embedded is not None)
+    asked = asked_for(
+        config.methods, config.candidates, several=embedded is not None, rival=config.rival
+    )
     names, members = asked.names, asked.members
     k = 1 if set(names) == {ZeroShot.name} else _number_of_clusters(k, config)
     refined = embedded is not None or (isinstance(features, Features) and features.fitted_on)
@@ -392,7 +400,8 @@ def assign(
         outliers = _outliers(outlier, given.rows.shape[0])
         methods = {name: without_rows(method, outliers) for name, method in methods.items()}
     scores = {name: found.scores[name] for name in names if name in found.scores}
-    return Assignments(chosen=asked.chosen, methods=methods, **recorded(scores))
+    chosen = standing(asked.chosen, asked.rival, found.scores)
+    return Assignments(chosen=chosen, methods=methods, **recorded(scores))
 
 
 # ---------------------------------------------------------------- what is asked for

@@ -17,6 +17,7 @@ from clusterpipe.stages.sampling import sample_of
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.selection import Selection
 
+LESS_PARTED = 0.9  # times as many neighbours, from which the rival of a vote is better
 MOST_SCORED, SCORED_PER_CLUSTER = 10_000, 16  # images that fits are compared on
 
 
@@ -127,6 +128,27 @@ def sound_fits(
         for seed, model in enumerate(fitted[name].fits.models)
     ]
     return tuple(fits[place] for place in order[: np.sum(~out)])
+
+
+def standing(chosen: str, rival: str, scores: Mapping[str, Scores]) -> str:
+    """The rival of the chosen method if it parts at most 0.9 times as many of the nearest images.
+
+    Counted beyond chance (`numerics.selection.neighbour_agreement`). Where kinds differ much in
+    size, k-means splits the large ones, through the midst of them, and a cut of the neighbour graph
+    does not; elsewhere it parts about as many. Not if the rival collapsed.
+    """
+    from clusterpipe.stages.numerics.selection import collapsed
+
+    if not rival or chosen not in scores:
+        return chosen
+    parted, filled = [], []
+    for name in (chosen, rival):
+        one = scores[name]
+        value = dict(zip(one.selection.measure, one.selection.value[one.chosen], strict=True))
+        parted.append(1 - value["neighbour_agreement"])
+        filled.append(value["clusters_filled"])
+    better = parted[1] <= LESS_PARTED * parted[0] and not collapsed(filled, int(max(filled)))[1]
+    return rival if better else chosen
 
 
 def recorded(scores: Mapping[str, Scores]) -> dict[str, Any]:

@@ -15,30 +15,39 @@ APART = (Consensus.name, *BY_WORDS)  # methods whose features are others
 @dataclass(frozen=True)
 class Asked:
     """names: the methods that run, in their order; members: those that a consensus is made of, if
-    one runs; chosen: the method that the run stands by."""
+    one runs; chosen: the method that the run stands by, unless `rival` is better, '' for none."""
 
     names: tuple[str, ...]
     members: tuple[str, ...]
     chosen: str
+    rival: str = ""
 
 
-def asked_for(methods: tuple[str, ...], candidates: tuple[str, ...], *, several: bool) -> Asked:
+def asked_for(
+    methods: tuple[str, ...], candidates: tuple[str, ...], *, several: bool, rival: str = ""
+) -> Asked:
     """Methods that `assign.methods` and `assign.consensus.candidates` ask for.
 
     several: whether there are features beside the refined ones that a method may name; without,
-    candidates that name some are left out. Raises UsageError for a name that is not known, stands
-    twice or cannot be had.
+    candidates that name some are left out; rival: of auto, '' for none. Raises UsageError for a
+    name that is not known, stands twice or cannot be had.
     """
     names = _running(methods, candidates, several)
     members = tuple(name for name in names if name not in APART)
+    if methods == (AUTO,) and rival:
+        _known((rival,), several, setting="assign.consensus.rival")
+        fitted = members if rival in members else (*members, rival)
+        return Asked((*fitted, Consensus.name), members, Consensus.name, rival)
     if Consensus.name in names and not members:
         members = tuple(n for n in _usable(candidates, several) if n not in APART)
     return Asked(names, members, Consensus.name if methods == (AUTO,) else names[0])
 
 
-def possible(methods: tuple[str, ...], candidates: tuple[str, ...]) -> set[str]:
+def possible(methods: tuple[str, ...], candidates: tuple[str, ...], rival: str = "") -> set[str]:
     """Every method that may be fitted, whether it can be had or not."""
-    return set(candidates if methods in ((AUTO,), (Consensus.name,)) else methods)
+    if methods == (AUTO,):
+        return {*candidates, *([rival] if rival else [])}
+    return set(candidates if methods == (Consensus.name,) else methods)
 
 
 def part_of(method: str) -> str:

@@ -139,6 +139,11 @@ class Consensus:
         "Methods whose fits 'auto', or consensus alone, hears, but for fits that leave a "
         "tenth of the clusters empty.",
     )
+    rival: str = option(
+        "spectral",
+        "Method that 'auto' stands by where it keeps many more nearest images together than the "
+        "vote. Empty = none.",
+    )
 
     def fit(self, training: Training, k: int, seeds: Sequence[int], progress: Progress) -> Fits:
         members, z = training.members, _spread(training.z, max(MOST_VOTED_ON, k))

@@ -5,11 +5,12 @@ import pytest
 from numpy.typing import NDArray
 
 from clusterpipe.cache.progress import silent
-from clusterpipe.stages.fits.choice import scored, sound_fits
+from clusterpipe.stages.fits.choice import Scores, scored, sound_fits, standing
 from clusterpipe.stages.fits.fitting import Data, Fitted
 from clusterpipe.stages.heads import Fits, Head
 from clusterpipe.stages.heads.kmeans import Centroids
 from clusterpipe.stages.numerics.kmeans import kmeans
+from clusterpipe.stages.numerics.selection import MEASURES, Selection
 
 KINDS, D = 20, 24
 
@@ -44,3 +45,21 @@ def test_collapsed_fits_are_not_heard_however_easily_they_are_learnt(images: int
     assert {member.method for member in sound_fits(scores, fits, both)} == {"whole"}
     alone = {"few": scores["few"]}
     assert len(sound_fits(alone, fits, both)) == 3
+
+
+def measured(neighbour_agreement: float, filled: int) -> Scores:
+    """The scores of a method of one fit."""
+    value = np.array([[0.9, neighbour_agreement, 0.5, filled]])
+    return Scores(Selection(MEASURES, value, value[:, 0]), 0)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "filled", "expected"),
+    [(0.83, 20, "rival"), (0.81, 20, "vote"), (0.99, 17, "vote"), (0.99, 18, "rival")],
+)
+def test_a_rival_is_taken_where_it_parts_fewer_neighbours_and_has_not_collapsed(
+    agreement: float, filled: int, expected: str
+) -> None:
+    scores = {"vote": measured(0.8, 20), "rival": measured(agreement, filled)}
+    assert standing("vote", "rival", scores) == expected
+    assert standing("vote", "", scores) == "vote"
