@@ -17,7 +17,7 @@ from clusterpipe.stages.sampling import sample_of
 if TYPE_CHECKING:
     from clusterpipe.stages.numerics.selection import Selection
 
-LESS_PARTED = 0.9  # times as many neighbours, from which the rival of a vote is better
+LESS_PARTED = 0.85  # times as many neighbours, from which the rival of a vote is better
 MOST_SCORED, SCORED_PER_CLUSTER = 10_000, 16  # images that fits are compared on
 
 
@@ -131,7 +131,7 @@ def sound_fits(
 
 
 def standing(chosen: str, rival: str, scores: Mapping[str, Scores]) -> str:
-    """The rival of the chosen method if it parts at most 0.9 times as many of the nearest images.
+    """The rival of the chosen method if it parts at most 0.85 times as many neighbours.
 
     Counted beyond chance (`numerics.selection.neighbour_agreement`). Where kinds differ much in
     size, k-means splits the large ones, through the midst of them, and a cut of the neighbour graph

@@ -55,7 +55,7 @@ def measured(neighbour_agreement: float, filled: int) -> Scores:
 
 @pytest.mark.parametrize(
     ("agreement", "filled", "expected"),
-    [(0.83, 20, "rival"), (0.81, 20, "vote"), (0.99, 17, "vote"), (0.99, 18, "rival")],
+    [(0.84, 20, "rival"), (0.82, 20, "vote"), (0.99, 17, "vote"), (0.99, 18, "rival")],
 )
 def test_a_rival_is_taken_where_it_parts_fewer_neighbours_and_has_not_collapsed(
     agreement: float, filled: int, expected: str
