@@ -378,6 +378,7 @@ def test_a_map_of_fifty_thousand_is_smooth(driver: Any, page: Path, tmp_path: Pa
     def change(data: Any) -> None:
         data["images"] = {name: (each * many)[:many] for name, each in data["images"].items()}
         data["images"] |= {axis: rng.random(many).round(4).tolist() for axis in "xy"}
+        data["images"] |= {"group": [-1] * many, "alone": [0] * many}
 
     driver.get(altered(page, tmp_path / "report", change).as_uri())
     emulate(driver)
