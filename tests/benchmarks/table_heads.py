@@ -6,8 +6,8 @@ FILE, splits and scoring are those of table_refine.py; with `zipf:FILE` the r-th
 drawn once, keeps r^-0.7 of its images and at least 5. Everything is done anew for each of 5 seeds
 (or N), with the default settings: refinement, and of each head the fits, of which the one that the
 run would stand by is scored. The first two columns are k-means in the features as embedded, as they
-are and less their mean direction. `auto` is the vote of the methods before it. With --methods there
-are those only, each for itself.
+are and less their mean direction. `auto` is what it stands by, one of those before it. With
+--methods there are those only, each for itself.
 
 Three tables: accuracy with its deviation over seeds, NMI and ARI; the expected calibration error of
 each method; and how well `curate` tells images of the other sets given, of the same width, a tenth
@@ -71,9 +71,10 @@ def clusters(
     split = np.where(data.fitted, "fit", "").astype(object)
     k = len(np.unique(data.label))
     found = assign(rows, k, config, split=split, embedded=embedded, seed=seed)
+    stood_by = {AUTO: found.methods[found.chosen]} if tuple(methods) == (AUTO,) else {}
     return {
         name: Found(np.asarray(one.label, np.int64), np.asarray(one.probability))
-        for name, one in found.methods.items()
+        for name, one in {**found.methods, **stood_by}.items()
     }
 
 
@@ -146,7 +147,7 @@ def main() -> None:
         by_seed = [columns(data, methods, seed) for seed in seeds]
         titles = list(by_seed[0])
         if not errors:
-            heading([AUTO if t == "consensus" and methods == [AUTO] else t for t in titles])
+            heading(titles)
         row(name, [cell(np.array([scores(data, one[t]) for one in by_seed])) for t in titles])
         means = {t: np.mean([calibration_error(data, one[t]) for one in by_seed]) for t in titles}
         told = [foreign_told(data, [d for d in given.values() if d is not data], s) for s in seeds]

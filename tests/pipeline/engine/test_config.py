@@ -103,7 +103,7 @@ def test_only_the_tables_of_heads_that_run_are_in_the_key() -> None:
     assert tables(methods=("kmeans",)) == set()
     assert tables(methods=("turtle:both", "kmeans")) == {"turtle"}
     assert tables(methods=("tac-trained",), finish="self-label") == {"tac", "self_label"}
-    assert tables(methods=("auto",)) == {"consensus", "annealed"}
+    assert tables(methods=("auto",)) == {"consensus", "annealed", "spectral"}
     chosen = Consensus(candidates=("scp", "kmeans"))
     assert tables(methods=(chosen,)) == {"consensus", "scp"}
     assert affecting(AssignConfig(methods=(Scp(alpha=3),)))["scp.alpha"] == 3
