@@ -2,11 +2,11 @@
 
 What speaks for a number k: that the curves of mutual neighbours bend at classes of n / k images
 (mutual_neighbours), in themselves and beside their largest bend, and are high there; that the
-spectrum of neighbour graphs falls after the k-th eigenvalue, and that nothing finer stands out.
-What speaks against it: fewer than ten images to a class, where bends say little. Their weights
-make a conditional logit (McFadden 1974) over the logarithm of k; they were fitted on collections
-of known number, and are judged on collections that were left out (docs/measurements/count.md).
-Ours, but for the parts named.
+spectrum of neighbour graphs falls after the k-th eigenvalue, that the coding length and the whole
+spectrum count about as many (eigengap), and that nothing finer stands out. What speaks against it:
+fewer than ten images to a class, where bends say little. Their weights make a conditional logit
+(McFadden 1974) over the logarithm of k; they were fitted on collections of known number, and are
+judged on collections that were left out (docs/measurements/count.md). Ours, but for what is named.
 """
 
 import math
@@ -25,18 +25,18 @@ Array = NDArray[np.float64]
 
 PER_OCTAVE = 6  # candidates
 FEWEST = 1.2  # images to a class
+PROBES = 5_000  # rows whose pairs are compared
+SPACES, MOST_REFERENCES, REFERENCE_ROWS = 3, 3, 15_000  # rows of all references together, at most
 EIGENVALUES, SPECTRUM_ON, DEGREE = 33, 2_000, 15
 TINY_GAP = 0.003  # what a gap of the spectrum is measured in
 FEW, TOO_FEW = 10, 5  # images to a class: little to see, nothing to see
 RANKED_FROM, SLIGHT = 2.5, 0.3  # images to a class; bend, in log-odds per log size
 FINER = 1.7  # times as many clusters, and they count as another level
 SAME = 0.35  # standard deviation of log k of what counts as the same number
-BELIEVED = 3.0  # times as likely as by the bends alone
 CLEAR = 3.0  # evidence, in standard deviations, from which a level is named
 STRONG = 20.0  # the same, from which a finer level is taken
 WIDER = 1.05  # than between candidates, either way
 TAIL = 0.1  # of the probability that the interval leaves out on either side
-ALONE = -0.131
 WEIGHTS = {
     "bend within 1.5": 1.021,
     "bend within 2.2": 0.256,
@@ -55,9 +55,26 @@ WEIGHTS = {
     "log-odds": 0.211,
     "log-odds above chance": 5.506,
     "log-odds, squared": -2.023,
+    "one cluster": -0.131,
     "one cluster: largest log-odds above chance": 4.822,
     "one cluster: largest bend": 0.093,
+    "near the count by the spectrum": 0.0,
 }
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for each number of clusters, before it is weighed.
+
+    number: (c,) ascending from 1; term: (c, f) in the order of `WEIGHTS`; share: (c,) log of the
+    part of the axis of log k that a number stands for; strength: (c,) the bend at each number, in
+    standard deviations of what chance does.
+    """
+
+    number: NDArray[np.int64]
+    term: Array
+    share: Array
+    strength: Array
 
 
 @dataclass(frozen=True)
@@ -102,29 +119,74 @@ class Levels:
 def class_levels(
     rows: NDArray[np.float32],
     *,
-    expected: int = 0,
-    probes: int = 2_500,
+    spectrum: int,
     seed: int = 0,
     done: Callable[[int], None] = lambda curves: None,
 ) -> Levels:
-    """Evidence about the number of clusters of rows (n, d), n >= 4.
+    """Probability of each number of clusters of rows (n, d), n >= 4, up to n / 1.2.
 
-    Numbers up to n / 1.2. `expected`: a count by another criterion, 0 for none; numbers nearer to
-    it than a factor of two count as `BELIEVED` times as likely. `probes`: rows whose pairs are
-    compared; time O(probes n log n), memory O(n d + probes^2). `done` hears of each of six curves.
+    `spectrum`: the number that the whole spectrum tells (eigengap.count_near). Time O(n^2) up to
+    5,000 rows and O(n) beyond, memory O(n d). `done` hears of each curve, `curves(n)` in all.
     """
+    return levels_of(evidence_of(rows, spectrum=spectrum, seed=seed, done=done), weights())
+
+
+def curves(n: int) -> int:
+    """How many curves are drawn for so many rows."""
+    return SPACES * (1 + _references(n))
+
+
+def _references(n: int) -> int:
+    return int(np.clip(REFERENCE_ROWS // n, 1, MOST_REFERENCES))
+
+
+def evidence_of(
+    rows: NDArray[np.float32],
+    *,
+    spectrum: int,
+    seed: int = 0,
+    done: Callable[[int], None] = lambda curves: None,
+) -> Evidence:
+    """What speaks for each number of clusters of rows (n, d); as `class_levels`."""
     random = np.random.default_rng(seed)
     candidate = _candidates(int(len(rows) / FEWEST))
     if len(candidate) < 2:
-        return Levels(np.array([1]), np.ones(1), np.array([1]), np.zeros(1))
+        return Evidence(np.array([1]), np.zeros((1, len(WEIGHTS))), np.zeros(1), np.zeros(1))
     found, views, reference = bends(
-        components(rows), candidate, probes=probes, random=random, done=done
+        components(rows),
+        candidate,
+        probes=PROBES,
+        references=_references(len(rows)),
+        random=random,
+        done=done,
     )
     gap = sum(
         _gaps(view, other, candidate) / 2
         for view, other in zip(views[1:], reference[1:], strict=True)
     )
-    return _judged(found, np.asarray(gap), len(rows), expected)
+    terms = _terms(found, np.asarray(gap), len(rows), spectrum)
+    strength = found.bend.mean(axis=0)[1] / found.noise[1]
+    strength = np.where(len(rows) / candidate > TOO_FEW, strength, 0)
+    return Evidence(
+        np.append(1, candidate),
+        terms,
+        np.append(0, np.log(_share(candidate))),
+        np.append(0, strength),
+    )
+
+
+def levels_of(evidence: Evidence, weights: Array) -> Levels:
+    """The probabilities that so much evidence and these weights (f,) make."""
+    score = evidence.term @ weights + evidence.share
+    probability = np.exp(score - score.max())
+    probability /= probability.sum()
+    k = _middle(evidence.number, probability)
+    return Levels(evidence.number, probability, *_standing_out(evidence, k))
+
+
+def weights() -> Array:
+    """Those of the logit, (f,)."""
+    return np.array(list(WEIGHTS.values()))
 
 
 def _candidates(largest: int) -> NDArray[np.int64]:
@@ -157,30 +219,13 @@ def _leading(rows: NDArray[np.float32]) -> Array:
     return np.sort(eigsh(normal, EIGENVALUES, which="LA", v0=start, tol=1e-3)[0])[::-1]
 
 
-def _judged(found: Bends, gap: Array, n: int, expected: int) -> Levels:
-    """The probabilities that bends (s, w, c), gaps (c,) and another count make of the numbers."""
-    evidence, whole = _evidence(found, gap, n)
-    score = np.append(ALONE + whole @ _weights(), evidence @ _weights() + np.log(_share(found)))
-    number = np.append(1, found.candidate)
-    if expected:
-        score += np.log(BELIEVED) * (np.abs(np.log(number / expected)) < np.log(2))
-    probability = np.exp(score - score.max())
-    probability /= probability.sum()
-    k = _middle(number, probability)
-    return Levels(number, probability, *_standing_out(found, k, n))
-
-
-def _weights() -> Array:
-    return np.array(list(WEIGHTS.values()))
-
-
-def _share(found: Bends) -> Array:
+def _share(candidate: NDArray[np.int64]) -> Array:
     """The part of the axis of log k that each candidate stands for, (c,)."""
-    return np.gradient(np.log(found.candidate))
+    return np.gradient(np.log(candidate))
 
 
-def _evidence(found: Bends, gap: Array, n: int) -> tuple[Array, Array]:
-    """Evidence for each candidate, (c, f), and for there being one cluster, (f,)."""
+def _terms(found: Bends, gap: Array, n: int, spectrum: int) -> Array:
+    """Evidence for one cluster and for each candidate, (c + 1, f), in the order of `WEIGHTS`."""
     size = np.log(n / found.candidate)
     bend = _compressed(found.bend.mean(axis=0) / found.noise)
     white = _compressed(found.bend[-1, 1] / found.noise[1] / 1.3)
@@ -191,10 +236,14 @@ def _evidence(found: Bends, gap: Array, n: int) -> tuple[Array, Array]:
     seen = np.clip(size / np.log(TOO_FEW), 0, 1)
     handful = np.maximum(np.log(5 / found.candidate), 0)
     parts = [*bend * seen, white * seen, fall, finer, few, few**2, size, size**2 / 10, handful]
-    parts += [*_beside_the_largest(found, size), *_height(found), *np.zeros((2, len(size)))]
+    parts += [*_beside_the_largest(found, size), *_height(found)]
     whole = np.zeros(len(parts))
-    whole[5], whole[-2:] = strength.max(), _structure(found, size)
-    return np.array(parts).T, whole
+    whole[5] = strength.max()
+    alone = np.zeros((len(size) + 1, 3))
+    alone[0] = [1, *_structure(found, size)]
+    distance = np.log(np.append(1, found.candidate) / spectrum) / SAME
+    near = np.exp(-(distance**2) / 2)
+    return np.column_stack([np.vstack([whole, np.transpose(parts)]), alone, near])
 
 
 def _height(found: Bends) -> list[Array]:
@@ -234,18 +283,17 @@ def _middle(number: NDArray[np.int64], probability: Array) -> int:
     return round(float(np.exp(weight @ u / weight.sum())))
 
 
-def _standing_out(found: Bends, k: int, n: int) -> tuple[NDArray[np.int64], Array]:
+def _standing_out(evidence: Evidence, k: int) -> tuple[NDArray[np.int64], Array]:
     """`k` and the numbers at least 1.7 times off it, and off each other, where the bend peaks."""
-    strength = found.bend.mean(axis=0)[1] / found.noise[1]
-    strength = np.where(n / found.candidate > TOO_FEW, strength, 0)
-    chosen = [(k, float(np.interp(k, found.candidate, strength)) if k > 1 else 0.0)]
-    for place in _peaks(strength):
-        number = int(found.candidate[place])
-        far = all(abs(np.log(number / other)) > np.log(FINER) for other, _ in chosen)
-        if far and strength[place] > CLEAR:
-            chosen.append((number, float(strength[place])))
-    level, evidence = zip(*sorted(chosen), strict=True)
-    return np.array(level), np.array(evidence)
+    number, strength = evidence.number, evidence.strength
+    chosen = [(k, float(np.interp(k, number, strength)))]
+    for place in _peaks(strength[1:]):
+        other, height = int(number[place + 1]), float(strength[place + 1])
+        far = all(abs(np.log(other / one)) > np.log(FINER) for one, _ in chosen)
+        if far and height > CLEAR:
+            chosen.append((other, height))
+    level, height = zip(*sorted(chosen), strict=True)
+    return np.array(level), np.array(height)
 
 
 def _peaks(values: Array) -> Sequence[int]:

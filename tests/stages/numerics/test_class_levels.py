@@ -13,7 +13,7 @@ def clusters(k: int, size: int, *, d: int = 64, noise: float = 0.5) -> np.ndarra
 
 
 def test_most_probability_is_near_the_true_number() -> None:
-    found = class_levels(clusters(25, 30))
+    found = class_levels(clusters(25, 30), spectrum=25)
     near = (found.number >= 20) & (found.number <= 30)
     assert found.probability[near].sum() > 0.8
     assert 21 <= found.k <= 29
@@ -21,7 +21,7 @@ def test_most_probability_is_near_the_true_number() -> None:
 
 def test_equal_seeds_give_equal_probabilities() -> None:
     rows = clusters(10, 20)
-    first, second = class_levels(rows, seed=3), class_levels(rows, seed=3)
+    first, second = (class_levels(rows, spectrum=10, seed=3) for _ in range(2))
     np.testing.assert_array_equal(first.probability, second.probability)
 
 
@@ -43,7 +43,7 @@ def test_between_two_levels_the_median_decides_which_is_meant() -> None:
 
 def test_one_normal_distribution_is_one_cluster() -> None:
     rows = np.random.default_rng(0).normal(size=(400, 64)) + 0.2
-    assert class_levels(unit_rows(rows)).k == 1
+    assert class_levels(unit_rows(rows), spectrum=1).k == 1
 
 
 def test_the_finer_of_two_levels_that_stand_out_about_as_much_is_taken() -> None:
