@@ -27,6 +27,8 @@ MORE_ROWS, STILL_GROWS = 4, 1.15  # times as many rows; so many more clusters ca
 COPIES = 3  # of each image on average: then each image may be a kind
 KINDS_OF_COPIES = 20  # different images, at most, that are counted and not estimated
 FEW_IMAGES, WIDE = 4, 6  # images to a cluster; high over low
+FINER, A_FEW = 1.3, 5  # times as many as plain clusters; so few stand by themselves
+PLAIN_FROM = 100  # images, from which plain clusters can be told from none
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class EstimateKConfig:
         3, "Number of independent k-means runs to average over, at least 2.", least=2
     )
     resamples: int = option(
-        20, "Bootstrap draws per run, for the interval of 'eigengap' and 'coding-length'.", least=2
+        20, "Bootstrap draws per run, for the interval; unused by 'paper'.", least=2
     )
 
 
@@ -145,9 +147,10 @@ def estimate_k(
     features: (n, d), of any length and precision. By `method`:
     "neighbours": up to the size of a cluster, images are each other's nearest, and beyond less so.
     Where that bends, the gaps of a spectrum and the count by "eigengap" give every number a
-    probability (numerics.class_levels). `k` lies about the median, `interval` holds eight tenths,
-    `level` has the coarser and finer numbers that stand out. More rows are drawn, up to
-    `sample_limit`, while k grows with them.
+    probability (numerics.class_levels), unless as many Gaussian clusters as "eigengap" counts show
+    the same (numerics.simulated_clusters): then it is their number. Otherwise `k` lies about the
+    median, `interval` holds eight tenths, `level` has the coarser and finer numbers that stand out.
+    More rows are drawn, up to `sample_limit`, while k grows with them.
     "coding-length": cells are merged as long as that shortens the description of the images
     (numerics.cluster_count). "eigengap": near that number, the one after which the spectrum of
     neighbour graphs falls most (numerics.eigengap). "paper": CPP's criterion. The interval of
@@ -213,10 +216,12 @@ def _by_neighbours(
     progress: Progress,
 ) -> KEstimate:
     """The number by neighbours; the curve and the tree are those of the coding length."""
-    point = replace(config, resamples=2)  # how far these would spread is not asked for
-    curve = _merged(rows, point, seed, progress)
-    spectrum = _counted(curve, rows, point, seed, progress)
-    levels, seen = _levels(features, rows, spectrum.k, config, seed, progress)
+    curve = _merged(rows, config, seed, progress)
+    plain = _counted(curve, rows, config, seed, progress)
+    levels, seen, as_plain = _levels(features, rows, plain.k, config, seed, progress)
+    if as_plain:
+        reason = _plain_reason(plain, seen, features.shape[0])
+        return _with_doubt(_as_estimate(curve, plain, reason), levels)
     most = config.k_max or len(rows)
     k = min(_at_grain(levels, config.grain), most)
     low, high = (min(bound, most) for bound in levels.interval())
@@ -239,25 +244,57 @@ def _by_neighbours(
     )
 
 
+def _with_doubt(found: KEstimate, levels: "Levels") -> KEstimate:
+    """The estimate, its interval widened to that of the levels, unless it is of a few clusters."""
+    low, high = levels.interval()
+    if found.k <= A_FEW or high <= found.interval[1]:
+        return found
+    wider = np.array([min(low, int(found.interval[0])), high])
+    return replace(found, interval=wider, reason=f"{found.reason}; up to {high} is not ruled out")
+
+
 def _levels(
     features: Rows,
     rows: NDArray[np.float32],
-    spectrum: int,
+    plain: int,
     config: EstimateKConfig,
     seed: int,
     progress: Progress,
-) -> "tuple[Levels, int]":
-    """Levels of the sample `rows`, or of larger ones as long as k grows, and how many rows."""
+) -> "tuple[Levels, int, bool]":
+    """Levels of the sample `rows`, or of larger ones as long as k grows; how many rows; and whether
+    as many Gaussian clusters as `plain` says would show the same.
+    """
     from clusterpipe.stages.numerics.class_levels import class_levels, curves
 
     n, size, before = features.shape[0], config.sample, 0.0
     while True:
         with progress("comparing neighbours", total=curves(len(rows)), unit="curves") as advance:
-            found = class_levels(rows, spectrum=spectrum, seed=seed, done=advance)
+            found = class_levels(rows, spectrum=plain, seed=seed, done=advance)
+        if not before and _is_of_plain_clusters(found, rows, plain, seed, progress):
+            return found, len(rows), True
         if size >= min(n, config.sample_limit) or (before and found.k <= STILL_GROWS * before):
-            return found, len(rows)
+            return found, len(rows), False
         before, size = found.k, min(MORE_ROWS * size, config.sample_limit)
         rows = _different(read_rows(features, sample_of(np.arange(n), size, seed)))
+
+
+def _is_of_plain_clusters(
+    found: "Levels", rows: NDArray[np.float32], plain: int, seed: int, progress: Progress
+) -> bool:
+    """Test of `plain` clusters that alone stand out, or that as Gaussians would show the same."""
+    from clusterpipe.stages.numerics.class_levels import CLEAR, class_levels, curves
+    from clusterpipe.stages.numerics.simulated_clusters import simulated_clusters
+
+    if found.k <= FINER * plain or len(rows) < PLAIN_FROM:
+        return False
+    if plain <= A_FEW and found.clarity < CLEAR and found.stands_out(plain, within=FINER):
+        return True
+    simulated = simulated_clusters(rows, plain, seed=seed)
+    total = curves(len(rows))
+    with progress("comparing with plain clusters", total=total, unit="curves") as advance:
+        drawn = class_levels(simulated, spectrum=plain, seed=seed, done=advance)
+    alike = drawn.k >= math.sqrt(found.k * plain)
+    return alike and found.clarity < drawn.clarity + CLEAR
 
 
 def _at_grain(levels: "Levels", grain: str) -> int:
@@ -292,6 +329,16 @@ def _why(
     elif high * FEW_IMAGES > seen or high > WIDE * low:
         reason += ". Too few images of a kind to count them surely: give --k if you know better"
     return reason
+
+
+def _plain_reason(count: "Count", seen: int, n: int) -> str:
+    images = f"{seen:,} images" if seen == n else f"{seen:,} different images of {n:,}"
+    what = "one plain cluster" if count.k == 1 else f"{count.k} plain clusters"
+    return (
+        f"{_clusters(count.k)}: {images} are each other's neighbours as in {what}, and what looks "
+        f"finer shows in such clusters as well; {count.low} to {count.high} by nine in ten draws "
+        "of images and of the cost of a cluster"
+    )
 
 
 def _copies(kinds: int, n: int) -> KEstimate:
