@@ -292,8 +292,8 @@ def _standing_out(evidence: Evidence, k: int) -> tuple[NDArray[np.int64], Array]
         far = all(abs(np.log(other / one)) > np.log(FINER) for one, _ in chosen)
         if far and height > CLEAR:
             chosen.append((other, height))
-    level, height = zip(*sorted(chosen), strict=True)
-    return np.array(level), np.array(height)
+    chosen.sort()
+    return np.array([one for one, _ in chosen]), np.array([how for _, how in chosen])
 
 
 def _peaks(values: Array) -> Sequence[int]:

@@ -152,7 +152,7 @@ def file_of(case: Case, out: Path, seed: int = 0) -> Path:
 
 
 def judged(
-    case: Case, seed: int, *, folder: Path, out: Path, methods: Sequence[str], end_to_end: bool
+    case: Case, seed: int = 0, *, folder: Path, out: Path, methods: Sequence[str], end_to_end: bool
 ) -> str:
     """The methods' answers on a case, kept in its file; which of them were not there."""
     file = file_of(case, out, seed)

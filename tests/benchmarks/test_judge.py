@@ -79,7 +79,7 @@ def test_tables_say_how_near_and_how_wide(capsys: pytest.CaptureFixture[str]) ->
     """One count right, one double the truth, whose interval misses it."""
     answers = [{"k": 10, "low": 5, "high": 20}, {"k": 20, "low": 18, "high": 22}]
     records = [
-        {"kind": "whole", "of": "set", "n": 100, "k": 10, "found": {judge.OURS: answer}}
+        {"kind": "whole", "of": "set", "draw": 0, "n": 100, "k": 10, "found": {judge.OURS: answer}}
         for answer in answers
     ]
     found = judge.outcomes(records)
