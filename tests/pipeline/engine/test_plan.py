@@ -30,6 +30,14 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def finished(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
+    """A run of all stages, to be looked at only."""
+    config, folder = config_of(blobs), tmp_path_factory.mktemp("finished")
+    run_all(config, run_dir=folder)
+    return config, folder
+
+
 def config_of(path: Path, *assignments: str) -> Config:
     return override(Config(), [f"source.path='{path}'", *assignments])
 
@@ -57,21 +65,20 @@ def test_seeds_differ_by_stage_and_follow_the_one_seed() -> None:
     assert all(0 <= seed < 2**31 for seed in seeds)
 
 
-def test_everything_is_missing_at_first_and_fresh_at_last(blobs: Path, tmp_path: Path) -> None:
-    config = config_of(blobs)
-    found = states(config, tmp_path)
+def test_everything_is_missing_at_first_and_fresh_at_last(
+    finished: tuple[Config, Path], tmp_path: Path
+) -> None:
+    found = states(finished[0], tmp_path)
     assert found.pop("correct").state == "skipped"
     assert {s.state for s in found.values()} <= {"missing", "blocked"}
-    run_all(config, run_dir=tmp_path)
-    found = states(config, tmp_path)
+    found = states(*finished)
     assert found.pop("caption").state == found.pop("correct").state == "skipped"
     assert {s.state for s in found.values()} == {"fresh"}
 
 
-def test_a_changed_setting_is_named_and_what_follows_waits(blobs: Path, tmp_path: Path) -> None:
-    config = config_of(blobs)
-    run_all(config, run_dir=tmp_path)
-    found = states(override(config, ["assign.temperature=0.7"]), tmp_path)
+def test_a_changed_setting_is_named_and_what_follows_waits(finished: tuple[Config, Path]) -> None:
+    config, folder = finished
+    found = states(override(config, ["assign.temperature=0.7"]), folder)
     assert found["refine"].state == "fresh"
     assert found["assign"].state == "stale"
     assert found["assign"].reasons[0].startswith("assign.temperature")
@@ -79,10 +86,9 @@ def test_a_changed_setting_is_named_and_what_follows_waits(blobs: Path, tmp_path
     assert found["evaluate"].state == "blocked"
 
 
-def test_harmless_settings_change_nothing(blobs: Path, tmp_path: Path) -> None:
-    config = config_of(blobs)
-    run_all(config, run_dir=tmp_path)
-    found = states(override(config, ["embed.workers=3", "compute.device=cpu"]), tmp_path)
+def test_harmless_settings_change_nothing(finished: tuple[Config, Path]) -> None:
+    config, folder = finished
+    found = states(override(config, ["embed.workers=3", "compute.device=cpu"]), folder)
     assert {s.state for s in found.values()} == {"fresh", "skipped"}
 
 
@@ -101,26 +107,26 @@ def test_an_unknown_space_is_named(blobs: Path, tmp_path: Path) -> None:
         run_all(config, run_dir=tmp_path)
 
 
-def test_a_source_that_is_gone_leaves_the_run_usable(blobs: Path, tmp_path: Path) -> None:
-    config = config_of(blobs)
-    run_all(config, run_dir=tmp_path)
-    found = plan.examine(config, RunDirectory(tmp_path), None)
+def test_a_source_that_is_gone_leaves_the_run_usable(finished: tuple[Config, Path]) -> None:
+    config, folder = finished
+    found = plan.examine(config, RunDirectory(folder), None)
     assert {s.state for s in found} == {"fresh", "skipped"}
 
 
-def test_a_limit_is_part_of_what_the_source_holds(blobs: Path, tmp_path: Path) -> None:
-    config = config_of(blobs)
-    run_all(config, run_dir=tmp_path)
+def test_a_limit_is_part_of_what_the_source_holds(
+    blobs: Path, finished: tuple[Config, Path]
+) -> None:
+    config, folder = finished
     limited = override(config, ["source.limit=60"])
     assert limited.source == SourceConfig(path=str(blobs), limit=60)
-    assert states(limited, tmp_path)["embed"].reasons == ("60 removed images",)
+    assert states(limited, folder)["embed"].reasons == ("60 removed images",)
 
 
 def test_labels_added_to_given_features_rerun_evaluate_only(blobs: Path, tmp_path: Path) -> None:
     path = tmp_path / "blobs.npz"
     features = np.load(blobs)["features"]
     np.savez(path, features=features)
-    config = config_of(path)
+    config = config_of(path, "assign.k=3", "assign.features=embeddings")
     run_all(config, run_dir=tmp_path / "run")
     np.savez(path, features=features, labels=np.repeat(np.arange(3), 40))
     found = states(config, tmp_path / "run")
