@@ -64,7 +64,7 @@ WEIGHTS = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for each number of clusters, before it is weighed.
+    """Evidence for each number of clusters, before it is weighed.
 
     number: (c,) ascending from 1; term: (c, f) in the order of `WEIGHTS`; share: (c,) log of the
     part of the axis of log k that a number stands for; strength: (c,) the bend at each number, in
@@ -132,7 +132,7 @@ def class_levels(
 
 
 def curves(n: int) -> int:
-    """How many curves are drawn for so many rows."""
+    """Number of curves that are drawn for so many rows."""
     return SPACES * (1 + _references(n))
 
 
@@ -147,7 +147,7 @@ def evidence_of(
     seed: int = 0,
     done: Callable[[int], None] = lambda curves: None,
 ) -> Evidence:
-    """What speaks for each number of clusters of rows (n, d); as `class_levels`."""
+    """Evidence for each number of clusters of rows (n, d); as `class_levels`."""
     random = np.random.default_rng(seed)
     candidate = _candidates(int(len(rows) / FEWEST))
     if len(candidate) < 2:
