@@ -40,7 +40,7 @@ function parts(k, rows) {
     gallery("Exemplars", rows.filter(isExemplar), "Nearest to the centre of the cluster, best first."),
     gallery("Members", kind("")),
     gallery("Low confidence", kind("doubtful"), `Probability below ${percent(CLUSTERPIPE.doubtfulBelow)}.`),
-    gallery("Outliers", kind("outlier"), "Of all images among the farthest from those nearest to them (curate.outliers)."),
+    gallery("Outliers", kind("outlier"), "Of all images among the farthest from the others (curate.outliers)."),
   ].filter(Boolean);
 }
 
