@@ -1,7 +1,7 @@
 """How near the number of clusters is on every set of a folder and all that derives from it.
 
 Run: python tests/benchmarks/judge.py FOLDER OUT [--only=PART,...] [--methods=A,...] [--processes=N]
-     [--seeds=N] [--large] [--fit-on=OTHER,...] [--weights] [--end-to-end]
+     [--seeds=N] [--random=N] [--large] [--fit-on=OTHER,...] [--weights] [--end-to-end]
 
 FOLDER holds base sets, .npz files with `features` and `labels` (judged_cases.py says what is made
 of them). Each case leaves a JSON file in OUT, and is not counted again while that was made with the
@@ -14,9 +14,10 @@ other cases of OUT and of the folders OTHER, which this command made as well. A 
 counts twice. --weights prints those fitted on all, which class_levels.py holds.
 
 --only keeps cases whose name contains one of the parts, such as `whole:` or `zipf`; --seeds counts
-each with so many seeds (peers with one); --large adds 3,000 synthetic clusters, all sizes, and a
-million rows. The peers, UMAP before HDBSCAN and EVoC, are left out where they are not installed.
-Cases run in processes of one thread each.
+each with so many seeds (peers with one); --random adds so many collections of each set, of some of
+its classes, of sizes drawn, a quarter of them with classes of another set; --large adds 3,000
+synthetic clusters, all sizes, and a million rows. The peers, UMAP before HDBSCAN and EVoC, are left
+out where they are not installed. Cases run in processes of one thread each.
 
 With --end-to-end, whole sets only: the clusters themselves, without K, scored against the classes;
 what a peer leaves as noise is one cluster.
@@ -40,7 +41,16 @@ from typing import Any
 
 import numpy as np
 from fit_levels import Sample, fitted, left_out, named
-from judged_cases import Case, Rows, derived_cases, drawn_cases, partner, rows_of
+from judged_cases import (
+    Case,
+    Rows,
+    derived_cases,
+    drawn_cases,
+    is_of_two,
+    partner,
+    random_cases,
+    rows_of,
+)
 from numpy.typing import NDArray
 
 from clusterpipe.stages import STAGES
@@ -182,8 +192,8 @@ def sets_of(case: Case, folder: Path) -> list[str]:
     """The base sets a case is made of; drawn ones are two sets, by chance."""
     if case.kind == "synthetic" or case.kind.endswith("noise"):
         return [f"drawn {zlib.crc32(case.name.encode()) % 2}"]
-    both = case.kind in ("union", "foreign")
-    return [case.of, *([partner(folder, case.of)] if both else [])]
+    other = partner(folder, case.of) if is_of_two(case) else ""
+    return [case.of, *([other] if other else [])]
 
 
 def described(case: Case, rows: Rows) -> Found:
@@ -383,6 +393,7 @@ def table_of_clusters(found: Sequence[Outcome], methods: Sequence[str]) -> None:
 
 def chosen_cases(folder: Path, options: Mapping[str, str]) -> list[Case]:
     cases = [*derived_cases(folder), *drawn_cases(large="large" in options)]
+    cases += random_cases(folder, int(options.get("random", 0)))
     if "end-to-end" in options:
         cases = [case for case in cases if case.kind == "whole"]
     parts = options.get("only", "").split(",")

@@ -19,6 +19,8 @@ from clusterpipe.stages.numerics.preparation import unit_rows
 FOREIGN, COPIES, COPY_NOISE = 0.1, 0.2, 0.05  # shares of all images; length of the difference
 ZIPF_POWER, ZIPF_LEAST = 0.7, 5
 FIFTY, KINDS_OF_FIFTY = 50, (2, 5, 10, 20, 40)
+MIXED = 4  # one random collection in so many is of two sets
+ALL_CLASSES, LEAST_OF_KIND, MOST_OF_RANDOM = 0.35, 4, 2_700
 SEEN_FROM = 5  # images of a foreign class, from which it is a kind of its own
 FEW, MANY, HUGE = (3, 10, 30, 100, 300, 1_000), 3_000, 1_000_000
 SIZES = ("equal", "mild", "zipf")
@@ -91,6 +93,18 @@ def derived_cases(folder: Path) -> Iterator[Case]:
         yield from (Case(f"fifty of {k}", name) for k in KINDS_OF_FIFTY if k <= classes)
 
 
+def random_cases(folder: Path, draws: int) -> Iterator[Case]:
+    """Collections of some classes of one set or two, of sizes drawn as well."""
+    for name in base_sets(folder):
+        yield from (Case("random", name, draw) for draw in range(draws))
+
+
+def is_of_two(case: Case) -> bool:
+    """True if the case also holds images of the partner of its set."""
+    mixed = case.kind == "random" and case.draw % MIXED == MIXED - 1
+    return mixed or case.kind in ("union", "foreign")
+
+
 def drawn_cases(*, large: bool) -> Iterator[Case]:
     """Synthetic clusters, flat and in groups, and noise; sizes take turns unless `large`."""
     turn = 0
@@ -123,6 +137,12 @@ def rows_of(case: Case, folder: Path) -> Rows:
 
 def _derived(case: Case, folder: Path, random: Random) -> Rows:
     whole = read(folder / f"{case.of}.npz")
+    if case.kind == "random":
+        other = partner(folder, case.of) if is_of_two(case) else ""
+        if other:
+            whole = union(whole, read(folder / f"{other}.npz"), random)
+        kept = some_of_some(whole.label, random)
+        return Rows(whole.features[kept], whole.label[kept])
     if case.kind in ("union", "foreign"):
         other = read(folder / f"{partner(folder, case.of)}.npz")
         return (union if case.kind == "union" else with_foreign)(whole, other, random)
@@ -154,6 +174,24 @@ def zipf(label: NDArray[np.int64], random: Random) -> NDArray[Any]:
     for rank, kind in enumerate(random.permutation(label.max() + 1), 1):
         rows = random.permutation(np.flatnonzero(label == kind))
         kept.append(rows[: max(ZIPF_LEAST, round(len(rows) * rank**-ZIPF_POWER))])
+    return np.concatenate(kept)
+
+
+def some_of_some(label: NDArray[np.int64], random: Random) -> NDArray[Any]:
+    """Of 2 classes to all, geometrically, 4 images on average to as many as there are; sizes equal,
+    within a factor of three, or falling as rank^-0.7, and at least 2."""
+    size = np.bincount(label)
+    kinds = random.permutation(len(size))
+    count = round(float(np.exp(random.uniform(np.log(2), np.log(len(size))))))
+    kinds = kinds if random.random() < ALL_CLASSES else kinds[:count]
+    most = max(LEAST_OF_KIND + 1, float(np.median(size[kinds])))
+    mean = np.exp(random.uniform(np.log(LEAST_OF_KIND), np.log(most)))
+    wanted = SIZES_OF[random.choice(SIZES)](len(kinds), random)
+    wanted *= min(mean, MOST_OF_RANDOM / len(kinds)) / wanted.mean()
+    kept = []
+    for kind, images in zip(kinds, wanted, strict=True):
+        rows = random.permutation(np.flatnonzero(label == kind))
+        kept.append(rows[: max(2, round(float(images)))])
     return np.concatenate(kept)
 
 
@@ -204,6 +242,13 @@ def with_copies(whole: Rows, random: Random) -> Rows:
     )
 
 
+SIZES_OF: dict[str, Callable[[int, Random], NDArray[np.float64]]] = {
+    "equal": lambda k, random: np.ones(k),
+    "mild": lambda k, random: random.uniform(0.5, 1.5, k),
+    "zipf": lambda k, random: np.arange(1, k + 1) ** -ZIPF_POWER,
+}
+
+
 def synthetic(spec: str, random: Random) -> Rows:
     """Clusters on the sphere: "K,GROUPS,NOISE,SIZES,ROWS"; 0 groups are none.
 
@@ -212,11 +257,7 @@ def synthetic(spec: str, random: Random) -> Rows:
     rank^-0.7.
     """
     k, groups, noise, sizes, n = spec.split(",")
-    chances = {
-        "equal": np.ones(int(k)),
-        "mild": random.uniform(0.5, 1.5, int(k)),
-        "zipf": np.arange(1, int(k) + 1) ** -ZIPF_POWER,
-    }[sizes]
+    chances = SIZES_OF[sizes](int(k), random)
     label = random.choice(int(k), int(n), p=chances / chances.sum())
     centre = random.standard_normal((int(k), WIDTH))
     if int(groups):

@@ -11,7 +11,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import judge
-from judged_cases import Case, derived_cases, drawn_cases, rows_of
+from judged_cases import (
+    Case,
+    derived_cases,
+    drawn_cases,
+    is_of_two,
+    random_cases,
+    rows_of,
+)
 
 from clusterpipe.stages.estimate_k import EstimateKConfig
 
@@ -51,6 +58,20 @@ def test_a_case_is_the_same_every_time_and_another_draw_is_another(folder: Path)
     first, again, other = (rows_of(Case("half", "kinds6", draw), folder) for draw in (0, 0, 1))
     np.testing.assert_array_equal(first.features, again.features)
     assert not np.array_equal(first.features, other.features)
+
+
+def test_random_collections_hold_some_of_some_classes(folder: Path) -> None:
+    cases = [*random_cases(folder, 8)]
+    drawn = [rows_of(case, folder) for case in cases]
+    assert len({rows.features.tobytes() for rows in drawn}) == len(cases) == 16
+    for case, rows in zip(cases, drawn, strict=True):
+        kinds, size = np.unique(rows.label, return_counts=True)
+        most = 10 if is_of_two(case) else int(case.of.removeprefix("kinds"))
+        assert 2 <= len(kinds) <= most
+        assert size.min() >= 2
+        assert size.max() <= EACH
+    assert {case.draw for case in cases if is_of_two(case)} == {3, 7}
+    assert judge.sets_of(cases[3], folder) == ["kinds4", "kinds6"]
 
 
 def test_drawn_cases_have_as_many_kinds_as_they_say(folder: Path) -> None:
