@@ -242,11 +242,16 @@ def _scalable(
     import torch
 
     from clusterpipe.stages.numerics.neighbours import neighbours
-    from clusterpipe.stages.numerics.preparation import unit_rows
+    from clusterpipe.stages.numerics.preparation import principal_directions, unit_rows
     from clusterpipe.stages.numerics.rate import coding_rate
     from clusterpipe.stages.numerics.refinement import is_collapsed, train_balanced
 
-    components = _principal_directions(sample, config.width or WIDTH).T.copy()
+    if not sample.any():
+        raise UsageError(
+            f"cannot refine: the variance of the {len(sample):,} images read is 0: nothing to tell "
+            "apart"
+        )
+    components = principal_directions(sample, config.width or WIDTH).T.copy()
     rows = unit_rows(sample @ components.T)
     nearest = neighbours(rows, config.neighbours, seed=seed)
     directions = _whitening(rows, nearest, config.shrinkage) @ components
@@ -459,15 +464,6 @@ def _collapsed(what: str) -> UsageError:
         f"refinement collapsed: {what}. Lower refine.learning_rate, or use refine.preset=scalable "
         "with its defaults."
     )
-
-
-def _principal_directions(sample: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    from clusterpipe.stages.numerics.preparation import principal_directions
-
-    try:
-        return principal_directions(sample, width)
-    except ValueError as error:
-        raise UsageError(f"cannot refine: {error}") from error
 
 
 def _batches(n: int, size: int, seed: int) -> "Iterator[Tensor]":

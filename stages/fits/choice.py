@@ -147,7 +147,7 @@ def standing(chosen: str, rival: str, scores: Mapping[str, Scores]) -> str:
         value = dict(zip(one.selection.measure, one.selection.value[one.chosen], strict=True))
         parted.append(1 - value["neighbour_agreement"])
         filled.append(value["clusters_filled"])
-    better = parted[1] <= LESS_PARTED * parted[0] and not collapsed(filled, int(max(filled)))[1]
+    better = parted[1] < LESS_PARTED * parted[0] and not collapsed(filled, int(max(filled)))[1]
     return rival if better else chosen
 
 

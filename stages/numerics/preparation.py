@@ -135,8 +135,7 @@ def principal_rows(rows: NDArray[Any], width: int) -> NDArray[np.float32]:
 def principal_directions(rows: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     """The leading eigenvectors of the second moments of rows (n, d); (d, e), e = min(width, rank).
 
-    Of fewer than d rows no (d, d) matrix is formed. Raises ValueError when all rows are zero, so
-    that there is no direction at all.
+    Of fewer than d rows no (d, d) matrix is formed. Rows that are all zero have one, any direction.
     """
     n, d = rows.shape
     if n < d:
@@ -146,11 +145,7 @@ def principal_directions(rows: NDArray[np.float32], width: int) -> NDArray[np.fl
         values, vectors = np.linalg.eigh((rows.T @ rows).astype(np.float64))
         values, vectors = values[::-1], vectors[:, ::-1]
     rank = int((values > RANK_TOLERANCE * values[0]).sum())
-    if values[0] <= 0 or rank == 0:
-        raise ValueError(
-            f"the variance of the {n:,} images read is {values[0]:.2g}: nothing to tell apart"
-        )
-    return np.ascontiguousarray(vectors[:, : min(width, rank)], np.float32)
+    return np.ascontiguousarray(vectors[:, : min(width, max(rank, 1))], np.float32)
 
 
 def with_offset(rows: NDArray[np.float32], offset: float) -> NDArray[np.float32]:

@@ -61,7 +61,8 @@ def _values(spec: Dataset, rng: Any, sizes: dict[str, int]) -> Any:
     if spec.kind == "int":
         values = rng.integers(-(2**40), 2**40, shape)
         return values if shape else int(values)
-    return rng.standard_normal(shape).astype(rng.choice(["f2", "f4", "f8"]))
+    values = rng.standard_normal(shape)
+    return values.astype(rng.choice(["f2", "f4", "f8"])) if shape else float(values)
 
 
 def _text(rng: Any) -> str:
