@@ -20,6 +20,8 @@ from clusterpipe.stages.heads.consensus import Consensus
 from clusterpipe.stages.heads.spectral import Spectral
 from clusterpipe.stages.numerics.preparation import prepare
 
+pytestmark = pytest.mark.slow
+
 METHODS = tuple(HEADS)
 PAIR = Consensus(candidates=("spherical-kmeans", "spectral"))
 # Heads that learn briefly: what good heads find is for tests/stages/heads.
@@ -245,7 +247,6 @@ def test_one_cluster(single: Found, method: str) -> None:
     assert found.top_label.shape == (len(TRUTH), 1)
 
 
-@pytest.mark.slow
 def test_as_many_clusters_as_images() -> None:
     methods = assign(blobs()[::20], 10, FOR_FEW).methods
     assert methods["spherical-kmeans"].effective_k == methods["kmeans"].effective_k == 10
@@ -253,7 +254,6 @@ def test_as_many_clusters_as_images() -> None:
         assert found.effective_k == len(np.unique(found.label)) <= 10
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", FOR_FEW.methods)
 def test_two_images(of_two: Found, method: str) -> None:
     found = of_two[method]
@@ -262,7 +262,6 @@ def test_two_images(of_two: Found, method: str) -> None:
     assert np.isfinite(found.outlier_score).all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", FOR_FEW.methods)
 def test_clusters_without_images_are_left_out(of_repeated: Found, method: str) -> None:
     found = of_repeated[method]
@@ -444,7 +443,6 @@ def test_refuses_one_image_and_no_k() -> None:
         assign(blobs(), config=QUICK)
 
 
-@pytest.mark.slow
 def test_refuses_equal_images_unless_one_cluster_is_asked_for() -> None:
     same = np.tile(blobs()[:1], (30, 1))
     with pytest.raises(UsageError, match="same features"):
@@ -461,7 +459,6 @@ def test_refuses_features_that_are_not_numbers() -> None:
         assign(rows, K, QUICK)
 
 
-@pytest.mark.slow
 def test_duplicates_fill_what_clusters_they_can(of_repeated: Found) -> None:
     for name, found in of_repeated.items():
         assert found.effective_k == 5 or name == "temi"

@@ -18,6 +18,8 @@ from clusterpipe.stages.backbones import open_backbone, parse
 from clusterpipe.stages.caption import UNSURE, CaptionConfig, caption
 from clusterpipe.stages.declaration import STAGES, FileInput, Input
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("ant", "bear", "cello", "dune", "easel", "ferry", "gull", "harp")
 PACKAGED = "packaged=packaged:efficientnet-lite0"
 

@@ -32,6 +32,8 @@ from clusterpipe.stages.backbones import open_backbone, parse
 from clusterpipe.stages.backbones.augmentation import view
 from clusterpipe.stages.embed import SHARD_SECONDS, EmbedConfig, embed, store
 
+pytestmark = pytest.mark.slow
+
 N = 10
 
 
@@ -480,7 +482,6 @@ def test_features_that_do_not_fit_half_precision_are_refused(
 # ---------------------------------------------------------------- interruption
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 9])
 def test_an_interrupted_run_keeps_its_batches_and_resumes_to_the_same_content(
     run: Run, config: EmbedConfig, tmp_path: Path, stop_after: int
@@ -497,7 +498,6 @@ def test_an_interrupted_run_keeps_its_batches_and_resumes_to_the_same_content(
     assert run.content() == uninterrupted.content()
 
 
-@pytest.mark.slow
 def test_interrupted_again_and_again_every_batch_counts(
     run: Run, config: EmbedConfig, tmp_path: Path
 ) -> None:
@@ -559,7 +559,6 @@ def test_views_are_those_of_each_image_through_the_backbone(
         assert_allclose(views_of(run)[row], expected, atol=2e-3, rtol=2e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [N + 1, N + 5])
 def test_interrupted_views_resume_to_the_same_content(
     run: Run, config: EmbedConfig, tmp_path: Path, stop_after: int

@@ -26,6 +26,8 @@ from clusterpipe.stages.heads import HEADS
 from clusterpipe.stages.levels import levels
 from clusterpipe.stages.refine import RefineConfig, refine
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).with_name("golden.npz")
 TRUTH = np.repeat(np.arange(4), 30)
 Arrays = Mapping[str, Any]

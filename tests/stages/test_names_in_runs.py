@@ -22,6 +22,8 @@ from clusterpipe.stages.backbones import open_backbone, parse
 from clusterpipe.stages.name_evaluation import METRICS
 from clusterpipe.stages.numerics.preparation import unit_rows
 
+pytestmark = pytest.mark.slow
+
 
 def clip_of(weights: Path) -> str:
     return f"b32=open_clip:tiny-clip@{weights}"

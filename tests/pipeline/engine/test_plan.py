@@ -16,6 +16,8 @@ from clusterpipe.pipeline.engine import inputs, plan
 from clusterpipe.pipeline.engine.config import override
 from clusterpipe.stages import STAGES
 
+pytestmark = pytest.mark.slow
+
 MOST_OPENED = 15  # to tell what evaluate reads, of four artifacts
 
 

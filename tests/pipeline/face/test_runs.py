@@ -12,6 +12,8 @@ from program import paint
 import clusterpipe as cp
 from clusterpipe.cache import errors
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -61,7 +63,6 @@ def test_importing_it_imports_nothing_else() -> None:
     assert not {"numpy", "torch", "rich"} & set(done.stdout.split())
 
 
-@pytest.mark.slow
 def test_a_run_answers(run: cp.Run, home: Path) -> None:
     n = len(run.clusters)
     assert n == 24

@@ -16,6 +16,8 @@ from clusterpipe.pipeline.report import ReportSettings, write_report
 from clusterpipe.pipeline.report.page import percent
 from clusterpipe.pipeline.results.reading import read_results
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
     "</script><script>hacked=1</script>",

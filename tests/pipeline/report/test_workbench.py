@@ -17,6 +17,8 @@ from clusterpipe.cache.run_directory import RunDirectory
 from clusterpipe.pipeline.engine.config import Config, load
 from clusterpipe.pipeline.results.reading import read_results
 
+pytestmark = pytest.mark.slow
+
 N = len(NAMES)
 
 

@@ -15,6 +15,8 @@ from clusterpipe.cache.errors import UsageError
 from clusterpipe.pipeline.report import Report, ReportSettings, write_report
 from clusterpipe.pipeline.results.reading import read_results
 
+pytestmark = pytest.mark.slow
+
 N = len(NAMES)
 
 
@@ -49,7 +51,6 @@ def test_it_is_one_folder_without_an_external_url(tmp_path: Path) -> None:
     assert folder == tmp_path / "run/report"
 
 
-@pytest.mark.slow
 def test_a_second_report_draws_nothing_again(tmp_path: Path) -> None:
     folder = write(tmp_path).page.parent
     kept = {path: path.stat().st_mtime_ns for path in folder.rglob("*.webp")}
@@ -121,7 +122,6 @@ def test_an_unknown_map_is_refused(tmp_path: Path) -> None:
         write(tmp_path, map="mds")
 
 
-@pytest.mark.slow
 def test_a_run_without_labels_captions_or_estimate(tmp_path: Path) -> None:
     """What is missing is left out, and nothing else."""
     done = finished_run(tmp_path)
@@ -146,7 +146,6 @@ def test_given_features_have_a_map_and_no_thumbnails(tmp_path: Path) -> None:
     assert set(data(report)["images"]["original"]) == {""}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
@@ -167,7 +166,6 @@ def test_what_is_damaged_of_an_earlier_report_is_drawn_anew(
     assert data(write(tmp_path, map="pca"))["images"] == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("length", [0, 5, 100])
 def test_a_thumbnail_that_was_cut_short_is_drawn_anew(tmp_path: Path, length: int) -> None:
     folder = write(tmp_path, map="pca").page.parent

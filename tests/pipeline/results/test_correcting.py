@@ -29,6 +29,8 @@ from clusterpipe.pipeline.results.predict import predict
 from clusterpipe.pipeline.results.reading import Results, read_results
 from clusterpipe.stages import STAGES
 
+pytestmark = pytest.mark.slow
+
 KINDS, PER_KIND, D = 4, 15, 12
 QUICK = ("assign.k=4", "assign.features=embeddings", "assign.seeds=2", "evaluate.permutations=1")
 
@@ -137,7 +139,6 @@ def test_metrics_show_what_the_machine_said_beside_what_a_person_made_of_it(
     assert plan.state_of(STAGES["evaluate"], config, run).state == "fresh"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [["seed=7"], ["assign.k=5"], ['assign.methods=["spherical-kmeans"]']], ids=str
 )

@@ -16,6 +16,8 @@ from clusterpipe.pipeline.results.predict import predict
 from clusterpipe.pipeline.results.reading import Results, read_results
 from clusterpipe.pipeline.terminal.predictions import print_predictions
 
+pytestmark = pytest.mark.slow
+
 K, D = 4, 12
 
 
@@ -42,7 +44,6 @@ def save(folder: Path, features: np.ndarray) -> Path:
     return folder / "new.npz"
 
 
-@pytest.mark.slow
 def test_the_images_of_the_run_get_what_they_have(results: Results, tmp_path: Path) -> None:
     found = predict(results, save(tmp_path, rows(200, seed=0)))
     assert_array_equal(found.label, results.clusters.label)

@@ -11,6 +11,8 @@ from clusterpipe.pipeline.results.correcting import Speaker, record
 from clusterpipe.pipeline.results.reading import Results, read_results
 from clusterpipe.pipeline.results.sorted_folders import acts_of_folders
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def made(tmp_path: Path) -> FinishedRun:

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import signal, sys, time, weakref
 from clusterpipe.cache.errors import Interrupted
