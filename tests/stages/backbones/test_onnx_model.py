@@ -101,7 +101,7 @@ def test_what_is_no_graph_is_damaged(tmp_path: Path) -> None:
         with pytest.raises(DamagedArtifact, match="no ONNX graph"):
             opened(file)
     with pytest.raises(UsageError, match="there is no file"):
-        parse("onnx:nothing.onnx") and opened(tmp_path / "nothing.onnx")
+        opened(tmp_path / "nothing.onnx")
 
 
 def test_not_finite_and_half_precision_are_refused(tmp_path: Path) -> None:
