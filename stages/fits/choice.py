@@ -131,7 +131,7 @@ def sound_fits(
 
 
 def standing(chosen: str, rival: str, scores: Mapping[str, Scores]) -> str:
-    """The rival of the chosen method if it parts at most 0.85 times as many neighbours.
+    """The rival of the chosen method if it parts fewer than 0.85 times as many neighbours.
 
     Counted beyond chance (`numerics.selection.neighbour_agreement`). Where kinds differ much in
     size, k-means splits the large ones, through the midst of them, and a cut of the neighbour graph
